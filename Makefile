@@ -1,0 +1,115 @@
+# From pictures to a model file of at most 300,000 bytes. `make help` lists what there is.
+#
+# Every artifact is a file in $(OUT); beside artifact X lies X.flags, the command that made it,
+# written after success. A command that differs from its .flags makes X again, and everything made
+# from X; `make -n` tells in advance. Rebuilding the tools throws no training away.
+
+# The recipe: recipes/$(RECIPE).mk holds the flags of every stage.
+# Default: smoke (built-in pictures, minutes on a CPU); with DATA given: food11.
+RECIPE ?= $(if $(DATA),food11,smoke)
+# Folder that holds training/, validation/ and testing/. Default: the built-in pictures.
+DATA ?=
+# Where artifacts go.
+OUT ?= artifacts/$(RECIPE)
+# Put before every stage command, e.g. RUN="nice" or RUN="/usr/bin/time -v".
+RUN ?=
+# Largest size of the shipped file, bytes.
+BUDGET ?= 300000
+# Threads per stage. Default: all cores. Results do not depend on it, so it is no flag.
+THREADS ?=
+
+ifneq ($(words $(DATA) $(OUT)),$(words x $(DATA:%=x)))
+$(error DATA and OUT must not contain spaces: make a symbolic link to the folder)
+endif
+include recipes/$(RECIPE).mk
+
+BIN := target/release
+TOOLS := $(addprefix $(BIN)/,prepare train distill prune quantize infer report)
+PHOTOS := $(if $(DATA),$(DATA),$(OUT)/photos)
+STEPS := $(shell seq 1 $(PRUNE_STEPS))
+LAST := $(lastword student $(STEPS:%=tuned%))
+export RAYON_NUM_THREADS := $(THREADS)
+
+.PHONY: help submission test tools clean FORCE
+.DELETE_ON_ERROR:
+.SECONDARY:
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t14
+	@echo 'recipes: $(basename $(notdir $(wildcard recipes/*.mk)))'
+
+submission: $(OUT)/table.txt $(OUT)/prediction.csv ## train, compress, pack, measure, predict
+	@cmp -s $(OUT)/model.bin model.bin || cp $(OUT)/model.bin model.bin
+	@cat $(OUT)/table.txt
+	@echo "shipped file  $(OUT)/model.bin, copied to model.bin"
+	@echo "predictions   $(OUT)/prediction.csv"
+
+tools: ## build the stages
+	cargo build --release
+
+test: ## all tests: units, kernels, the pipeline on the built-in pictures
+	cargo test --release --workspace
+	tests/pipeline.sh
+
+clean: ## remove the artifacts of this recipe
+	rm -rf $(OUT)
+
+# $(call differs,X,command): FORCE if X was not made by this command.
+differs = $(if $(and $(findstring x$(strip $2)x,x$(file <$1.flags)x),$(findstring x$(file <$1.flags)x,x$(strip $2)x)),,FORCE)
+
+# $(call stage,X,artifacts it is made from,command without --out)
+define stage
+$1: $2 $(call differs,$1,$3) | tools
+	@mkdir -p $$(@D)
+	$$(RUN) $(BIN)/$(strip $3) --out $$@
+	@printf '%s' '$(strip $3)' >$$@.flags
+endef
+
+# --- pictures
+ifeq ($(DATA),)
+$(OUT)/photos/training $(OUT)/photos/validation $(OUT)/photos/testing: $(OUT)/photos/unpacked ;
+$(OUT)/photos/unpacked: samples/pictures.tar.gz
+	@mkdir -p $(@D)
+	tar -xzf $< -C $(@D)
+	@touch $@
+endif
+$(foreach split,training validation,$(eval $(call stage,$(OUT)/$(split).safetensors,\
+  $(PHOTOS)/$(split),prepare images $(PHOTOS)/$(split) $(PREPARE) --classes $(CLASSES))))
+
+# --- teacher and its logits
+T := --images $(OUT)/training.safetensors --validation $(OUT)/validation.safetensors
+PICTURES := $(OUT)/training.safetensors $(OUT)/validation.safetensors
+$(eval $(call stage,$(OUT)/teacher.safetensors,$(PICTURES),train $(T) $(TEACHER)))
+$(eval $(call stage,$(OUT)/logits.safetensors,$(OUT)/teacher.safetensors $(OUT)/training.safetensors,\
+  infer logits --teacher $(OUT)/teacher.safetensors --images $(OUT)/training.safetensors $(LOGITS)))
+
+# --- student, then (cut, tune) x PRUNE_STEPS
+KD := distill $(T) --logits $(OUT)/logits.safetensors
+$(eval $(call stage,$(OUT)/student.safetensors,$(PICTURES) $(OUT)/logits.safetensors,$(KD) $(STUDENT)))
+before = $(if $(filter 1,$1),student,tuned$(shell expr $1 - 1))
+$(foreach k,$(STEPS),$(eval $(call stage,$(OUT)/cut$k.safetensors,$(OUT)/$(call before,$k).safetensors,\
+  prune channels --model $(OUT)/$(call before,$k).safetensors $(PRUNE))))
+$(foreach k,$(STEPS),$(eval $(call stage,$(OUT)/tuned$k.safetensors,\
+  $(OUT)/cut$k.safetensors $(PICTURES) $(OUT)/logits.safetensors,\
+  $(KD) --init $(OUT)/cut$k.safetensors $(TUNE))))
+
+# --- the file that ships
+$(eval $(call stage,$(OUT)/model.bin,$(OUT)/$(LAST).safetensors,\
+  quantize pack --model $(OUT)/$(LAST).safetensors --budget $(BUDGET) $(QUANTIZE)))
+
+# --- what it is worth
+# $(call eval,row,artifact)
+measure = $(call stage,$(OUT)/eval/$1.csv,$(OUT)/$2 $(OUT)/validation.safetensors,\
+  infer eval --model $(OUT)/$2 --images $(OUT)/validation.safetensors --name "$1")
+$(eval $(call measure,teacher,teacher.safetensors))
+$(eval $(call measure,student,student.safetensors))
+$(eval $(call measure,pruned,$(LAST).safetensors))
+$(eval $(call measure,shipped,model.bin))
+ROWS := $(foreach row,teacher student $(if $(STEPS),pruned) shipped,$(OUT)/eval/$(row).csv)
+
+$(OUT)/table.txt: $(ROWS) | tools
+	$(RUN) $(BIN)/report table $(ROWS) >$@
+
+$(eval $(call stage,$(OUT)/prediction.csv,$(OUT)/model.bin $(PHOTOS)/testing,\
+  infer predict --model $(OUT)/model.bin --photos $(PHOTOS)/testing))

@@ -1,0 +1,303 @@
+//! Convolution on slices: matrix products over tiles of patches.
+//!
+//! Work is cut by shape alone. The weight gradient, a sum over all output positions, is either
+//! summed from a fixed number of partial results (small weights) or computed tile by tile of the
+//! weight with the positions in order (large weights, where partial results would cost more
+//! memory traffic than the product): both give the same bits for any number of threads.
+
+use super::gemm::{View, multiply};
+use super::patches::{Channels, gather, pack_weights, scatter_add, unpack_weights};
+use super::{Geometry, depthwise};
+use crate::parallel::{SharedMut, block_rows, sum_blocks};
+use crate::simd::{dispatch, for_channels, load};
+use rayon::prelude::*;
+use std::borrow::Cow;
+
+/// Floats of patches gathered at a time: 512 KiB, about one core's L2.
+const TILE: usize = 128 * 1024;
+/// Fewest rows of a product: below this, packing the weights dominates.
+const MIN_ROWS: usize = 192;
+/// Weights up to this many floats get partial gradients.
+const SMALL_WEIGHT: usize = 64 * 1024;
+/// Number of partial weight gradients.
+const PARTIALS: usize = 16;
+/// Floats of patches gathered for one step of a large weight gradient: 16 MiB.
+const LARGE_TILE: usize = 4 * 1024 * 1024;
+/// Output channels per task of a large weight gradient.
+const CHANNEL_BLOCK: usize = 64;
+
+/// Gradients of a convolution, laid out like what they belong to.
+#[derive(Debug)]
+pub struct Gradients {
+    /// `[b, h, w, in]`, when asked for.
+    pub input: Option<Vec<f32>>,
+    /// `[out, in / groups, k, k]`.
+    pub weight: Vec<f32>,
+    /// `[out]`, when asked for.
+    pub bias: Option<Vec<f32>>,
+}
+
+/// Sizes of the matrix product of one group.
+struct Product {
+    /// Output positions per picture.
+    positions: usize,
+    /// Length of a patch: `k · k · in / groups`.
+    patch: usize,
+    /// Output channels per group.
+    out: usize,
+    /// Pictures handled together, where they are small.
+    pictures: usize,
+    /// Output positions of a picture handled together.
+    rows: usize,
+}
+
+impl Product {
+    fn new(g: &Geometry) -> Self {
+        let positions = g.out_height() * g.out_width();
+        let taps = g.window.kernel * g.window.kernel;
+        let patch = taps * g.input / g.window.groups;
+        let rows = (TILE / patch.max(g.output)).max(MIN_ROWS);
+        let pictures = (rows / positions).clamp(1, g.batch.max(1));
+        Self {
+            positions,
+            patch,
+            out: g.output / g.window.groups,
+            pictures,
+            rows: rows.min(positions),
+        }
+    }
+
+    /// Tiles `(first picture, pictures, first position, positions)` that cover `pictures`.
+    fn tiles(&self, pictures: std::ops::Range<usize>) -> Vec<(usize, usize, usize, usize)> {
+        let mut tiles = Vec::new();
+        for first in pictures.clone().step_by(self.pictures) {
+            let n = self.pictures.min(pictures.end - first);
+            for start in (0..self.positions).step_by(self.rows) {
+                tiles.push((first, n, start, self.rows.min(self.positions - start)));
+            }
+        }
+        tiles
+    }
+}
+
+/// Patches of a tile, one group: gathered, or the input itself where it is the matrix already.
+fn patches<'a>(
+    x: &'a [f32],
+    buffer: &'a mut Vec<f32>,
+    g: &Geometry,
+    p: &Product,
+    group: usize,
+    (first, n, start, rows): (usize, usize, usize, usize),
+) -> View<'a> {
+    let count = g.input / g.window.groups;
+    let channels = Channels { first: group * count, count };
+    let picture = g.height * g.width * g.input;
+    if g.is_pointwise() {
+        let from = (first * p.positions + start) * g.input + channels.first;
+        return View::new(&x[from..], n * rows, count, g.input);
+    }
+    buffer.resize(n * rows * p.patch, 0.0);
+    for (i, out) in buffer.chunks_exact_mut(rows * p.patch).enumerate() {
+        let x = &x[(first + i) * picture..(first + i + 1) * picture];
+        gather(x, out, g, channels, start..start + rows);
+    }
+    View::new(buffer, n * rows, p.patch, p.patch)
+}
+
+/// Weights in patch order, and group `i` of them as a matrix `[out / groups, patch]`.
+fn packed<'a>(w: &'a [f32], g: &Geometry) -> Cow<'a, [f32]> {
+    let taps = g.window.kernel * g.window.kernel;
+    if taps == 1 {
+        return Cow::Borrowed(w);
+    }
+    Cow::Owned(pack_weights(w, taps, g.input / g.window.groups))
+}
+
+fn group_weights<'a>(packed: &'a [f32], p: &Product, group: usize) -> View<'a> {
+    let n = p.out * p.patch;
+    View::new(&packed[group * n..(group + 1) * n], p.out, p.patch, p.patch)
+}
+
+/// `x` `[b, h, w, in]`, `w` `[out, in / groups, k, k]`, `bias` `[out]` → `[b, oh, ow, out]`.
+pub fn forward(x: &[f32], w: &[f32], bias: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
+    assert_eq!(x.len(), g.batch * g.height * g.width * g.input, "input of {g:?}");
+    let mut y = vec![0.0; g.rows() * g.output];
+    if g.is_depthwise() {
+        depthwise::forward(x, w, bias, &mut y, g);
+        return y;
+    }
+    let p = Product::new(g);
+    let w = packed(w, g);
+    let shared = SharedMut::new(&mut y);
+    p.tiles(0..g.batch).into_par_iter().for_each_init(Vec::new, |buffer, tile| {
+        let (first, n, start, rows) = tile;
+        // SAFETY: tiles are disjoint sets of output positions.
+        let y =
+            unsafe { shared.slice((first * p.positions + start) * g.output, n * rows * g.output) };
+        for group in 0..g.window.groups {
+            let a = patches(x, buffer, g, &p, group, tile);
+            let b = group_weights(&w, &p, group).transposed();
+            multiply(&mut y[group * p.out..], g.output, false, a, b);
+        }
+        if let Some(bias) = bias {
+            add_bias(y, bias);
+        }
+    });
+    y
+}
+
+/// Gradients of [`forward`] for the output gradient `grad` `[b, oh, ow, out]`.
+pub fn backward(
+    x: &[f32],
+    w: &[f32],
+    grad: &[f32],
+    g: &Geometry,
+    want_input: bool,
+    want_bias: bool,
+) -> Gradients {
+    assert_eq!(grad.len(), g.rows() * g.output, "output gradient of {g:?}");
+    let bias = want_bias.then(|| column_sums(grad, g.output));
+    if g.is_depthwise() {
+        let input = want_input.then(|| depthwise::input_gradient(w, grad, g));
+        return Gradients { input, weight: depthwise::weight_gradient(x, grad, g), bias };
+    }
+    let p = Product::new(g);
+    let input = want_input.then(|| input_gradient(&packed(w, g), grad, g, &p));
+    let weight = if w.len() <= SMALL_WEIGHT || g.window.groups > 1 {
+        weight_gradient_by_rows(x, grad, g, &p)
+    } else {
+        weight_gradient_by_channels(x, grad, g, &p)
+    };
+    let taps = g.window.kernel * g.window.kernel;
+    let weight = unpack_weights(&weight, taps, g.input / g.window.groups);
+    Gradients { input, weight, bias }
+}
+
+/// Output gradients of a tile, one group.
+fn grads<'a>(
+    grad: &'a [f32],
+    g: &Geometry,
+    p: &Product,
+    group: usize,
+    (first, n, start, rows): (usize, usize, usize, usize),
+) -> View<'a> {
+    let from = (first * p.positions + start) * g.output + group * p.out;
+    View::new(&grad[from..], n * rows, p.out, g.output)
+}
+
+fn input_gradient(w: &[f32], grad: &[f32], g: &Geometry, p: &Product) -> Vec<f32> {
+    let picture = g.height * g.width * g.input;
+    let count = g.input / g.window.groups;
+    let mut dx = vec![0.0; g.batch * picture];
+    dx.par_chunks_mut(p.pictures * picture).enumerate().for_each_init(
+        Vec::new,
+        |buffer, (i, dx)| {
+            let pictures = i * p.pictures..((i + 1) * p.pictures).min(g.batch);
+            for tile in p.tiles(pictures) {
+                let (_, n, start, rows) = tile;
+                for group in 0..g.window.groups {
+                    let a = grads(grad, g, p, group, tile);
+                    let b = group_weights(w, p, group);
+                    if g.is_pointwise() {
+                        multiply(&mut dx[start * g.input + group * count..], g.input, false, a, b);
+                        continue;
+                    }
+                    buffer.resize(n * rows * p.patch, 0.0);
+                    multiply(buffer, p.patch, false, a, b);
+                    let c = Channels { first: group * count, count };
+                    for (patches, dx) in
+                        buffer.chunks_exact(rows * p.patch).zip(dx.chunks_exact_mut(picture))
+                    {
+                        scatter_add(patches, dx, g, c, start..start + rows);
+                    }
+                }
+            }
+        },
+    );
+    dx
+}
+
+/// The weight gradient as a sum of [`PARTIALS`] partial ones, each over a run of tiles.
+fn weight_gradient_by_rows(x: &[f32], grad: &[f32], g: &Geometry, p: &Product) -> Vec<f32> {
+    let tiles = p.tiles(0..g.batch);
+    let width = g.output * p.patch;
+    let total = sum_blocks(tiles.len(), tiles.len().div_ceil(PARTIALS), width, |range, partial| {
+        let mut buffer = Vec::new();
+        for &tile in &tiles[range] {
+            for group in 0..g.window.groups {
+                let a = grads(grad, g, p, group, tile).transposed();
+                let b = patches(x, &mut buffer, g, p, group, tile);
+                multiply(&mut partial[group * p.out * p.patch..], p.patch, true, a, b);
+            }
+        }
+    });
+    total.into_iter().map(|v| v as f32).collect()
+}
+
+/// The weight gradient of a plain convolution, each block of output channels on its own.
+fn weight_gradient_by_channels(x: &[f32], grad: &[f32], g: &Geometry, p: &Product) -> Vec<f32> {
+    let mut dw = vec![0.0; g.output * p.patch];
+    let picture = g.height * g.width * g.input;
+    let step = (LARGE_TILE / (p.positions * p.patch)).max(1);
+    let mut buffer = Vec::new();
+    for first in (0..g.batch).step_by(step) {
+        let n = step.min(g.batch - first);
+        let rows = n * p.positions;
+        let b = if g.is_pointwise() {
+            View::new(&x[first * picture..], rows, p.patch, p.patch)
+        } else {
+            buffer.resize(rows * p.patch, 0.0);
+            let all = Channels { first: 0, count: g.input };
+            buffer.par_chunks_mut(p.positions * p.patch).enumerate().for_each(|(i, out)| {
+                let x = &x[(first + i) * picture..(first + i + 1) * picture];
+                gather(x, out, g, all, 0..p.positions);
+            });
+            View::new(&buffer, rows, p.patch, p.patch)
+        };
+        dw.par_chunks_mut(CHANNEL_BLOCK * p.patch).enumerate().for_each(|(i, dw)| {
+            let from = first * p.positions * g.output + i * CHANNEL_BLOCK;
+            let a = View::new(&grad[from..], rows, dw.len() / p.patch, g.output).transposed();
+            multiply(dw, p.patch, true, a, b);
+        });
+    }
+    dw
+}
+
+/// Sums over rows of `[rows, channels]`.
+pub(crate) fn column_sums(v: &[f32], channels: usize) -> Vec<f32> {
+    let rows = v.len() / channels.max(1);
+    let sums = sum_blocks(rows, block_rows(channels), channels, |r, partial| {
+        column_sum(&v[r.start * channels..r.end * channels], partial);
+    });
+    sums.into_iter().map(|v| v as f32).collect()
+}
+
+dispatch! {
+    /// `sums[c] += Σ_rows v[row, c]`.
+    fn column_sum(v: &[f32], sums: &mut [f32]) = column_sum_body
+}
+
+#[inline(always)]
+fn column_sum_body<const FMA: bool>(v: &[f32], sums: &mut [f32]) {
+    let channels = sums.len();
+    for_channels!(channels, |c0, N| {
+        let mut total = [0.0f32; N];
+        for row in v.chunks_exact(channels) {
+            let r = load::<N>(row, c0);
+            for i in 0..N {
+                total[i] += r[i];
+            }
+        }
+        for i in 0..N {
+            sums[c0 + i] += total[i];
+        }
+    });
+}
+
+fn add_bias(y: &mut [f32], bias: &[f32]) {
+    for row in y.chunks_exact_mut(bias.len()) {
+        for (v, b) in row.iter_mut().zip(bias) {
+            *v += b;
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Depthwise convolution: channel `c` of the output sees channel `c` of the input alone.
+//!
+//! All loops run over channels in the innermost dimension. The 3×3 kernel with stride 1 and
+//! padding 1, which is nearly every depthwise layer in use, keeps its nine taps in registers and
+//! produces two pixels at a time; its input gradient is the same loop with the taps mirrored.
+
+use super::Geometry;
+use crate::parallel::sum_blocks;
+use crate::simd::{dispatch, for_channels, load, mul_add, store};
+use rayon::prelude::*;
+
+/// `[c, 1, k, k]` → `[k·k, c]`: taps of neighbouring channels side by side.
+fn pack(w: &[f32], channels: usize, mirrored: bool) -> Vec<f32> {
+    let taps = w.len() / channels;
+    let mut out = vec![0.0; w.len()];
+    for (c, filter) in w.chunks_exact(taps).enumerate() {
+        for (t, v) in filter.iter().enumerate() {
+            let t = if mirrored { taps - 1 - t } else { t };
+            out[t * channels + c] = *v;
+        }
+    }
+    out
+}
+
+/// 3×3, stride 1, padding 1.
+fn is_same3(g: &Geometry) -> bool {
+    g.window.kernel == 3 && g.window.stride == 1 && g.window.padding == 1
+}
+
+/// `x` `[b, h, w, c]`, `w` `[c, 1, k, k]`, `bias` `[c]` → `y` `[b, oh, ow, c]`.
+pub(super) fn forward(x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32], g: &Geometry) {
+    let taps = pack(w, g.input, false);
+    let zeros;
+    let bias = match bias {
+        Some(b) => b,
+        None => {
+            zeros = vec![0.0; g.input];
+            &zeros
+        }
+    };
+    run(x, &taps, bias, y, g);
+}
+
+/// One picture per task.
+fn run(x: &[f32], taps: &[f32], bias: &[f32], y: &mut [f32], g: &Geometry) {
+    let picture = g.height * g.width * g.input;
+    let out = g.out_height() * g.out_width() * g.input;
+    y.par_chunks_mut(out).zip(x.par_chunks(picture)).for_each(|(y, x)| {
+        if is_same3(g) {
+            same3(x, taps, bias, y, g.height, g.width);
+        } else {
+            any(x, taps, bias, y, g);
+        }
+    });
+}
+
+/// Gradient with respect to the input, `[b, h, w, c]`.
+pub(super) fn input_gradient(w: &[f32], grad: &[f32], g: &Geometry) -> Vec<f32> {
+    let picture = g.height * g.width * g.input;
+    let mut dx = vec![0.0; g.batch * picture];
+    if is_same3(g) {
+        run(grad, &pack(w, g.input, true), &vec![0.0; g.input], &mut dx, g);
+        return dx;
+    }
+    let taps = pack(w, g.input, false);
+    let out = g.out_height() * g.out_width() * g.input;
+    dx.par_chunks_mut(picture).zip(grad.par_chunks(out)).for_each(|(dx, grad)| {
+        any_input(grad, &taps, dx, g);
+    });
+    dx
+}
+
+/// Gradient with respect to the weight, `[c, 1, k, k]`: one partial sum per picture.
+pub(super) fn weight_gradient(x: &[f32], grad: &[f32], g: &Geometry) -> Vec<f32> {
+    let taps = g.window.kernel * g.window.kernel;
+    let picture = g.height * g.width * g.input;
+    let out = g.out_height() * g.out_width() * g.input;
+    let total = sum_blocks(g.batch, 1, taps * g.input, |r, partial| {
+        let (x, grad) = (&x[r.start * picture..], &grad[r.start * out..]);
+        if is_same3(g) {
+            same3_weight(&x[..picture], &grad[..out], partial, g.height, g.width);
+        } else {
+            any_weight(&x[..picture], &grad[..out], partial, g);
+        }
+    });
+    let mut dw = vec![0.0; taps * g.input];
+    for (t, line) in total.chunks_exact(g.input).enumerate() {
+        for (c, v) in line.iter().enumerate() {
+            dw[c * taps + t] = *v as f32;
+        }
+    }
+    dw
+}
+
+dispatch! {
+    /// One picture `[h, w, c]`, taps `[9, c]`.
+    fn same3(x: &[f32], taps: &[f32], bias: &[f32], y: &mut [f32], h: usize, w: usize) = same3_body
+}
+
+#[inline(always)]
+fn same3_body<const FMA: bool>(
+    x: &[f32],
+    taps: &[f32],
+    bias: &[f32],
+    y: &mut [f32],
+    h: usize,
+    w: usize,
+) {
+    let c = bias.len();
+    assert!(x.len() == h * w * c && y.len() == h * w * c && taps.len() == 9 * c, "shapes");
+    for oy in 0..h {
+        let rows = oy.saturating_sub(1)..(oy + 2).min(h);
+        for_channels!(c, |c0, N| {
+            let mut k = [[0.0f32; N]; 9];
+            for (t, k) in k.iter_mut().enumerate() {
+                *k = load(taps, t * c + c0);
+            }
+            let b = load::<N>(bias, c0);
+            let mut ox = 0;
+            while ox < w {
+                // Two pixels share two of their three columns.
+                let pair = ox > 0 && ox + 2 < w;
+                let (mut p, mut q) = (b, b);
+                for iy in rows.clone() {
+                    let t = (iy + 1 - oy) * 3;
+                    let at = |ix: usize| load::<N>(x, (iy * w + ix) * c + c0);
+                    if pair {
+                        let v = [at(ox - 1), at(ox), at(ox + 1), at(ox + 2)];
+                        for j in 0..3 {
+                            for i in 0..N {
+                                p[i] = mul_add::<FMA>(v[j][i], k[t + j][i], p[i]);
+                                q[i] = mul_add::<FMA>(v[j + 1][i], k[t + j][i], q[i]);
+                            }
+                        }
+                        continue;
+                    }
+                    for j in 0..3 {
+                        if ox + j >= 1 && ox + j <= w {
+                            let v = at(ox + j - 1);
+                            for i in 0..N {
+                                p[i] = mul_add::<FMA>(v[i], k[t + j][i], p[i]);
+                            }
+                        }
+                    }
+                }
+                store(y, (oy * w + ox) * c + c0, p);
+                if pair {
+                    store(y, (oy * w + ox + 1) * c + c0, q);
+                    ox += 1;
+                }
+                ox += 1;
+            }
+        });
+    }
+}
+
+dispatch! {
+    /// `dw[t, c] += Σ x · grad` of one picture.
+    fn same3_weight(x: &[f32], grad: &[f32], dw: &mut [f32], h: usize, w: usize) = same3_weight_body
+}
+
+#[inline(always)]
+fn same3_weight_body<const FMA: bool>(x: &[f32], grad: &[f32], dw: &mut [f32], h: usize, w: usize) {
+    let c = dw.len() / 9;
+    assert!(x.len() == h * w * c && grad.len() == h * w * c, "shapes");
+    for_channels!(c, |c0, N| {
+        let mut sum = [[0.0f32; N]; 9];
+        for oy in 0..h {
+            for ox in 0..w {
+                let g = load::<N>(grad, (oy * w + ox) * c + c0);
+                let inside = oy > 0 && oy + 1 < h && ox > 0 && ox + 1 < w;
+                for ky in 0..3 {
+                    for kx in 0..3 {
+                        if !inside && (oy + ky < 1 || oy + ky > h || ox + kx < 1 || ox + kx > w) {
+                            continue;
+                        }
+                        let v = load::<N>(x, ((oy + ky - 1) * w + ox + kx - 1) * c + c0);
+                        let s = &mut sum[ky * 3 + kx];
+                        for i in 0..N {
+                            s[i] = mul_add::<FMA>(v[i], g[i], s[i]);
+                        }
+                    }
+                }
+            }
+        }
+        for (t, s) in sum.iter().enumerate() {
+            for i in 0..N {
+                dw[t * c + c0 + i] += s[i];
+            }
+        }
+    });
+}
+
+/// Calls `f(output position, input position, tap)` for every tap that falls inside the picture.
+#[inline(always)]
+fn for_taps(g: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
+    let (k, s, p) = (g.window.kernel, g.window.stride, g.window.padding);
+    for oy in 0..g.out_height() {
+        for ox in 0..g.out_width() {
+            for ky in 0..k {
+                let iy = oy * s + ky;
+                if iy < p || iy - p >= g.height {
+                    continue;
+                }
+                for kx in 0..k {
+                    let ix = ox * s + kx;
+                    if ix >= p && ix - p < g.width {
+                        let from = (iy - p) * g.width + ix - p;
+                        f(oy * g.out_width() + ox, from, ky * k + kx);
+                    }
+                }
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// Any kernel, stride and padding; one picture.
+    fn any(x: &[f32], taps: &[f32], bias: &[f32], y: &mut [f32], g: &Geometry) = any_body
+}
+
+#[inline(always)]
+fn any_body<const FMA: bool>(x: &[f32], taps: &[f32], bias: &[f32], y: &mut [f32], g: &Geometry) {
+    let c = g.input;
+    for row in y.chunks_exact_mut(c) {
+        row.copy_from_slice(bias);
+    }
+    for_taps(g, |to, from, tap| {
+        let (x, k) = (&x[from * c..(from + 1) * c], &taps[tap * c..(tap + 1) * c]);
+        for ((y, x), k) in y[to * c..(to + 1) * c].iter_mut().zip(x).zip(k) {
+            *y = mul_add::<FMA>(*x, *k, *y);
+        }
+    });
+}
+
+dispatch! {
+    /// Input gradient of [`any`].
+    fn any_input(grad: &[f32], taps: &[f32], dx: &mut [f32], g: &Geometry) = any_input_body
+}
+
+#[inline(always)]
+fn any_input_body<const FMA: bool>(grad: &[f32], taps: &[f32], dx: &mut [f32], g: &Geometry) {
+    let c = g.input;
+    for_taps(g, |to, from, tap| {
+        let (grad, k) = (&grad[to * c..(to + 1) * c], &taps[tap * c..(tap + 1) * c]);
+        for ((dx, grad), k) in dx[from * c..(from + 1) * c].iter_mut().zip(grad).zip(k) {
+            *dx = mul_add::<FMA>(*grad, *k, *dx);
+        }
+    });
+}
+
+dispatch! {
+    /// Weight gradient of [`any`].
+    fn any_weight(x: &[f32], grad: &[f32], dw: &mut [f32], g: &Geometry) = any_weight_body
+}
+
+#[inline(always)]
+fn any_weight_body<const FMA: bool>(x: &[f32], grad: &[f32], dw: &mut [f32], g: &Geometry) {
+    let c = g.input;
+    for_taps(g, |to, from, tap| {
+        let (grad, x) = (&grad[to * c..(to + 1) * c], &x[from * c..(from + 1) * c]);
+        for ((dw, grad), x) in dw[tap * c..(tap + 1) * c].iter_mut().zip(grad).zip(x) {
+            *dw = mul_add::<FMA>(*grad, *x, *dw);
+        }
+    });
+}

@@ -1,0 +1,171 @@
+//! Optimizer steps fused into one pass over a parameter, as candle in-place operations.
+//!
+//! candle-nn's AdamW makes fourteen temporaries per parameter and step, and its SGD has no
+//! momentum (candle-nn 0.11.1, `optim.rs`).
+
+use crate::simd::{dispatch, mul_add};
+use crate::tensors::with_floats;
+use candle_core::{CpuStorage, Layout, Result, Tensor, Var, bail};
+use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
+
+const BLOCK: usize = 16 * 1024;
+
+/// SGD with Nesterov momentum and decoupled-from-nothing (classic L2) weight decay, as
+/// `torch.optim.SGD(nesterov=True)`: `g += wd·p; m = µ·m + g; p −= lr·(g + µ·m)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Sgd {
+    /// Learning rate of this step.
+    pub lr: f32,
+    /// µ.
+    pub momentum: f32,
+    /// L2 factor.
+    pub weight_decay: f32,
+    /// Factor on the gradient first (global-norm clipping).
+    pub grad_scale: f32,
+}
+
+/// AdamW (Loshchilov & Hutter 2019), as `torch.optim.AdamW`:
+/// `p *= 1 − lr·wd; m = β₁m + (1−β₁)g; v = β₂v + (1−β₂)g²; p −= lr·m̂ / (√v̂ + ε)`.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamW {
+    /// Learning rate of this step.
+    pub lr: f32,
+    /// β₁.
+    pub beta1: f32,
+    /// β₂.
+    pub beta2: f32,
+    /// ε.
+    pub epsilon: f32,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+    /// Number of this step, from 1 (bias correction).
+    pub step: i32,
+    /// Factor on the gradient first (global-norm clipping).
+    pub grad_scale: f32,
+}
+
+impl Sgd {
+    /// One step on `parameter` with gradient `grad`; `momentum` is the buffer m, zero at first.
+    ///
+    /// # Errors
+    /// Shapes that differ, or a tensor that is not contiguous f32 on the CPU.
+    pub fn step(&self, parameter: &Var, grad: &Tensor, momentum: &mut [f32]) -> Result<()> {
+        let lengths = [grad.elem_count(), momentum.len()];
+        in_place(parameter, grad, &lengths, |p, g| {
+            let blocks = p.par_chunks_mut(BLOCK).zip(g.par_chunks(BLOCK));
+            blocks
+                .zip(momentum.par_chunks_mut(BLOCK))
+                .for_each(|((p, g), m)| sgd_block(p, g, m, *self));
+        })
+    }
+}
+
+impl AdamW {
+    /// One step on `parameter` with gradient `grad`; `first` and `second` are m and v.
+    ///
+    /// # Errors
+    /// Shapes that differ, or a tensor that is not contiguous f32 on the CPU.
+    pub fn step(
+        &self,
+        parameter: &Var,
+        grad: &Tensor,
+        first: &mut [f32],
+        second: &mut [f32],
+    ) -> Result<()> {
+        let lengths = [grad.elem_count(), first.len(), second.len()];
+        in_place(parameter, grad, &lengths, |p, g| {
+            let blocks = p.par_chunks_mut(BLOCK).zip(g.par_chunks(BLOCK));
+            blocks
+                .zip(first.par_chunks_mut(BLOCK))
+                .zip(second.par_chunks_mut(BLOCK))
+                .for_each(|(((p, g), m), v)| adamw_block(p, g, m, v, *self));
+        })
+    }
+}
+
+/// Σ g² of a tensor, in f64 and in a fixed order.
+///
+/// # Errors
+/// A tensor that is not f32 on the CPU.
+pub fn square_sum(grad: &Tensor) -> Result<f64> {
+    with_floats(&[grad], "gradient norm", |s| {
+        let blocks: Vec<f64> =
+            s[0].par_chunks(BLOCK).map(|b| b.iter().map(|v| f64::from(*v).powi(2)).sum()).collect();
+        blocks.iter().sum()
+    })
+}
+
+struct InPlace<F>(Mutex<Option<F>>);
+
+impl<F: FnOnce(&mut [f32]) + Send> candle_core::InplaceOp1 for InPlace<F> {
+    fn name(&self) -> &'static str {
+        "optimizer step"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let (CpuStorage::F32(data), Some((start, end))) = (storage, layout.contiguous_offsets())
+        else {
+            bail!("optimizer step: needs a contiguous f32 parameter")
+        };
+        if let Some(f) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            f(&mut data[start..end]);
+        }
+        Ok(())
+    }
+}
+
+fn in_place(
+    parameter: &Var,
+    grad: &Tensor,
+    lengths: &[usize],
+    f: impl FnOnce(&mut [f32], &[f32]) + Send,
+) -> Result<()> {
+    if lengths.iter().any(|n| *n != parameter.elem_count()) {
+        bail!(
+            "optimizer step: parameter of {} values, state of {lengths:?}",
+            parameter.elem_count()
+        )
+    }
+    with_floats(&[grad], "optimizer step", |s| {
+        let g = s[0];
+        parameter.inplace_op1(&InPlace(Mutex::new(Some(|p: &mut [f32]| f(p, g)))))
+    })?
+}
+
+dispatch! {
+    fn sgd_block(p: &mut [f32], g: &[f32], m: &mut [f32], o: Sgd) = sgd_block_body
+}
+
+#[inline(always)]
+fn sgd_block_body<const FMA: bool>(p: &mut [f32], g: &[f32], m: &mut [f32], o: Sgd) {
+    for ((p, g), m) in p.iter_mut().zip(g).zip(m) {
+        let g = mul_add::<FMA>(o.weight_decay, *p, *g * o.grad_scale);
+        *m = mul_add::<FMA>(o.momentum, *m, g);
+        *p -= o.lr * mul_add::<FMA>(o.momentum, *m, g);
+    }
+}
+
+dispatch! {
+    fn adamw_block(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], o: AdamW)
+        = adamw_block_body
+}
+
+#[inline(always)]
+fn adamw_block_body<const FMA: bool>(
+    p: &mut [f32],
+    g: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    o: AdamW,
+) {
+    let correct1 = 1.0 - o.beta1.powi(o.step);
+    let correct2 = (1.0 - o.beta2.powi(o.step)).sqrt();
+    let (rate, keep) = (o.lr / correct1, 1.0 - o.lr * o.weight_decay);
+    for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+        let g = *g * o.grad_scale;
+        *m = mul_add::<FMA>(o.beta1, *m, (1.0 - o.beta1) * g);
+        *v = mul_add::<FMA>(o.beta2, *v, (1.0 - o.beta2) * g * g);
+        *p = *p * keep - rate * *m / (v.sqrt() / correct2 + o.epsilon);
+    }
+}

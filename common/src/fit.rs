@@ -1,0 +1,275 @@
+//! The one training loop. `train` gives it labels, `distill` labels and a teacher's logits.
+//!
+//! An epoch shows every picture once, in a random order, as its view number `epoch mod K`. The
+//! weights that count are an exponential moving average over steps (when switched on); they are
+//! measured on the validation pictures after each epoch, and the best are kept beside the last.
+
+mod batches;
+mod loss;
+mod optimizer;
+
+use crate::graph::Weights;
+use crate::images::Images;
+use crate::logits::Logits;
+use crate::model::Model;
+use crate::network::{Inference, Training};
+use crate::score;
+use crate::view::Policy;
+use anyhow::{Context, Result, ensure};
+use batches::{Batch, Batches};
+pub use loss::distillation_loss;
+use optimizer::{Average, Optimizer};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
+
+/// The update rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Rule {
+    /// SGD with Nesterov momentum 0.9 and L2 weight decay.
+    Sgd,
+    /// AdamW, β = 0.9, 0.999.
+    Adamw,
+}
+
+/// The settings of a training run; everything that decides its result besides the files.
+#[derive(Clone, Debug, Serialize, clap::Args)]
+pub struct Settings {
+    /// Times every picture is shown.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub epochs: u32,
+    /// Pictures per step.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(2..=65_536))]
+    pub batch: u32,
+    /// Update rule.
+    #[arg(long, value_enum, default_value = "adamw")]
+    pub optimizer: Rule,
+    /// Peak learning rate; reached after the warm-up, then a cosine down to 0.
+    #[arg(long, default_value_t = 2e-3)]
+    pub lr: f32,
+    /// Epochs over which the learning rate rises from 0.
+    #[arg(long, default_value_t = 1.0)]
+    pub warmup: f32,
+    /// Weight decay; biases and batch norm have none.
+    #[arg(long, default_value_t = 1e-2)]
+    pub weight_decay: f32,
+    /// Largest norm of the gradient; 0 = no limit.
+    #[arg(long, default_value_t = 0.0)]
+    pub clip: f32,
+    /// Share of the target spread over all classes.
+    #[arg(long, default_value_t = 0.0)]
+    pub label_smoothing: f32,
+    /// Decay of the moving average of the weights, e.g. 0.999; 0 = off.
+    #[arg(long, default_value_t = 0.0)]
+    pub ema: f32,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+impl Settings {
+    /// Checks ranges clap does not.
+    fn check(&self) -> Result<()> {
+        let flag = |name: &str, v: f32, ok: bool, range: &str| -> Result<()> {
+            ensure!(v.is_finite() && ok, "--{name} {v}: expected {range}");
+            Ok(())
+        };
+        flag("lr", self.lr, self.lr > 0.0, "more than 0")?;
+        flag("warmup", self.warmup, self.warmup >= 0.0, "0 or more epochs")?;
+        flag("weight-decay", self.weight_decay, self.weight_decay >= 0.0, "0 or more")?;
+        flag("clip", self.clip, self.clip >= 0.0, "0 or more")?;
+        let smoothing = self.label_smoothing;
+        flag("label-smoothing", smoothing, (0.0..1.0).contains(&smoothing), "0 up to below 1")?;
+        flag("ema", self.ema, (0.0..1.0).contains(&self.ema), "0 up to below 1")
+    }
+
+    /// Learning rate of `step` out of `steps`, `per_epoch` steps each.
+    fn rate(&self, step: usize, steps: usize, per_epoch: usize) -> f32 {
+        let warmup = self.warmup * per_epoch as f32;
+        let s = step as f32 + 1.0;
+        if s < warmup {
+            return self.lr * s / warmup;
+        }
+        let progress = ((s - warmup) / (steps as f32 - warmup).max(1.0)).min(1.0);
+        self.lr * 0.5 * (1.0 + (std::f32::consts::PI * progress).cos())
+    }
+}
+
+/// What a network is trained towards.
+pub enum Targets<'a> {
+    /// Labels, on views drawn by this policy.
+    Labels(Policy),
+    /// Labels and a teacher, on the teacher's views.
+    Teacher {
+        /// The teacher's logits.
+        logits: &'a Logits,
+        /// Weight of the teacher, α.
+        alpha: f32,
+        /// Temperature T.
+        temperature: f32,
+    },
+}
+
+/// Where the results go.
+pub struct Files {
+    best: PathBuf,
+    last: PathBuf,
+    epochs: PathBuf,
+}
+
+impl Files {
+    /// `X.safetensors` for the best weights, `X.last.safetensors` and `X.epochs.csv` beside it.
+    pub fn beside(out: &Path) -> Self {
+        Self {
+            best: out.to_owned(),
+            last: out.with_extension("last.safetensors"),
+            epochs: out.with_extension("epochs.csv"),
+        }
+    }
+}
+
+/// What came out of a training run.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Validation accuracy of the best epoch.
+    pub best: f64,
+    /// That epoch, from 1.
+    pub best_epoch: usize,
+    /// Validation accuracy after the last epoch.
+    pub last: f64,
+}
+
+/// A line of the per-epoch CSV.
+#[derive(Serialize)]
+struct Epoch {
+    epoch: usize,
+    loss: f64,
+    validation_top1: f64,
+}
+
+/// Train `model` on `train` and keep what does best on `validation`.
+///
+/// `save(path, model)` is called for the last weights after every epoch and for the best ones at
+/// the end, so that the artifact appears only when training is over.
+///
+/// # Errors
+/// Settings out of range, pictures without labels or of another preparation, a loss that is no
+/// longer finite, and whatever `save` returns.
+pub fn fit(
+    mut model: Model,
+    train: &Images,
+    validation: &Images,
+    targets: &Targets,
+    settings: &Settings,
+    files: &Files,
+    save: impl Fn(&Path, &Model) -> Result<()>,
+) -> Result<Summary> {
+    settings.check()?;
+    model.check_images(train)?;
+    model.check_images(validation)?;
+    let truth = validation.all_labels()?;
+    let feed = Batches::new(train, targets, settings, &model)?;
+    let mut trainer = Trainer::new(&model, settings, feed.per_epoch())?;
+    let mut log = Log::new(&files.epochs);
+    let mut best = (Summary { best: -1.0, best_epoch: 0, last: 0.0 }, Weights::new());
+    let bar = crate::cli::progress(settings.epochs as usize * feed.per_epoch(), "training");
+    feed.run(|epoch, batches| {
+        let loss = trainer.epoch(epoch, batches, targets, || bar.inc(1))?;
+        model.weights = trainer.weights()?;
+        let top1 = accuracy(&model, validation, &truth)?;
+        save(&files.last, &model)?;
+        let (summary, weights) = &mut best;
+        summary.last = top1;
+        if top1 > summary.best {
+            (summary.best, summary.best_epoch) = (top1, epoch + 1);
+            weights.clone_from(&model.weights);
+        }
+        bar.set_message(format!("loss {loss:.3} top-1 {top1:.4}"));
+        log.append(&Epoch { epoch: epoch + 1, loss, validation_top1: top1 })
+    })?;
+    bar.finish_and_clear();
+    let (summary, weights) = best;
+    save(&files.best, &Model { weights, ..model })?;
+    Ok(summary)
+}
+
+fn accuracy(model: &Model, images: &Images, truth: &[usize]) -> Result<f64> {
+    let network = Inference::new(model)?;
+    let logits = score::logits(&network, images, &model.input.normalization, |_| {})?;
+    Ok(score::correct(&logits, truth) as f64 / truth.len() as f64)
+}
+
+/// Network, optimizer and average of one run.
+struct Trainer<'a> {
+    settings: &'a Settings,
+    per_epoch: usize,
+    network: Training,
+    optimizer: Optimizer,
+    average: Option<Average>,
+}
+
+impl<'a> Trainer<'a> {
+    fn new(model: &Model, settings: &'a Settings, per_epoch: usize) -> Result<Self> {
+        let network = Training::new(model)?;
+        let optimizer = Optimizer::new(settings, &network);
+        let average = (settings.ema > 0.0).then(|| Average::new(settings.ema, &model.weights));
+        Ok(Self { settings, per_epoch, network, optimizer, average })
+    }
+
+    /// One pass over the pictures; the mean loss.
+    fn epoch(
+        &mut self,
+        epoch: usize,
+        batches: &Receiver<Batch>,
+        targets: &Targets,
+        tick: impl Fn(),
+    ) -> Result<f64> {
+        let steps = self.settings.epochs as usize * self.per_epoch;
+        let mut sum = 0.0;
+        for i in 0..self.per_epoch {
+            let batch = batches.recv().context("the thread that makes batches stopped")?;
+            let rate = self.settings.rate(epoch * self.per_epoch + i, steps, self.per_epoch);
+            let logits = self.network.forward(batch.pictures)?;
+            let loss = loss::loss(&logits, batch.labels, batch.teacher, targets)?;
+            let value = f64::from(loss.to_scalar::<f32>()?);
+            ensure!(
+                value.is_finite(),
+                "the loss is {value} in epoch {}: try a lower --lr, or --clip 1",
+                epoch + 1
+            );
+            self.optimizer.step(&self.network, &loss.backward()?, rate)?;
+            if let Some(average) = &mut self.average {
+                average.update(&self.network)?;
+            }
+            sum += value;
+            tick();
+        }
+        Ok(sum / self.per_epoch as f64)
+    }
+
+    fn weights(&self) -> Result<Weights> {
+        match &self.average {
+            Some(average) => Ok(average.weights()),
+            None => self.network.weights(),
+        }
+    }
+}
+
+/// The per-epoch CSV, rewritten whole after every epoch.
+struct Log<'a> {
+    path: &'a Path,
+    writer: csv::Writer<Vec<u8>>,
+}
+
+impl<'a> Log<'a> {
+    fn new(path: &'a Path) -> Self {
+        Self { path, writer: csv::Writer::from_writer(Vec::new()) }
+    }
+
+    fn append(&mut self, epoch: &Epoch) -> Result<()> {
+        self.writer.serialize(epoch)?;
+        self.writer.flush()?;
+        crate::artifact::save_text(self.path, std::str::from_utf8(self.writer.get_ref())?)
+    }
+}

@@ -1,0 +1,127 @@
+//! Batches of views, made on a thread of their own while the network trains.
+
+use super::{Settings, Targets};
+use crate::images::Images;
+use crate::model::Model;
+use crate::rng::Rng;
+use crate::view::{self, Normalization, Policy, View};
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// Batches made ahead of the one being trained on.
+const AHEAD: usize = 2;
+
+/// One step's worth of pictures.
+pub(super) struct Batch {
+    /// `[b, size, size, 3]`, normalized.
+    pub(super) pictures: Vec<f32>,
+    /// Target distribution from the labels, `[b, classes]`: mixed and smoothed.
+    pub(super) labels: Vec<f32>,
+    /// The teacher's logits, `[b, classes]`; empty without a teacher.
+    pub(super) teacher: Vec<f32>,
+}
+
+/// All batches of a run.
+pub(super) struct Batches<'a> {
+    images: &'a Images,
+    labels: Vec<usize>,
+    targets: &'a Targets<'a>,
+    settings: &'a Settings,
+    policy: Policy,
+    view_seed: u64,
+    normalization: Normalization,
+    classes: usize,
+}
+
+impl<'a> Batches<'a> {
+    pub(super) fn new(
+        images: &'a Images,
+        targets: &'a Targets,
+        settings: &'a Settings,
+        model: &Model,
+    ) -> Result<Self> {
+        let labels = images.all_labels()?;
+        ensure!(images.len() >= 2, "{}: too few pictures to train on", images.path().display());
+        let (policy, view_seed) = match targets {
+            Targets::Labels(policy) => (*policy, settings.seed),
+            Targets::Teacher { logits, .. } => (logits.about.policy, logits.about.seed),
+        };
+        Ok(Self {
+            images,
+            labels,
+            targets,
+            settings,
+            policy,
+            view_seed,
+            normalization: model.input.normalization,
+            classes: model.graph.classes(),
+        })
+    }
+
+    /// Steps per epoch: an incomplete last batch is left out, as its pictures come earlier in
+    /// other epochs; fewer pictures than a batch make one step.
+    pub(super) fn per_epoch(&self) -> usize {
+        (self.images.len() / self.batch()).max(1)
+    }
+
+    fn batch(&self) -> usize {
+        (self.settings.batch as usize).min(self.images.len())
+    }
+
+    /// Calls `body(epoch, batches)` for every epoch, with the batches to be received.
+    pub(super) fn run(
+        &self,
+        mut body: impl FnMut(usize, &Receiver<Batch>) -> Result<()>,
+    ) -> Result<()> {
+        let (sender, receiver) = sync_channel(AHEAD);
+        std::thread::scope(|scope| {
+            scope.spawn(move || self.produce(&sender));
+            // The receiver goes with the error, which ends the other thread.
+            let receiver = receiver;
+            (0..self.settings.epochs as usize).try_for_each(|epoch| body(epoch, &receiver))
+        })
+    }
+
+    fn produce(&self, sender: &SyncSender<Batch>) {
+        for epoch in 0..self.settings.epochs as usize {
+            let order =
+                Rng::new(self.settings.seed, "order", epoch as u64).permutation(self.images.len());
+            for chosen in order.chunks_exact(self.batch()) {
+                if sender.send(self.make(epoch, chosen)).is_err() {
+                    return; // training has ended
+                }
+            }
+        }
+    }
+
+    fn make(&self, epoch: usize, chosen: &[usize]) -> Batch {
+        let k = match self.targets {
+            Targets::Labels(_) => epoch,
+            Targets::Teacher { logits, .. } => epoch % logits.about.views,
+        };
+        let size = self.images.size();
+        let floats = 3 * size * size;
+        let mut pictures = vec![0.0; chosen.len() * floats];
+        let mut labels = vec![0.0; chosen.len() * self.classes];
+        pictures
+            .par_chunks_mut(floats)
+            .zip(labels.par_chunks_mut(self.classes))
+            .zip(chosen)
+            .for_each(|((x, target), &i)| {
+                let view = View::of(&self.policy, self.view_seed, i, k, self.images.len(), size);
+                view::render(self.images, i, &view, &self.normalization, x);
+                let smoothing = self.settings.label_smoothing;
+                target.fill(smoothing / self.classes as f32);
+                target[self.labels[i]] += (1.0 - smoothing) * view.weight;
+                target[self.labels[view.partner.0]] += (1.0 - smoothing) * (1.0 - view.weight);
+            });
+        let teacher = match self.targets {
+            Targets::Labels(_) => Vec::new(),
+            Targets::Teacher { logits, .. } => {
+                chosen.iter().flat_map(|i| logits.of(k, *i)).copied().collect()
+            }
+        };
+        Batch { pictures, labels, teacher }
+    }
+}

@@ -1,0 +1,101 @@
+//! Optimizer state over the variables of a network, and the moving average of its weights.
+
+use super::{Rule, Settings};
+use crate::graph::Weights;
+use crate::network::Training;
+use anyhow::{Context, Result};
+use candle_core::backprop::GradStore;
+use kernels::optim::{AdamW, Sgd, square_sum};
+use std::collections::BTreeMap;
+
+/// One optimizer over all variables.
+pub(super) struct Optimizer {
+    rule: Rule,
+    weight_decay: f32,
+    clip: f32,
+    step: i32,
+    /// First and, for AdamW, second moments of each variable.
+    moments: BTreeMap<String, [Vec<f32>; 2]>,
+}
+
+impl Optimizer {
+    pub(super) fn new(settings: &Settings, network: &Training) -> Self {
+        let moments = network
+            .variables
+            .iter()
+            .map(|(name, v)| {
+                let n = v.elem_count();
+                let second = if settings.optimizer == Rule::Adamw { n } else { 0 };
+                (name.clone(), [vec![0.0; n], vec![0.0; second]])
+            })
+            .collect();
+        let Settings { optimizer: rule, weight_decay, clip, .. } = *settings;
+        Self { rule, weight_decay, clip, step: 0, moments }
+    }
+
+    /// Update the variables of `network`.
+    pub(super) fn step(&mut self, network: &Training, grads: &GradStore, lr: f32) -> Result<()> {
+        self.step += 1;
+        let mut grad_scale = 1.0;
+        if self.clip > 0.0 {
+            let mut sum = 0.0;
+            for v in network.variables.values() {
+                sum += grads.get(v).map_or(Ok(0.0), square_sum)?;
+            }
+            grad_scale = (self.clip / (sum.sqrt() as f32 + 1e-6)).min(1.0);
+        }
+        for (name, v) in &network.variables {
+            let Some(grad) = grads.get(v) else { continue };
+            let [first, second] = self.moments.get_mut(name).context("unknown variable")?;
+            // Vectors are biases and batch norm: shrinking them does not regularise.
+            let weight_decay = if v.rank() > 1 { self.weight_decay } else { 0.0 };
+            match self.rule {
+                Rule::Sgd => {
+                    Sgd { lr, momentum: 0.9, weight_decay, grad_scale }.step(v, grad, first)?
+                }
+                Rule::Adamw => AdamW {
+                    lr,
+                    beta1: 0.9,
+                    beta2: 0.999,
+                    epsilon: 1e-8,
+                    weight_decay,
+                    step: self.step,
+                    grad_scale,
+                }
+                .step(v, grad, first, second)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Exponential moving average of weights and batch-norm statistics alike: averaged weights with
+/// the statistics of others would be a broken network.
+pub(super) struct Average {
+    decay: f32,
+    steps: f32,
+    weights: Weights,
+}
+
+impl Average {
+    pub(super) fn new(decay: f32, start: &Weights) -> Self {
+        Self { decay, steps: 0.0, weights: start.clone() }
+    }
+
+    pub(super) fn update(&mut self, network: &Training) -> Result<()> {
+        self.steps += 1.0;
+        // Short memory at first, so that the random start is forgotten.
+        let decay = self.decay.min((1.0 + self.steps) / (10.0 + self.steps));
+        for (name, now) in network.weights()? {
+            let average = self.weights.get_mut(&name).context("unknown weight")?;
+            for (a, n) in average.values.iter_mut().zip(&now.values) {
+                *a += (1.0 - decay) * (n - *a);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn weights(&self) -> Weights {
+        self.weights.clone()
+    }
+}

@@ -1,0 +1,140 @@
+//! Accuracy, its confidence interval, and the row every evaluation writes.
+
+use crate::images::Images;
+use crate::network::Inference;
+use crate::view::{self, Normalization};
+use anyhow::{Context, Result, ensure};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Pictures per batch when nothing is trained.
+const BATCH: usize = 64;
+
+/// Logits `[n, classes]` of pictures `0..n` as they are; `tick` gets the pictures done.
+///
+/// # Errors
+/// Pictures of another size than the model's.
+pub fn logits(
+    network: &Inference,
+    images: &Images,
+    normalization: &Normalization,
+    tick: impl Fn(usize),
+) -> Result<Vec<f32>> {
+    let floats = 3 * images.size() * images.size();
+    let mut all = Vec::with_capacity(images.len() * network.classes());
+    for start in (0..images.len()).step_by(BATCH) {
+        let n = BATCH.min(images.len() - start);
+        let mut x = vec![0.0; n * floats];
+        x.par_chunks_mut(floats)
+            .enumerate()
+            .for_each(|(i, x)| view::plain(images.pixels(start + i), normalization, x));
+        all.extend(network.logits(x)?);
+        tick(n);
+    }
+    Ok(all)
+}
+
+/// Position of the largest value; the first of equals.
+pub fn argmax(values: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, v) in values.iter().enumerate() {
+        if *v > values[best] {
+            best = i;
+        }
+    }
+    best
+}
+
+/// Number of rows of `logits` `[n, classes]` whose largest value is at the label.
+pub fn correct(logits: &[f32], labels: &[usize]) -> usize {
+    let classes = logits.len() / labels.len().max(1);
+    let rows = logits.chunks_exact(classes.max(1)).zip(labels);
+    rows.filter(|(row, label)| argmax(row) == **label).count()
+}
+
+/// The 95 % interval of a proportion (Wilson 1927): unlike ± 1.96 standard errors it stays inside
+/// 0..1 and holds for proportions near the ends.
+pub fn wilson(correct: usize, n: usize) -> (f64, f64) {
+    const Z: f64 = 1.959_963_984_540_054;
+    let (n, p) = (n.max(1) as f64, correct as f64 / n.max(1) as f64);
+    let center = p + Z * Z / (2.0 * n);
+    let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + Z * Z / n;
+    ((center - half) / scale, (center + half) / scale)
+}
+
+/// One evaluation of one file on one set of pictures: a row of `eval/*.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// What the file is called in tables.
+    pub name: String,
+    /// Where it was read from.
+    pub file: String,
+    /// Its content hash.
+    pub hash: String,
+    /// Trained values in the network (after folding, for a coded file).
+    pub parameters: usize,
+    /// Bytes on disk.
+    pub bytes: usize,
+    /// Pictures.
+    pub pictures: usize,
+    /// Pictures answered correctly.
+    pub correct: usize,
+    /// Share of correct answers.
+    pub top1: f64,
+    /// Lower end of its 95 % Wilson interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+impl Row {
+    /// Write as a CSV of one row.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.serialize(self)?;
+        let text = String::from_utf8(writer.into_inner()?)?;
+        crate::artifact::save_text(path, &text)
+    }
+
+    /// Read the rows of a CSV.
+    ///
+    /// # Errors
+    /// A file that cannot be read or has other columns.
+    pub fn load(path: &Path) -> Result<Vec<Self>> {
+        let wrong = || format!("{}: not a file written by infer eval", path.display());
+        let mut reader = csv::Reader::from_path(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let rows: Vec<Self> = reader.deserialize().collect::<Result<_, _>>().with_context(wrong)?;
+        ensure!(!rows.is_empty(), "{}: has no rows", path.display());
+        Ok(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `statsmodels.stats.proportion.proportion_confint(c, n, method="wilson")`, statsmodels 0.14.
+    #[test]
+    fn wilson_equals_statsmodels() {
+        for ((c, n), (low, high)) in [
+            ((3018, 3430), (0.868_618_741, 0.890_334_402)),
+            ((0, 10), (0.0, 0.277_532_798)),
+            ((10, 10), (0.722_467_202, 1.0)),
+        ] {
+            let (l, h) = wilson(c, n);
+            assert!((l - low).abs() < 1e-6 && (h - high).abs() < 1e-6, "{c}/{n}: {l} {h}");
+        }
+    }
+
+    #[test]
+    fn argmax_takes_the_first_of_equals() {
+        assert_eq!(argmax(&[1.0, 3.0, 3.0]), 1);
+        assert_eq!(correct(&[1.0, 0.0, 0.0, 1.0, 2.0, 1.0], &[0, 1, 1]), 2);
+    }
+}

@@ -1,0 +1,70 @@
+//! `infer eval`: how often a file is right.
+
+use anyhow::Result;
+use common::cli;
+use common::images::Images;
+use common::model::Model;
+use common::network::Inference;
+use common::score::{self, Row};
+use std::path::PathBuf;
+
+/// Measure the accuracy of a model file, as read back from disk.
+///
+/// Prints accuracy and its 95 % Wilson interval; --out keeps them as a CSV row for report table.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  infer eval --model model.bin --images validation.safetensors
+  infer eval --model student.safetensors --images v.safetensors --name student --out student.csv")]
+pub(crate) struct Eval {
+    /// Model to measure, plain or coded.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// Images artifact with labels.
+    #[arg(long, value_name = "FILE")]
+    images: PathBuf,
+    /// What to call the model in tables [default: its file name].
+    #[arg(long)]
+    name: Option<String>,
+    /// Where to write the CSV row.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    compute: cli::Compute,
+}
+
+impl Eval {
+    pub(crate) fn run(self) -> Result<String> {
+        self.compute.start()?;
+        let (model, origin) = Model::load(&self.model)?;
+        let images = Images::load(&self.images)?;
+        model.check_images(&images)?;
+        let labels = images.all_labels()?;
+        let network = Inference::new(&model)?;
+        let bar = cli::progress(images.len(), "pictures");
+        let logits = score::logits(&network, &images, &model.input.normalization, |n| {
+            bar.inc(n as u64);
+        })?;
+        bar.finish_and_clear();
+        let correct = score::correct(&logits, &labels);
+        let (low, high) = score::wilson(correct, labels.len());
+        let row = Row {
+            name: self.name.unwrap_or_else(|| cli::name(&self.model)),
+            file: self.model.display().to_string(),
+            hash: origin.hash,
+            parameters: model.graph.parameter_count(),
+            bytes: origin.bytes,
+            pictures: labels.len(),
+            correct,
+            top1: correct as f64 / labels.len() as f64,
+            low,
+            high,
+        };
+        if let Some(out) = &self.out {
+            row.save(out)?;
+        }
+        Ok(format!(
+            "{}: top-1 {:.4} (95 % interval {:.4} to {:.4}), {correct} of {} pictures",
+            row.file, row.top1, row.low, row.high, row.pictures
+        ))
+    }
+}

@@ -1,0 +1,25 @@
+//! Model + pictures → logits, an evaluation, predictions. See `infer --help`.
+
+mod eval;
+mod logits;
+mod predict;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Run models on pictures.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+enum Command {
+    Logits(logits::Logits),
+    Eval(eval::Eval),
+    Predict(predict::Predict),
+}
+
+fn main() -> ExitCode {
+    common::cli::main(|| match Command::parse() {
+        Command::Logits(c) => c.run(),
+        Command::Eval(c) => c.run(),
+        Command::Predict(c) => c.run(),
+    })
+}

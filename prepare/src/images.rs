@@ -1,0 +1,74 @@
+//! `prepare images`: a folder of JPEG and PNG files → an images artifact.
+
+use anyhow::{Result, ensure};
+use common::cli;
+use common::images;
+use common::photos::{Fit, Preparation};
+use std::path::PathBuf;
+
+/// Decode and resize the pictures of a folder into one artifact.
+///
+/// A picture's class is the number before the first underscore of its file name ("3_17.jpg" is
+/// class 3); pictures without one ("0042.jpg") are kept unlabelled. Pictures are ordered by name.
+/// Grey pictures become RGB, transparency is dropped, CMYK is converted.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  prepare images food-11/training --size 128 --out training.safetensors
+  prepare images food-11/testing --size 128 --fit letterbox --out testing.safetensors
+  prepare images food-11/validation --size 256 --fit center --out validation.safetensors
+      the course's own preparation: the middle 256 × 256, black where a picture is smaller")]
+pub(crate) struct Images {
+    /// Folder of .jpg, .jpeg and .png files.
+    folder: PathBuf,
+    /// Side of the prepared squares, pixels.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(8..=4096))]
+    size: u16,
+    /// How a picture becomes a square.
+    #[arg(long, value_enum, default_value = "crop")]
+    fit: Fit,
+    /// Obey the EXIF orientation (off, as in torchvision).
+    #[arg(long)]
+    exif: bool,
+    /// Class names in the order of the class numbers, separated by commas.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    classes: Vec<String>,
+    /// Fail if any picture cannot be decoded, instead of leaving it out.
+    #[arg(long)]
+    strict: bool,
+    /// The images artifact to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    compute: cli::Compute,
+}
+
+impl Images {
+    pub(crate) fn run(self) -> Result<String> {
+        self.compute.start()?;
+        ensure!(self.classes.len() <= 255, "--classes: at most 255 classes are supported");
+        let how = Preparation { size: self.size.into(), fit: self.fit, exif: self.exif };
+        let total = common::photos::list(&self.folder)?.len();
+        let bar = cli::progress(total, "decoding");
+        let report = images::prepare_folder(
+            &self.folder,
+            how,
+            &self.classes,
+            self.strict,
+            &self.out,
+            |n| bar.inc(n as u64),
+        )?;
+        bar.finish_and_clear();
+        for (path, reason) in &report.unreadable {
+            eprintln!("unreadable: {}: {reason}", path.display());
+        }
+        Ok(format!(
+            "{}: {} pictures of {} px, {} classes, {} unlabelled, {} unreadable",
+            self.out.display(),
+            report.written,
+            how.size,
+            report.classes,
+            report.unlabelled,
+            report.unreadable.len(),
+        ))
+    }
+}

@@ -1,0 +1,22 @@
+//! Model ↔ the file that ships, under a byte budget. See `quantize --help`.
+
+mod pack;
+mod unpack;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Code a model into few bytes, and back.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+enum Command {
+    Pack(pack::Pack),
+    Unpack(unpack::Unpack),
+}
+
+fn main() -> ExitCode {
+    common::cli::main(|| match Command::parse() {
+        Command::Pack(c) => c.run(),
+        Command::Unpack(c) => c.run(),
+    })
+}

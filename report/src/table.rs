@@ -1,0 +1,47 @@
+//! `report table`: evaluations side by side.
+
+use anyhow::Result;
+use comfy_table::{CellAlignment, Table as Cells, presets};
+use common::cli::thousands;
+use common::score::Row;
+use std::path::PathBuf;
+
+/// Print a table of evaluations written by infer eval.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  report table artifacts/smoke/eval/teacher.csv artifacts/smoke/eval/shipped.csv")]
+pub(crate) struct Table {
+    /// CSV files, in the order of the rows.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
+impl Table {
+    pub(crate) fn run(self) -> Result<String> {
+        let mut table = Cells::new();
+        table.load_style(presets::ASCII_MARKDOWN).set_header([
+            "model",
+            "parameters",
+            "bytes",
+            "top-1",
+            "95 % interval",
+            "pictures",
+        ]);
+        for file in &self.files {
+            for row in Row::load(file)? {
+                table.add_row([
+                    row.name,
+                    thousands(row.parameters),
+                    thousands(row.bytes),
+                    format!("{:.4}", row.top1),
+                    format!("{:.4} to {:.4}", row.low, row.high),
+                    thousands(row.pictures),
+                ]);
+            }
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        Ok(table.trim_fmt())
+    }
+}

@@ -1,0 +1,119 @@
+//! Labelled pictures → a model. See `train --help`.
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use common::cli;
+use common::fit::{self, Files, Settings, Targets};
+use common::images::Images;
+use common::model::{Input, Model};
+use common::nets::{self, Arch};
+use common::view::{Normalization, Policy};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Train a network on labelled pictures.
+///
+/// The best weights on the validation pictures go to --out, the last ones to
+/// OUT.last.safetensors, a line per epoch to OUT.epochs.csv.
+#[derive(Parser)]
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  train --images training.safetensors --validation validation.safetensors \\
+      --arch resnet18 --epochs 60 --augment flip,shift=0.1,cutmix=1 --out teacher.safetensors
+  train --images t.safetensors --validation v.safetensors --arch studentnet --out student.safetensors"
+)]
+struct Train {
+    /// Images artifact to train on.
+    #[arg(long, value_name = "FILE")]
+    images: PathBuf,
+    /// Images artifact that decides which epoch was best.
+    #[arg(long, value_name = "FILE")]
+    validation: PathBuf,
+    /// Where to write the model.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    network: Network,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    compute: cli::Compute,
+}
+
+/// What decides the result besides files and [`Settings`].
+#[derive(Serialize, clap::Args)]
+struct Network {
+    /// Network family.
+    #[arg(long, value_enum)]
+    arch: Arch,
+    /// Factor on every inner width of the family.
+    #[arg(long, default_value_t = 1.0)]
+    width: f32,
+    /// Random changes to the pictures: none, or a list of flip, shift=F, scale=F, rotate=DEG,
+    /// colour=F, mixup=A, cutmix=A.
+    #[arg(long, default_value = "none")]
+    augment: Policy,
+    /// Feed pixel values in 0..1 as they are, instead of scaling by the training pictures' mean
+    /// and deviation (the course's setting).
+    #[arg(long)]
+    raw_pixels: bool,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    #[serde(flatten)]
+    network: &'a Network,
+    #[serde(flatten)]
+    settings: &'a Settings,
+}
+
+fn main() -> ExitCode {
+    cli::main(|| run(&Train::parse()))
+}
+
+fn run(args: &Train) -> Result<String> {
+    args.compute.start()?;
+    let train = Images::load(&args.images)?;
+    let validation = Images::load(&args.validation)?;
+    let classes = train.about.classes.clone();
+    ensure!(!classes.is_empty(), "{}: its pictures have no labels", args.images.display());
+    let graph = args.network.arch.build(args.network.width, classes.len())?;
+    let preparation = train.about.preparation;
+    graph.shapes(preparation.size).context("the network does not fit these pictures")?;
+    let normalization = if args.network.raw_pixels {
+        Normalization::NONE
+    } else {
+        let (mean, deviation) = train.moments();
+        Normalization { mean, deviation }
+    };
+    let weights = nets::initial_weights(&graph, args.settings.seed);
+    let model = Model { graph, weights, input: Input { preparation, normalization }, classes };
+    let parameters = model.graph.parameter_count();
+
+    let record = Record { network: &args.network, settings: &args.settings };
+    let parents = BTreeMap::from([
+        ("images".to_owned(), train.hash().to_owned()),
+        ("validation".to_owned(), validation.hash().to_owned()),
+    ]);
+    let summary = fit::fit(
+        model,
+        &train,
+        &validation,
+        &Targets::Labels(args.network.augment),
+        &args.settings,
+        &Files::beside(&args.out),
+        |path, model| model.save(path, "train", &record, parents.clone()),
+    )?;
+    Ok(format!(
+        "{}: {} parameters, best top-1 {:.4} in epoch {}, last {:.4}",
+        args.out.display(),
+        cli::thousands(parameters),
+        summary.best,
+        summary.best_epoch,
+        summary.last,
+    ))
+}
