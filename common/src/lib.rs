@@ -2,6 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`array`] | a dense f32 tensor outside any framework |
 //! | [`artifact`] | a file of named tensors with a header: the only door to disk |
 //! | [`rng`] | randomness as a function of (seed, purpose, index) |
 //! | [`codec`] | weights ↔ few bytes |
@@ -17,6 +18,7 @@
 //! | [`fit`] | the one training loop, shared by `train` and `distill` |
 //! | [`cli`] | main wrapper, common flags, progress bars |
 
+pub mod array;
 pub mod artifact;
 pub mod cli;
 pub mod codec;

@@ -3,7 +3,8 @@
 //! Views are pure functions ([`crate::view`]), so the file stores how they were drawn, not their
 //! coordinates, and the student sees exactly what the teacher saw.
 
-use crate::artifact::{self, Array, Artifact, Header, Kind, Tensor};
+use crate::array::Array;
+use crate::artifact::{self, Artifact, Header, Kind, Tensor};
 use crate::images::Images;
 use crate::view::Policy;
 use anyhow::{Context, Result, ensure};

@@ -3,7 +3,7 @@
 //! [`Inference`] runs a folded model; [`Training`] has variables, batch statistics and gradients.
 //! Activations are NHWC inside; a picture enters as `[b, size, size, 3]`, logits leave as `[b, classes]`.
 
-use crate::artifact::Array;
+use crate::array::Array;
 use crate::graph::{EPSILON, Graph, Op, Weights, Window};
 use crate::model::Model;
 use anyhow::{Context, Result, ensure};

@@ -1,7 +1,7 @@
 //! `infer logits`: teachers' answers to K views of every picture, kept for students.
 
 use anyhow::{Context, Result, ensure};
-use common::artifact::Array;
+use common::array::Array;
 use common::cli;
 use common::images::Images;
 use common::logits::{About, Logits as Cached};

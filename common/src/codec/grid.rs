@@ -4,7 +4,7 @@
 //! weights with `low` and `step` in half precision. This is the course tutorial's min-max coding
 //! (its one range per tensor widened the step of every channel to that of the widest).
 
-use crate::artifact::Array;
+use crate::array::Array;
 use anyhow::{Context, Result, ensure};
 use half::f16;
 

@@ -11,7 +11,7 @@
 
 mod grid;
 
-use crate::artifact::Array;
+use crate::array::Array;
 use crate::graph::{Graph, Weights};
 use anyhow::{Context, Result, ensure};
 use half::f16;

@@ -6,7 +6,7 @@
 //! section 3.2).
 
 use super::{EPSILON, Graph, Node, Op, Weights};
-use crate::artifact::Array;
+use crate::array::Array;
 use anyhow::{Context, Result};
 
 impl Graph {

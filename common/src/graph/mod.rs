@@ -14,7 +14,7 @@ pub mod channels;
 mod fold;
 mod text;
 
-use crate::artifact::Array;
+use crate::array::Array;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 

@@ -7,7 +7,7 @@ mod studentnet;
 pub use resnet::resnet18;
 pub use studentnet::studentnet;
 
-use crate::artifact::Array;
+use crate::array::Array;
 use crate::graph::{Graph, Op, Weights};
 use crate::rng::Rng;
 use anyhow::{Result, ensure};

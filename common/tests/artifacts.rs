@@ -1,0 +1,148 @@
+//! Files: written whole, read with suspicion.
+
+use common::artifact::{Artifact, Kind};
+use common::codec::Spec;
+use common::model::{Input, Model};
+use common::nets;
+use common::photos::{Fit, Preparation};
+use common::rng::Rng;
+use common::view::Normalization;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+fn model() -> Model {
+    let graph = nets::studentnet([8, 12, 16, 20, 24, 24, 24, 24], 11).unwrap();
+    let mut weights = nets::initial_weights(&graph, 1);
+    for (name, a) in &mut weights {
+        let rng = &mut Rng::new(2, name, 0);
+        if name.ends_with("running_var") {
+            a.values.fill_with(|| rng.between(0.5, 2.0));
+        } else if a.shape.len() == 1 {
+            a.values.fill_with(|| rng.between(-1.0, 1.0));
+        }
+    }
+    let preparation = Preparation { size: 32, fit: Fit::Letterbox, exif: true };
+    let input = Input { preparation, normalization: Normalization::NONE };
+    let classes = (0..11).map(|c| format!("class \"{c}\" é")).collect();
+    Model { graph, weights, input, classes }
+}
+
+fn save(model: &Model, path: &Path) {
+    model.save(path, "test", &(), BTreeMap::from([("a".into(), "b".into())])).unwrap();
+}
+
+#[test]
+fn a_model_comes_back_as_it_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.safetensors");
+    let m = model();
+    save(&m, &path);
+    let (back, origin) = Model::load(&path).unwrap();
+    assert_eq!((&back.graph, &back.weights), (&m.graph, &m.weights));
+    assert_eq!((&back.input, &back.classes), (&m.input, &m.classes));
+    assert_eq!(origin.bytes as u64, std::fs::metadata(&path).unwrap().len());
+    let first = std::fs::read(&path).unwrap();
+    save(&m, &path);
+    assert_eq!(first, std::fs::read(&path).unwrap(), "same model, same bytes");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing left behind");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+    }
+}
+
+/// The `safetensors` crate, which PyTorch's reader is built on, accepts the file, and data is aligned.
+#[test]
+fn files_are_plain_safetensors() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.safetensors");
+    let m = model();
+    save(&m, &path);
+    let bytes = std::fs::read(&path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(file.len(), m.weights.len());
+    let view = file.tensor("cnn.3.3.weight").unwrap();
+    assert_eq!(view.shape(), [20, 16, 1, 1]);
+    assert_eq!(view.data().as_ptr() as usize % 4, bytes.as_ptr() as usize % 4);
+}
+
+/// 16 bits: every weight within half-precision rounding; 8 bits: see `codec::grid`.
+#[test]
+fn coded_models_decode_to_the_folded_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.bin");
+    let m = model();
+    let (_, folded) = m.graph.fold(&m.weights).unwrap();
+    for (bits, tolerance) in [(16, 1.0 / 2048.0), (8, 1.0 / 255.0)] {
+        let (header, tensors) = m.coded(&Spec { bits }, BTreeMap::new()).unwrap();
+        let size = common::artifact::size(&header, &tensors).unwrap();
+        common::artifact::save(&path, &header, tensors).unwrap();
+        assert_eq!(size as u64, std::fs::metadata(&path).unwrap().len());
+        let (back, origin) = Model::load(&path).unwrap();
+        assert_eq!(origin.kind, Kind::Coded);
+        for (name, a) in &folded {
+            let b = &back.weights[name];
+            let largest = a.values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+            for (x, y) in a.values.iter().zip(&b.values) {
+                assert!((x - y).abs() <= largest * tolerance, "{name} at {bits} bits: {x} {y}");
+            }
+        }
+    }
+}
+
+#[test]
+fn header_and_graph_cost_little() {
+    let mut m = model();
+    m.graph = nets::studentnet([16, 32, 64, 121, 243, 243, 243, 256], 11).unwrap();
+    m.weights = nets::initial_weights(&m.graph, 1);
+    m.classes = (0..11).map(|c| c.to_string()).collect();
+    let parents = BTreeMap::from([("model".to_owned(), "0123456789abcdef".to_owned())]);
+    let (header, _) = m.coded(&Spec { bits: 8 }, parents).unwrap();
+    let bytes = common::artifact::size(&header, &[]).unwrap();
+    assert!(bytes < 1500, "{bytes}");
+}
+
+/// Every truncation and every single-byte change gives a model or an error, never a panic.
+#[test]
+fn damaged_files_are_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.bin");
+    let m = model();
+    let (header, tensors) = m.coded(&Spec { bits: 8 }, BTreeMap::new()).unwrap();
+    common::artifact::save(&path, &header, tensors).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for cut in (0..whole.len()).step_by(37) {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        assert!(Model::load(&path).is_err(), "the first {cut} bytes");
+    }
+    let header_end = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    for at in 0..header_end {
+        for value in [0, whole[at] ^ 1, b'9', 255] {
+            let mut broken = whole.clone();
+            broken[at] = value;
+            std::fs::write(&path, &broken).unwrap();
+            let _ = Model::load(&path);
+        }
+    }
+}
+
+#[test]
+fn errors_name_file_and_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.safetensors");
+    save(&model(), &path);
+    let error = |e: anyhow::Error| format!("{e:#}");
+    let e = error(Artifact::load(&path, &[Kind::Logits]).err().unwrap());
+    assert!(
+        e.contains("m.safetensors") && e.contains("infer logits") && e.contains("\"model\""),
+        "{e}"
+    );
+    let e = error(Model::load(&dir.path().join("none")).err().unwrap());
+    assert!(e.contains("none") && e.contains("cannot read"), "{e}");
+    std::fs::write(&path, b"junk").unwrap();
+    let e = error(Model::load(&path).err().unwrap());
+    assert!(e.contains("not a safetensors file"), "{e}");
+    let e = error(model().save(dir.path(), "test", &(), BTreeMap::new()).err().unwrap());
+    assert!(e.contains("is a folder"), "{e}");
+}

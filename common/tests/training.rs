@@ -1,0 +1,211 @@
+//! The training loop: its loss, its schedule's effect, and that a pruned network learns.
+
+use candle_core::{Device, Tensor, Var};
+use common::array::Array;
+use common::fit::{self, Files, Rule, Settings, Targets, distillation_loss};
+use common::graph::Weights;
+use common::images::{Images, prepare_folder};
+use common::logits::{About, Logits};
+use common::model::{Input, Model};
+use common::nets;
+use common::photos::{Fit, Preparation};
+use common::view::Policy;
+use std::collections::BTreeMap;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// The tutorial's loss and its gradient by PyTorch: `reference/torch_loss.py`.
+#[test]
+fn distillation_loss_equals_the_tutorial() {
+    let tensor = |v: &[f32]| Tensor::from_vec(v.to_vec(), (2, 3), &Device::Cpu).unwrap();
+    let student = Var::from_tensor(&tensor(&[1.0, -2.0, 0.5, 3.0, 0.0, -1.0])).unwrap();
+    let teacher = tensor(&[5.0, -1.0, 2.0, -2.0, 4.0, 1.0]);
+    let labels = tensor(&[1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+    for (t, alpha, loss, gradient) in [
+        (
+            20.0,
+            0.5,
+            3.193_952_6,
+            [-0.257_976, 0.101_159, 0.156_817, 0.676_308, -0.304_161, -0.372_147],
+        ),
+        (
+            4.0,
+            0.9,
+            3.484_361_4,
+            [-0.317_073, 0.125_685, 0.191_387, 0.788_059, -0.597_269, -0.190_790],
+        ),
+        (
+            1.0,
+            0.0,
+            2.285_240_4,
+            [-0.198_126, 0.015_029, 0.183_096, 0.468_120, 0.023_306, -0.491_426],
+        ),
+    ] {
+        let y = distillation_loss(&student, &labels, &teacher, alpha, t).unwrap();
+        assert!((y.to_scalar::<f32>().unwrap() - loss).abs() < 1e-5, "T {t}: {y}");
+        let grads = y.backward().unwrap();
+        let g: Vec<f32> = grads.get(&student).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let off = g.iter().zip(gradient).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off < 1e-5, "T {t}: {g:?}");
+    }
+}
+
+/// 60 pictures of two classes, 16 px: class 0 is red, class 1 blue, both noisy.
+fn colours(dir: &Path) -> Images {
+    let folder = dir.join("pictures");
+    std::fs::create_dir_all(&folder).unwrap();
+    for i in 0..60u32 {
+        let class = i % 2;
+        let picture = image::RgbImage::from_fn(16, 16, |x, y| {
+            let noise = ((x * 31 + y * 17 + i * 57) % 90) as u8;
+            if class == 0 {
+                image::Rgb([150 + noise, noise, 60])
+            } else {
+                image::Rgb([noise, 60, 150 + noise])
+            }
+        });
+        picture.save(folder.join(format!("{class}_{i}.png"))).unwrap();
+    }
+    let out = dir.join("images.safetensors");
+    let how = Preparation { size: 16, fit: Fit::Crop, exif: false };
+    prepare_folder(&folder, how, &[], true, &out, |_| {}).unwrap();
+    Images::load(&out).unwrap()
+}
+
+fn settings(epochs: u32) -> Settings {
+    Settings {
+        epochs,
+        batch: 10,
+        optimizer: Rule::Adamw,
+        lr: 0.01,
+        warmup: 0.0,
+        weight_decay: 0.0,
+        clip: 0.0,
+        label_smoothing: 0.0,
+        ema: 0.0,
+        seed: 1,
+    }
+}
+
+fn fresh(images: &Images) -> Model {
+    let graph = nets::studentnet([8, 8, 12, 12, 16, 16, 16, 16], 2).unwrap();
+    let weights = nets::initial_weights(&graph, 1);
+    let (mean, deviation) = images.moments();
+    let normalization = common::view::Normalization { mean, deviation };
+    let input = Input { preparation: images.about.preparation, normalization };
+    Model { graph, weights, input, classes: images.about.classes.clone() }
+}
+
+/// Train and return the summary and the last weights.
+fn train(
+    dir: &TempDir,
+    model: Model,
+    images: &Images,
+    targets: &Targets,
+    s: &Settings,
+) -> (fit::Summary, Weights) {
+    let out = dir.path().join("model.safetensors");
+    let files = Files::beside(&out);
+    let save = |p: &Path, m: &Model| m.save(p, "test", &(), BTreeMap::new());
+    let summary = fit::fit(model, images, images, targets, s, &files, save).unwrap();
+    let (last, _) = Model::load(&out.with_extension("last.safetensors")).unwrap();
+    (summary, last.weights)
+}
+
+#[test]
+fn two_colours_are_learned_and_written_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = colours(dir.path());
+    let policy: Policy = "flip,shift=0.1,mixup=0.2".parse().unwrap();
+    for (rule, lr, ema) in [(Rule::Adamw, 0.01, 0.0), (Rule::Sgd, 0.05, 0.8)] {
+        let s = Settings { optimizer: rule, lr, ema, clip: 5.0, warmup: 1.0, ..settings(15) };
+        let (summary, _) = train(&dir, fresh(&images), &images, &Targets::Labels(policy), &s);
+        assert_eq!(summary.best, 1.0, "{rule:?}: {summary:?}");
+    }
+    let log = std::fs::read_to_string(dir.path().join("model.epochs.csv")).unwrap();
+    assert_eq!(log.lines().count(), 16, "{log}");
+    assert!(log.starts_with("epoch,loss,validation_top1\n1,"), "{log}");
+}
+
+#[test]
+fn threads_do_not_change_the_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = colours(dir.path());
+    let policy: Policy = "flip,rotate=10,colour=0.2,cutmix=1".parse().unwrap();
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let s = Settings { ema: 0.9, clip: 1.0, ..settings(2) };
+            train(&dir, fresh(&images), &images, &Targets::Labels(policy), &s).1
+        })
+    };
+    let one = run(1);
+    assert!(run(2) == one && run(4) == one);
+}
+
+/// The tutorial's pruning loop keeps stepping the optimizer of the network before the cut, so its
+/// pruned networks never learn: only batch-norm statistics move. Here every parameter of the
+/// pruned network moves, and the network regains what the cut took.
+#[test]
+fn a_pruned_network_learns() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = colours(dir.path());
+    let labels = Targets::Labels(Policy::default());
+    let (_, weights) = train(&dir, fresh(&images), &images, &labels, &settings(15));
+    let model = Model { weights, ..fresh(&images) };
+    let groups = model.graph.channel_groups();
+    let half: Vec<_> = groups
+        .iter()
+        .filter(|g| g.removable && !g.norms.is_empty())
+        .map(|g| (g, g.units.iter().take(g.units.len() / 2).collect()))
+        .collect();
+    let (graph, weights) = model.graph.cut(&model.weights, &half).unwrap();
+    let cut = Model { graph, weights: weights.clone(), ..model };
+    let (summary, tuned) = train(&dir, cut, &images, &labels, &settings(15));
+    for (name, before) in &weights {
+        let moved = before.values.iter().zip(&tuned[name].values).any(|(a, b)| a != b);
+        assert!(moved, "{name} did not move");
+        assert_eq!(before.shape, tuned[name].shape);
+    }
+    assert_eq!(summary.last, 1.0, "{summary:?}");
+}
+
+/// With α = 1 the labels do not matter: a teacher that calls red 1 and blue 0 is followed.
+#[test]
+fn a_student_follows_its_teacher() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = colours(dir.path());
+    let truth = images.all_labels().unwrap();
+    let values: Vec<f32> = [0, 1]
+        .iter()
+        .flat_map(|_| truth.iter().flat_map(|l| if *l == 0 { [-4.0, 4.0] } else { [4.0, -4.0] }))
+        .collect();
+    let path = dir.path().join("logits.safetensors");
+    let about = About {
+        policy: "flip".parse().unwrap(),
+        seed: 5,
+        views: 2,
+        images: images.hash().to_owned(),
+    };
+    let array = Array::new(vec![2, 60, 2], values).unwrap();
+    Logits::save(&path, &about, BTreeMap::new(), &array).unwrap();
+    let logits = Logits::load(&path).unwrap();
+    logits.check(&path, &images, 2).unwrap();
+    assert!(logits.check(&path, &images, 3).is_err());
+    let targets = Targets::Teacher { logits: &logits, alpha: 1.0, temperature: 2.0 };
+    let (summary, _) = train(&dir, fresh(&images), &images, &targets, &settings(15));
+    assert_eq!(summary.last, 0.0, "{summary:?}");
+}
+
+#[test]
+fn a_diverging_loss_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = colours(dir.path());
+    let s = Settings { optimizer: Rule::Sgd, lr: 1e30, ..settings(3) };
+    let files = Files::beside(&dir.path().join("m.safetensors"));
+    let save = |p: &Path, m: &Model| m.save(p, "test", &(), BTreeMap::new());
+    let labels = Targets::Labels(Policy::default());
+    let error = fit::fit(fresh(&images), &images, &images, &labels, &s, &files, save).unwrap_err();
+    assert!(error.to_string().contains("lower --lr"), "{error:#}");
+    assert!(!dir.path().join("m.safetensors").exists());
+}
