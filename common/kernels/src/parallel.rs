@@ -33,24 +33,42 @@ pub fn sum_blocks(
     total
 }
 
-/// A pointer that may cross threads. Whoever uses it writes disjoint ranges.
-#[derive(Clone, Copy)]
-pub(crate) struct SharedMut(*mut f32);
-// SAFETY: only a capability to form slices; `slice` states the obligation.
-unsafe impl Send for SharedMut {}
-// SAFETY: as above.
-unsafe impl Sync for SharedMut {}
-
-impl SharedMut {
-    pub(crate) fn new(s: &mut [f32]) -> Self {
-        Self(s.as_mut_ptr())
+/// A vector made of pieces of the given lengths, each filled by `body(piece, values)` on some thread.
+///
+/// `values` start as zeros, written by the thread that works on them: a vector zeroed as a whole
+/// would be written once more, by one thread, and be out of cache when it is needed.
+pub(crate) fn collect(
+    lengths: impl Iterator<Item = usize>,
+    body: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let lengths: Vec<usize> = lengths.collect();
+    let total = lengths.iter().sum();
+    let mut out: Vec<f32> = Vec::with_capacity(total);
+    let mut rest = &mut out.spare_capacity_mut()[..total];
+    let mut pieces = Vec::with_capacity(lengths.len());
+    for n in lengths {
+        let (piece, tail) = rest.split_at_mut(n);
+        pieces.push(piece);
+        rest = tail;
     }
+    pieces.into_par_iter().enumerate().for_each(|(i, piece)| {
+        for v in piece.iter_mut() {
+            v.write(0.0);
+        }
+        // SAFETY: every value of the piece was written just above.
+        body(i, unsafe { piece.assume_init_mut() });
+    });
+    // SAFETY: the pieces cover `total` values, all written.
+    unsafe { out.set_len(total) };
+    out
+}
 
-    /// # Safety
-    /// `at..at + len` lies inside the slice this was made from, which outlives the result, and no
-    /// other live slice overlaps it.
-    pub(crate) unsafe fn slice<'a>(self, at: usize, len: usize) -> &'a mut [f32] {
-        // SAFETY: the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(at), len) }
-    }
+/// [`collect`] with `total` values in pieces of `block`, the last one shorter.
+pub(crate) fn collect_blocks(
+    total: usize,
+    block: usize,
+    body: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let block = block.max(1);
+    collect((0..total).step_by(block).map(|start| block.min(total - start)), body)
 }

@@ -3,9 +3,9 @@
 //! The gradient is zero at both bounds, as in PyTorch; candle's `relu` gives 1 at 0 and its
 //! `clamp` ½ at either bound, which matters for channels that are exactly zero.
 
+use crate::parallel::collect_blocks;
 use crate::tensors::{floats, tensor_like, with_floats};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
 /// `y = clamp(x, lo, hi)`, any shape.
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +26,8 @@ impl CustomOp1 for Clamp {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = floats(x, layout, NAME)?;
-        let mut y = vec![0.0; x.len()];
-        y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| {
-            for (y, x) in y.iter_mut().zip(x) {
+        let y = collect_blocks(x.len(), BLOCK, |i, y| {
+            for (y, x) in y.iter_mut().zip(&x[i * BLOCK..]) {
                 *y = x.max(self.lo).min(self.hi);
             }
         });
@@ -37,14 +36,13 @@ impl CustomOp1 for Clamp {
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let dx = with_floats(&[x, grad], NAME, |s| {
-            let mut dx = vec![0.0; s[0].len()];
-            let blocks = dx.par_chunks_mut(BLOCK).zip(s[0].par_chunks(BLOCK));
-            blocks.zip(s[1].par_chunks(BLOCK)).for_each(|((dx, x), grad)| {
-                for ((dx, x), g) in dx.iter_mut().zip(x).zip(grad) {
+            let (x, grad) = (s[0], s[1]);
+            collect_blocks(x.len(), BLOCK, |i, dx| {
+                let values = dx.iter_mut().zip(&x[i * BLOCK..]).zip(&grad[i * BLOCK..]);
+                for ((dx, x), g) in values {
                     *dx = if (*x > self.lo) & (*x < self.hi) { *g } else { 0.0 };
                 }
-            });
-            dx
+            })
         })?;
         Ok(Some(tensor_like(dx, x)?))
     }

@@ -8,7 +8,7 @@
 use super::gemm::{View, multiply};
 use super::patches::{Channels, gather, pack_weights, scatter_add, unpack_weights};
 use super::{Geometry, depthwise};
-use crate::parallel::{SharedMut, block_rows, sum_blocks};
+use crate::parallel::{block_rows, collect, collect_blocks, sum_blocks};
 use crate::simd::{dispatch, for_channels, load};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -121,29 +121,23 @@ fn group_weights<'a>(packed: &'a [f32], p: &Product, group: usize) -> View<'a> {
 /// `x` `[b, h, w, in]`, `w` `[out, in / groups, k, k]`, `bias` `[out]` → `[b, oh, ow, out]`.
 pub fn forward(x: &[f32], w: &[f32], bias: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
     assert_eq!(x.len(), g.batch * g.height * g.width * g.input, "input of {g:?}");
-    let mut y = vec![0.0; g.rows() * g.output];
     if g.is_depthwise() {
-        depthwise::forward(x, w, bias, &mut y, g);
-        return y;
+        return depthwise::forward(x, w, bias, g);
     }
     let p = Product::new(g);
     let w = packed(w, g);
-    let shared = SharedMut::new(&mut y);
-    p.tiles(0..g.batch).into_par_iter().for_each_init(Vec::new, |buffer, tile| {
-        let (first, n, start, rows) = tile;
-        // SAFETY: tiles are disjoint sets of output positions.
-        let y =
-            unsafe { shared.slice((first * p.positions + start) * g.output, n * rows * g.output) };
+    let tiles = p.tiles(0..g.batch);
+    collect(tiles.iter().map(|(_, n, _, rows)| n * rows * g.output), |i, y| {
+        let mut buffer = Vec::new();
         for group in 0..g.window.groups {
-            let a = patches(x, buffer, g, &p, group, tile);
+            let a = patches(x, &mut buffer, g, &p, group, tiles[i]);
             let b = group_weights(&w, &p, group).transposed();
             multiply(&mut y[group * p.out..], g.output, false, a, b);
         }
         if let Some(bias) = bias {
             add_bias(y, bias);
         }
-    });
-    y
+    })
 }
 
 /// Gradients of [`forward`] for the output gradient `grad` `[b, oh, ow, out]`.
@@ -188,33 +182,28 @@ fn grads<'a>(
 fn input_gradient(w: &[f32], grad: &[f32], g: &Geometry, p: &Product) -> Vec<f32> {
     let picture = g.height * g.width * g.input;
     let count = g.input / g.window.groups;
-    let mut dx = vec![0.0; g.batch * picture];
-    dx.par_chunks_mut(p.pictures * picture).enumerate().for_each_init(
-        Vec::new,
-        |buffer, (i, dx)| {
-            let pictures = i * p.pictures..((i + 1) * p.pictures).min(g.batch);
-            for tile in p.tiles(pictures) {
-                let (_, n, start, rows) = tile;
-                for group in 0..g.window.groups {
-                    let a = grads(grad, g, p, group, tile);
-                    let b = group_weights(w, p, group);
-                    if g.is_pointwise() {
-                        multiply(&mut dx[start * g.input + group * count..], g.input, false, a, b);
-                        continue;
-                    }
-                    buffer.resize(n * rows * p.patch, 0.0);
-                    multiply(buffer, p.patch, false, a, b);
-                    let c = Channels { first: group * count, count };
-                    for (patches, dx) in
-                        buffer.chunks_exact(rows * p.patch).zip(dx.chunks_exact_mut(picture))
-                    {
-                        scatter_add(patches, dx, g, c, start..start + rows);
-                    }
+    collect_blocks(g.batch * picture, p.pictures * picture, |i, dx| {
+        let mut buffer = Vec::new();
+        let pictures = i * p.pictures..((i + 1) * p.pictures).min(g.batch);
+        for tile in p.tiles(pictures) {
+            let (_, n, start, rows) = tile;
+            for group in 0..g.window.groups {
+                let a = grads(grad, g, p, group, tile);
+                let b = group_weights(w, p, group);
+                if g.is_pointwise() {
+                    multiply(&mut dx[start * g.input + group * count..], g.input, false, a, b);
+                    continue;
+                }
+                buffer.resize(n * rows * p.patch, 0.0);
+                multiply(&mut buffer, p.patch, false, a, b);
+                let c = Channels { first: group * count, count };
+                let pieces = buffer.chunks_exact(rows * p.patch).zip(dx.chunks_exact_mut(picture));
+                for (patches, dx) in pieces {
+                    scatter_add(patches, dx, g, c, start..start + rows);
                 }
             }
-        },
-    );
-    dx
+        }
+    })
 }
 
 /// The weight gradient as a sum of [`PARTIALS`] partial ones, each over a run of tiles.

@@ -5,9 +5,8 @@
 //! produces two pixels at a time; its input gradient is the same loop with the taps mirrored.
 
 use super::Geometry;
-use crate::parallel::sum_blocks;
+use crate::parallel::{collect_blocks, sum_blocks};
 use crate::simd::{dispatch, for_channels, load, mul_add, store};
-use rayon::prelude::*;
 
 /// `[c, 1, k, k]` → `[k·k, c]`: taps of neighbouring channels side by side.
 fn pack(w: &[f32], channels: usize, mirrored: bool) -> Vec<f32> {
@@ -27,47 +26,39 @@ fn is_same3(g: &Geometry) -> bool {
     g.window.kernel == 3 && g.window.stride == 1 && g.window.padding == 1
 }
 
-/// `x` `[b, h, w, c]`, `w` `[c, 1, k, k]`, `bias` `[c]` → `y` `[b, oh, ow, c]`.
-pub(super) fn forward(x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32], g: &Geometry) {
+/// `x` `[b, h, w, c]`, `w` `[c, 1, k, k]`, `bias` `[c]` → `[b, oh, ow, c]`.
+pub(super) fn forward(x: &[f32], w: &[f32], bias: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
     let taps = pack(w, g.input, false);
-    let zeros;
-    let bias = match bias {
-        Some(b) => b,
-        None => {
-            zeros = vec![0.0; g.input];
-            &zeros
-        }
-    };
-    run(x, &taps, bias, y, g);
+    match bias {
+        Some(bias) => run(x, &taps, bias, g),
+        None => run(x, &taps, &vec![0.0; g.input], g),
+    }
 }
 
 /// One picture per task.
-fn run(x: &[f32], taps: &[f32], bias: &[f32], y: &mut [f32], g: &Geometry) {
+fn run(x: &[f32], taps: &[f32], bias: &[f32], g: &Geometry) -> Vec<f32> {
     let picture = g.height * g.width * g.input;
-    let out = g.out_height() * g.out_width() * g.input;
-    y.par_chunks_mut(out).zip(x.par_chunks(picture)).for_each(|(y, x)| {
+    collect_blocks(g.rows() * g.output, g.out_height() * g.out_width() * g.input, |i, y| {
+        let x = &x[i * picture..(i + 1) * picture];
         if is_same3(g) {
             same3(x, taps, bias, y, g.height, g.width);
         } else {
             any(x, taps, bias, y, g);
         }
-    });
+    })
 }
 
 /// Gradient with respect to the input, `[b, h, w, c]`.
 pub(super) fn input_gradient(w: &[f32], grad: &[f32], g: &Geometry) -> Vec<f32> {
-    let picture = g.height * g.width * g.input;
-    let mut dx = vec![0.0; g.batch * picture];
     if is_same3(g) {
-        run(grad, &pack(w, g.input, true), &vec![0.0; g.input], &mut dx, g);
-        return dx;
+        return run(grad, &pack(w, g.input, true), &vec![0.0; g.input], g);
     }
     let taps = pack(w, g.input, false);
+    let picture = g.height * g.width * g.input;
     let out = g.out_height() * g.out_width() * g.input;
-    dx.par_chunks_mut(picture).zip(grad.par_chunks(out)).for_each(|(dx, grad)| {
-        any_input(grad, &taps, dx, g);
-    });
-    dx
+    collect_blocks(g.batch * picture, picture, |i, dx| {
+        any_input(&grad[i * out..(i + 1) * out], &taps, dx, g);
+    })
 }
 
 /// Gradient with respect to the weight, `[c, 1, k, k]`: one partial sum per picture.

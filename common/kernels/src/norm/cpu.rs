@@ -1,9 +1,8 @@
 //! Batch norm on slices.
 
 use super::Moments;
-use crate::parallel::{block_rows, sum_blocks};
+use crate::parallel::{block_rows, collect_blocks, sum_blocks};
 use crate::simd::{dispatch, for_channels, load, mul_add};
-use rayon::prelude::*;
 
 /// `y = x · scale + shift` per channel.
 #[derive(Clone, Debug)]
@@ -82,12 +81,10 @@ fn repeated(v: &[f32]) -> Vec<f32> {
 /// `clamp(x · scale + shift, lo, hi)` per channel of `x` `[rows, channels]`.
 pub fn scale(x: &[f32], affine: &Affine, lo: f32, hi: f32) -> Vec<f32> {
     let (a, b) = (repeated(&affine.scale), repeated(&affine.shift));
-    let mut y = vec![0.0; x.len()];
     let block = a.len() * block_rows(a.len());
-    y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(y, x)| {
-        scale_block(x, &a, &b, y, lo, hi);
-    });
-    y
+    collect_blocks(x.len(), block, |i, y| {
+        scale_block(&x[i * block..i * block + y.len()], &a, &b, y, lo, hi);
+    })
 }
 
 dispatch! {
@@ -144,15 +141,12 @@ pub fn backward(
         coefficients[2][i] = -k * dbeta[i] / n - slope * moments.mean[i];
     }
     let [kg, kx, k1] = coefficients.map(|v| repeated(&v));
-    let mut dx = vec![0.0; x.len()];
     let block = kg.len() * block_rows(kg.len());
-    dx.par_chunks_mut(block)
-        .zip(x.par_chunks(block))
-        .zip(y.par_chunks(block))
-        .zip(grad.par_chunks(block))
-        .for_each(|(((dx, x), y), grad)| {
-            input_gradient(x, y, grad, [&kg, &kx, &k1], dx, lo, hi);
-        });
+    let dx = collect_blocks(x.len(), block, |i, dx| {
+        let range = i * block..i * block + dx.len();
+        let (x, y, grad) = (&x[range.clone()], &y[range.clone()], &grad[range]);
+        input_gradient(x, y, grad, [&kg, &kx, &k1], dx, lo, hi);
+    });
     (dx, dgamma, dbeta)
 }
 

@@ -1,6 +1,7 @@
 //! Pooling on slices, one picture per task.
 
 use super::Window;
+use crate::parallel::collect_blocks;
 use crate::simd::dispatch;
 use rayon::prelude::*;
 
@@ -28,12 +29,10 @@ pub fn max_backward(
     win: Window,
 ) -> Vec<f32> {
     let out = win.output(h) * win.output(w) * c;
-    let mut dx = vec![0.0; len];
-    dx.par_chunks_mut(h * w * c)
-        .zip(grad.par_chunks(out))
-        .zip(places.par_chunks(out))
-        .for_each(|((dx, grad), places)| max_picture_gradient(grad, places, dx, (h, w, c), win));
-    dx
+    collect_blocks(len, h * w * c, |i, dx| {
+        let range = i * out..(i + 1) * out;
+        max_picture_gradient(&grad[range.clone()], &places[range], dx, (h, w, c), win);
+    })
 }
 
 /// Calls `f(output position, input position, place in the window)`, windows in row order.
@@ -125,13 +124,11 @@ pub fn mean_forward(x: &[f32], pixels: usize, c: usize) -> Vec<f32> {
 
 /// The input gradient of [`mean_forward`].
 pub fn mean_backward(grad: &[f32], pixels: usize, c: usize) -> Vec<f32> {
-    let mut dx = vec![0.0; grad.len() * pixels];
-    dx.par_chunks_mut(pixels * c).zip(grad.par_chunks(c)).for_each(|(dx, grad)| {
+    collect_blocks(grad.len() * pixels, pixels * c, |i, dx| {
         for row in dx.chunks_exact_mut(c) {
-            for (dx, g) in row.iter_mut().zip(grad) {
+            for (dx, g) in row.iter_mut().zip(&grad[i * c..]) {
                 *dx = g / pixels as f32;
             }
         }
-    });
-    dx
+    })
 }
