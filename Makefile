@@ -68,11 +68,12 @@ endef
 
 # --- pictures
 ifeq ($(DATA),)
-$(OUT)/photos/training $(OUT)/photos/validation $(OUT)/photos/testing: $(OUT)/photos/unpacked ;
+SPLITS := $(addprefix $(OUT)/photos/,training validation testing)
+$(SPLITS): $(OUT)/photos/unpacked ;
 $(OUT)/photos/unpacked: samples/pictures.tar.gz
 	@mkdir -p $(@D)
 	tar -xzf $< -C $(@D)
-	@touch $@
+	@touch $@ && touch $(SPLITS)
 endif
 $(foreach split,training validation,$(eval $(call stage,$(OUT)/$(split).safetensors,\
   $(PHOTOS)/$(split),prepare images $(PHOTOS)/$(split) $(PREPARE) --classes $(CLASSES))))

@@ -1,5 +1,7 @@
 //! Files: written whole, read with suspicion.
 
+#![allow(clippy::disallowed_methods)] // tests write files as they please
+
 use common::artifact::{Artifact, Kind};
 use common::codec::Spec;
 use common::model::{Input, Model};

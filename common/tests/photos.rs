@@ -1,5 +1,7 @@
 //! Pictures of every kind against what Pillow makes of them.
 
+#![allow(clippy::disallowed_methods)] // tests write files as they please
+
 use common::images::{Images, prepare_folder};
 use common::photos::{self, Fit, Preparation};
 use std::fs;

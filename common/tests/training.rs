@@ -1,5 +1,7 @@
 //! The training loop: its loss, its schedule's effect, and that a pruned network learns.
 
+#![allow(clippy::disallowed_methods)] // tests write files as they please
+
 use candle_core::{Device, Tensor, Var};
 use common::array::Array;
 use common::fit::{self, Files, Rule, Settings, Targets, distillation_loss};

@@ -65,7 +65,7 @@ def case(arch, width, size, net, parameters, buffers):
     (y * r).sum().backward()
     grads = dict(net.named_parameters())
     state = net.state_dict()
-    show = lambda v: ", ".join(f"{float(f):.6e}" for f in v)
+    show = lambda v: ", ".join(f"{float(f):.5e}" for f in v)
     print("    Torch {")
     print(f"        arch: Arch::{arch},\n        width: {float(width)},")
     print(f"        size: {size},")
@@ -73,10 +73,10 @@ def case(arch, width, size, net, parameters, buffers):
     print(f"        training_logits: [{show(y.detach().flatten()[:4])}],")
     print("        gradient_norms: &[")
     for p in parameters:
-        print(f'            ("{p}", {float(grads[p].grad.norm()):.6e}),')
+        print(f'            ("{p}", {float(grads[p].grad.norm()):.5e}),')
     print("        ],\n        buffer_sums: &[")
     for b in buffers:
-        print(f'            ("{b}", {float(state[b].double().sum()):.6e}),')
+        print(f'            ("{b}", {float(state[b].double().sum()):.5e}),')
     print("        ],\n    },")
 
 

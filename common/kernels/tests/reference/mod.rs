@@ -86,11 +86,11 @@ impl Conv {
         let (oh, ow) = (self.out_height(), self.out_width());
         let (per_in, per_out) = (self.input / self.groups, self.output / self.groups);
         let mut y = Vec::new();
-        for b in 0..self.batch {
+        for picture in 0..self.batch {
             for oy in 0..oh {
                 for ox in 0..ow {
-                    for o in 0..self.output {
-                        let mut sum = bias[o];
+                    for (o, b) in bias.iter().enumerate() {
+                        let mut sum = *b;
                         for i in 0..per_in {
                             let channel = o / per_out * per_in + i;
                             for ky in 0..self.kernel {
@@ -100,7 +100,7 @@ impl Conv {
                                     let inside = (0..self.height as i64).contains(&iy)
                                         && (0..self.width as i64).contains(&ix);
                                     if inside {
-                                        let at = (b * self.height + iy as usize) * self.width;
+                                        let at = (picture * self.height + iy as usize) * self.width;
                                         let v = x[(at + ix as usize) * self.input + channel];
                                         let k = (o * per_in + i) * self.kernel + ky;
                                         sum += v * w[k * self.kernel + kx];

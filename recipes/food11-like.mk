@@ -1,0 +1,22 @@
+# Food-11 at 64 px on a CPU: for Food-11 itself scaled down, or any set of the same shape whose
+# pictures are small. A few hours on two cores.
+#
+#   make submission RECIPE=food11-like DATA=food11-like
+
+CLASSES := "Bread,Dairy product,Dessert,Egg,Fried food,Meat,Noodles/Pasta,Rice,Seafood,Soup,Vegetable/Fruit"
+PREPARE := --size 64
+
+# Half-width ResNet-18, 2.8 M parameters.
+TEACHER := --arch resnet18 --width 0.5 --epochs 60 --batch 32 --optimizer sgd --lr 0.05 --warmup 3 \
+  --weight-decay 1e-3 --ema 0.999 --augment flip,scale=0.4,rotate=15,colour=0.2,cutmix=1 --seed 1
+
+LOGITS := --augment flip,scale=0.4,rotate=15,colour=0.2,cutmix=1 --views 40 --seed 2
+
+STUDENT := --arch studentnet --epochs 80 --batch 32 --lr 3e-3 --warmup 3 --weight-decay 2e-2 \
+  --ema 0.999 --alpha 0.7 --temperature 4 --seed 3
+
+PRUNE_STEPS := 1
+PRUNE := --rate 0.05
+TUNE := --epochs 10 --batch 32 --lr 1e-3 --ema 0.999 --alpha 0.7 --temperature 4 --seed 4
+
+QUANTIZE := --bits 8

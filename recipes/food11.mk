@@ -1,0 +1,22 @@
+# The course's setting on Food-11: 128 px, a full ResNet-18 teacher trained from scratch, the
+# tutorial's student. Days on a few CPU cores (see RESULTS.md for speeds); meant for many cores.
+#
+#   make submission DATA=food-11
+
+CLASSES := "Bread,Dairy product,Dessert,Egg,Fried food,Meat,Noodles/Pasta,Rice,Seafood,Soup,Vegetable/Fruit"
+PREPARE := --size 128
+
+TEACHER := --arch resnet18 --epochs 200 --batch 64 --optimizer sgd --lr 0.1 --warmup 5 \
+  --weight-decay 5e-4 --ema 0.999 --augment flip,scale=0.4,rotate=15,colour=0.2,cutmix=1 --seed 1
+
+LOGITS := --augment flip,scale=0.4,rotate=15,colour=0.2,cutmix=1 --views 100 --seed 2
+
+STUDENT := --arch studentnet --epochs 300 --batch 32 --lr 2e-3 --warmup 5 --ema 0.999 \
+  --alpha 0.9 --temperature 4 --seed 3
+
+# Prune only when a little is missing: the student fits at 8 bits as it is.
+PRUNE_STEPS := 0
+PRUNE := --rate 0.05
+TUNE := --epochs 30 --batch 32 --lr 5e-4 --ema 0.999 --alpha 0.9 --temperature 4 --seed 4
+
+QUANTIZE := --bits 8
