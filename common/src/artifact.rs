@@ -32,6 +32,8 @@ pub enum Kind {
     Logits,
     /// A network with coded weights: the file that ships.
     Coded,
+    /// Tensors of another program, of no known network.
+    Bundle,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             Self::Model => "train, distill, prune or quantize unpack",
             Self::Logits => "infer logits",
             Self::Coded => "quantize pack",
+            Self::Bundle => "prepare model",
         }
     }
 }
@@ -116,6 +119,13 @@ impl Tensor {
         Self { name: name.to_owned(), dtype: Dtype::F32, shape, data: Data::Bytes(bytes) }
     }
 
+    /// Whole numbers.
+    pub fn i64(name: &str, shape: &[usize], values: &[i64]) -> Self {
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let (name, shape) = (name.to_owned(), shape.to_vec());
+        Self { name, dtype: Dtype::I64, shape, data: Data::Bytes(bytes) }
+    }
+
     fn len(&self) -> usize {
         match &self.data {
             Data::Bytes(b) => b.len(),
@@ -178,12 +188,12 @@ pub fn save(path: &Path, header: &Header, mut tensors: Vec<Tensor>) -> Result<()
     })
 }
 
-/// Write a text file whole or not at all.
+/// Write a file that is no artifact, whole or not at all.
 ///
 /// # Errors
 /// What the file system says, with the path.
-pub fn save_text(path: &Path, text: &str) -> Result<()> {
-    write_atomically(path, |out| Ok(out.write_all(text.as_bytes())?))
+pub fn save_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomically(path, |out| Ok(out.write_all(bytes)?))
 }
 
 fn parent(path: &Path) -> &Path {
@@ -359,6 +369,19 @@ impl Artifact {
     pub fn u8(&self, name: &str) -> Result<(&[usize], &[u8])> {
         let (e, bytes) = self.entry(name, Dtype::U8)?;
         Ok((&e.shape, bytes))
+    }
+
+    /// An f32 or i64 tensor, as f32.
+    ///
+    /// # Errors
+    /// No such tensor, or another type.
+    pub fn numbers(&self, name: &str) -> Result<Array> {
+        if self.entries.get(name).is_some_and(|e| e.dtype == Dtype::I64) {
+            let (e, bytes) = self.entry(name, Dtype::I64)?;
+            let values = bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f32);
+            return Array::new(e.shape.clone(), values.collect());
+        }
+        self.f32(name)
     }
 
     /// An f32 tensor.

@@ -270,6 +270,6 @@ impl<'a> Log<'a> {
     fn append(&mut self, epoch: &Epoch) -> Result<()> {
         self.writer.serialize(epoch)?;
         self.writer.flush()?;
-        crate::artifact::save_text(self.path, std::str::from_utf8(self.writer.get_ref())?)
+        crate::artifact::save_bytes(self.path, self.writer.get_ref())
     }
 }

@@ -97,8 +97,7 @@ impl Row {
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.serialize(self)?;
-        let text = String::from_utf8(writer.into_inner()?)?;
-        crate::artifact::save_text(path, &text)
+        crate::artifact::save_bytes(path, &writer.into_inner()?)
     }
 
     /// Read the rows of a CSV.

@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 9] = [
 const OWNERS: [(&str, &[&str]); 8] = [
     ("image", &["common/src/photos.rs"]),
     ("fast_image_resize", &["common/src/photos.rs"]),
-    ("safetensors", &["common/src/artifact.rs"]),
+    ("safetensors", &["common/src/artifact.rs", "prepare/src/checkpoint/"]),
     ("tempfile", &["common/src/artifact.rs"]),
     ("csv", &["common/src/score.rs", "common/src/fit.rs", "infer/", "report/"]),
     ("comfy_table", &["report/"]),

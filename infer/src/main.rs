@@ -1,7 +1,9 @@
 //! Model + pictures → logits, an evaluation, predictions. See `infer --help`.
 
 mod eval;
+mod export;
 mod logits;
+mod onnx;
 mod predict;
 
 use clap::Parser;
@@ -14,6 +16,7 @@ enum Command {
     Logits(logits::Logits),
     Eval(eval::Eval),
     Predict(predict::Predict),
+    Export(export::Export),
 }
 
 fn main() -> ExitCode {
@@ -21,5 +24,6 @@ fn main() -> ExitCode {
         Command::Logits(c) => c.run(),
         Command::Eval(c) => c.run(),
         Command::Predict(c) => c.run(),
+        Command::Export(c) => c.run(),
     })
 }

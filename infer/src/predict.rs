@@ -63,7 +63,7 @@ impl Predict {
             bar.inc(chunk.len() as u64);
         }
         bar.finish_and_clear();
-        artifact::save_text(&self.out, &String::from_utf8(csv.into_inner()?)?)?;
+        artifact::save_bytes(&self.out, &csv.into_inner()?)?;
         Ok(format!("{}: {} predictions", self.out.display(), paths.len()))
     }
 }

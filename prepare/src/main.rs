@@ -1,19 +1,22 @@
-//! From the outside world to our files: pictures. See `prepare --help`.
+//! From the outside world to our files: pictures and weights. See `prepare --help`.
 
 mod images;
+mod model;
 
 use clap::Parser;
 use std::process::ExitCode;
 
-/// Bring pictures in: decode, resize and pack a folder into one artifact.
+/// Bring pictures and weights in.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 enum Command {
     Images(images::Images),
+    Model(model::Model),
 }
 
 fn main() -> ExitCode {
     common::cli::main(|| match Command::parse() {
         Command::Images(c) => c.run(),
+        Command::Model(c) => c.run(),
     })
 }

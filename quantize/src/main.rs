@@ -1,5 +1,6 @@
 //! Model ↔ the file that ships, under a byte budget. See `quantize --help`.
 
+mod course;
 mod pack;
 mod unpack;
 

@@ -1,5 +1,6 @@
 //! `quantize pack`: a model → a coded file of at most so many bytes.
 
+use crate::course::{self, Encoding};
 use anyhow::{Result, ensure};
 use common::artifact;
 use common::cli;
@@ -15,7 +16,9 @@ use std::path::PathBuf;
 /// the size of the finished file, header included.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  quantize pack --model student.safetensors --bits 8 --budget 300000 --out model.bin")]
+  quantize pack --model student.safetensors --bits 8 --budget 300000 --out model.bin
+  quantize pack --model student.safetensors --format encode8 --out model.pkl
+      for the course's own Python")]
 pub(crate) struct Pack {
     /// Model to code.
     #[arg(long, value_name = "FILE")]
@@ -23,6 +26,9 @@ pub(crate) struct Pack {
     /// Bits per weight: 8 or 16.
     #[arg(long, default_value_t = 8)]
     bits: u8,
+    /// Form of the file: our own, or the course tutorial's encode8 or encode16 pickle.
+    #[arg(long, value_enum, default_value = "crumb", conflicts_with = "bits")]
+    format: Format,
     /// Largest size of the file, bytes.
     #[arg(long, default_value_t = 300_000, value_name = "BYTES")]
     budget: usize,
@@ -31,30 +37,65 @@ pub(crate) struct Pack {
     out: PathBuf,
 }
 
+/// Forms of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// FORMAT.md, kind "coded".
+    Crumb,
+    /// One range of 256 levels per tensor, batch norm as it is, NumPy pickle.
+    Encode8,
+    /// Half precision, batch norm as it is, NumPy pickle.
+    Encode16,
+}
+
 impl Pack {
     pub(crate) fn run(self) -> Result<String> {
+        match self.format {
+            Format::Crumb => self.crumb(),
+            Format::Encode8 => self.pickle(Encoding::Encode8),
+            Format::Encode16 => self.pickle(Encoding::Encode16),
+        }
+    }
+
+    /// The course's own file.
+    fn pickle(self, encoding: Encoding) -> Result<String> {
+        let (entries, _) = course::state_dict(&self.model)?;
+        let bytes = course::encode(&entries, encoding)?;
+        self.check_budget(bytes.len())?;
+        artifact::save_bytes(&self.out, &bytes)?;
+        Ok(self.summary(bytes.len()))
+    }
+
+    fn check_budget(&self, bytes: usize) -> Result<()> {
+        ensure!(
+            bytes <= self.budget,
+            "{} would take {} bytes, {} over the budget of {}: \
+             use fewer bits or prune the model; nothing was written",
+            self.model.display(),
+            cli::thousands(bytes),
+            cli::thousands(bytes - self.budget),
+            cli::thousands(self.budget),
+        );
+        Ok(())
+    }
+
+    fn summary(&self, bytes: usize) -> String {
+        format!(
+            "{}: {} bytes, {} below the budget",
+            self.out.display(),
+            cli::thousands(bytes),
+            cli::thousands(self.budget - bytes),
+        )
+    }
+
+    fn crumb(self) -> Result<String> {
         let (model, origin) = Model::load(&self.model)?;
         let spec = codec::Spec { bits: self.bits };
         let parents = BTreeMap::from([("model".to_owned(), origin.hash)]);
         let (header, tensors) = model.coded(&spec, parents)?;
         let bytes = artifact::size(&header, &tensors)?;
-        ensure!(
-            bytes <= self.budget,
-            "{} would take {} bytes at {} bits, {} over the budget of {}: \
-             use fewer bits or prune the model; nothing was written",
-            self.model.display(),
-            cli::thousands(bytes),
-            spec.bits,
-            cli::thousands(bytes - self.budget),
-            cli::thousands(self.budget),
-        );
+        self.check_budget(bytes)?;
         artifact::save(&self.out, &header, tensors)?;
-        Ok(format!(
-            "{}: {} bytes at {} bits per weight, {} below the budget",
-            self.out.display(),
-            cli::thousands(bytes),
-            spec.bits,
-            cli::thousands(self.budget - bytes),
-        ))
+        Ok(self.summary(bytes))
     }
 }

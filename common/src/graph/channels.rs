@@ -213,13 +213,14 @@ impl Graph {
             let kept: Vec<usize> = (0..n).filter(|i| !gone.contains(i)).collect();
             *array = array.select(axis.dim, &kept)?;
         }
-        let graph = self.with_widths_of(&weights)?;
-        graph.check_weights(&weights)?;
-        Ok((graph, weights))
+        Ok((self.with_widths_of(&weights)?, weights))
     }
 
     /// The same nodes with the channel counts that `weights` have.
-    fn with_widths_of(&self, weights: &Weights) -> Result<Self> {
+    ///
+    /// # Errors
+    /// Weights that are not of these nodes, or whose shapes do not meet.
+    pub fn with_widths_of(&self, weights: &Weights) -> Result<Self> {
         let mut nodes = self.nodes().to_vec();
         for node in &mut nodes {
             let name = format!("{}.weight", node.name);
@@ -244,7 +245,9 @@ impl Graph {
                 _ => {}
             }
         }
-        Self::new(nodes)
+        let graph = Self::new(nodes)?;
+        graph.check_weights(weights)?;
+        Ok(graph)
     }
 }
 

@@ -45,6 +45,7 @@ fn absorb(conv: &mut Node, norm: &str, weights: &mut Weights) -> Result<()> {
     let beta = take(format!("{norm}.bias"))?;
     let mean = take(format!("{norm}.running_mean"))?;
     let variance = take(format!("{norm}.running_var"))?;
+    weights.remove(&format!("{norm}.num_batches_tracked"));
     let bias_name = format!("{}.bias", conv.name);
     let old = weights.remove(&bias_name);
     let kernel = weights.get_mut(&format!("{}.weight", conv.name)).context("convolution weight")?;

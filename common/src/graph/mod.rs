@@ -254,7 +254,12 @@ impl Graph {
                 ),
             }
         }
-        match weights.keys().find(|k| !expected.contains_key(*k)) {
+        // PyTorch's count of batches is kept where it came along; nothing needs it.
+        let counts = |k: &str| {
+            let norm = k.strip_suffix(".num_batches_tracked");
+            norm.is_some_and(|n| expected.contains_key(&format!("{n}.running_var")))
+        };
+        match weights.keys().find(|k| !expected.contains_key(*k) && !counts(k)) {
             Some(extra) => bail!("tensor {extra} belongs to no node of the network"),
             None => Ok(()),
         }

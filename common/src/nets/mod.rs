@@ -10,7 +10,8 @@ pub use studentnet::studentnet;
 use crate::array::Array;
 use crate::graph::{Graph, Op, Weights};
 use crate::rng::Rng;
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
+use clap::ValueEnum;
 
 /// A family by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -23,6 +24,14 @@ pub enum Arch {
 }
 
 impl Arch {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resnet18 => "resnet18",
+            Self::Studentnet => "studentnet",
+        }
+    }
+
     /// The network with every inner width multiplied by `width`.
     ///
     /// # Errors
@@ -38,6 +47,26 @@ impl Arch {
             }
         }
     }
+}
+
+/// The family and graph that `weights` belong to, by their names; widths are those of the weights.
+/// With `only`, no other family is tried.
+///
+/// # Errors
+/// Weights of no known family: for a single one, the first tensor that does not fit.
+pub fn recognise(weights: &Weights, only: Option<Arch>) -> Result<(Arch, Graph)> {
+    let families = match &only {
+        Some(arch) => std::slice::from_ref(arch),
+        None => Arch::value_variants(),
+    };
+    let mut reason = anyhow!("no families");
+    for arch in families {
+        match arch.build(1.0, 2)?.with_widths_of(weights) {
+            Ok(graph) => return Ok((*arch, graph)),
+            Err(e) => reason = e.context(format!("not a {}", arch.name())),
+        }
+    }
+    Err(reason)
 }
 
 /// Fresh weights: He et al. 2015 (fan in) for convolutions, `U(±1/√in)` for linear layers, batch

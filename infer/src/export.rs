@@ -1,0 +1,47 @@
+//! `infer export`: a model → ONNX.
+
+use crate::onnx;
+use anyhow::Result;
+use common::artifact;
+use common::cli;
+use common::model::Model;
+use std::path::PathBuf;
+
+/// Write a model as ONNX, for other runtimes.
+///
+/// Operator set 13, f32, free batch size. Input "pictures" [N, 3, size, size] in 0..1, output
+/// "logits" [N, classes]. Batch norm is folded, colour normalization is part of the network; the
+/// metadata says how pictures are resized and what the classes are called.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  infer export --model model.bin --onnx model.onnx")]
+pub(crate) struct Export {
+    /// Model to export, plain or coded.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// The ONNX file to write.
+    #[arg(long, value_name = "FILE")]
+    onnx: PathBuf,
+}
+
+impl Export {
+    pub(crate) fn run(self) -> Result<String> {
+        let (model, origin) = Model::load(&self.model)?;
+        let (graph, weights) = model.graph.fold(&model.weights)?;
+        let normalization = model.input.normalization;
+        let metadata = [
+            ("preparation", serde_json::to_string(&model.input.preparation)?),
+            ("classes", serde_json::to_string(&model.classes)?),
+            ("made_from", origin.hash),
+        ];
+        let bytes = onnx::file(
+            &graph,
+            &weights,
+            model.input.preparation.size,
+            (normalization.mean, normalization.deviation),
+            &metadata,
+        )?;
+        artifact::save_bytes(&self.onnx, &bytes)?;
+        Ok(format!("{}: {} bytes", self.onnx.display(), cli::thousands(bytes.len())))
+    }
+}

@@ -1,0 +1,144 @@
+//! `prepare model`: weights from another program → a model artifact.
+
+use anyhow::{Context, Result, bail, ensure};
+use common::artifact::{self, Header, Kind};
+use common::cli;
+use common::graph::{Graph, Weights};
+use common::model::{Input, Model as Network};
+use common::nets::{self, Arch};
+use common::photos::{Fit, Preparation};
+use common::view::Normalization;
+use prepare::checkpoint::{self, Bundle, Format, Tensor, Values};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Read weights written by PyTorch, NumPy or safetensors.
+///
+/// The content decides the format: PyTorch before and since 1.6, pickles of arrays (the course's
+/// encode8 and encode16), npz, safetensors. Nothing in the file is executed. ResNet-18 and the
+/// tutorial's student are recognised by their tensor names, at any widths; other networks are kept
+/// as a plain bundle of tensors, to be looked into with report show.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  prepare model teacher_resnet18.bin --size 256 --fit center --out teacher.safetensors
+  prepare model 8_bit_model.pkl --arch studentnet --out student.safetensors
+  prepare model checkpoint.ckpt --out bundle.safetensors")]
+pub(crate) struct Model {
+    /// File to read.
+    file: PathBuf,
+    /// Insist on this network family.
+    #[arg(long, value_enum)]
+    arch: Option<Arch>,
+    /// Class names in the order of the logits, separated by commas [default: numbers].
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    classes: Vec<String>,
+    /// Where to write the model.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    input: Feeding,
+}
+
+/// How the network was fed; no weights file says so. The defaults are the course's.
+#[derive(Serialize, clap::Args)]
+struct Feeding {
+    /// Side of the pictures it was trained on, pixels.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(8..=4096))]
+    size: u16,
+    /// How its pictures became squares.
+    #[arg(long, value_enum, default_value = "center")]
+    fit: Fit,
+    /// Mean subtracted from each colour, 0 to 1.
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1, default_values_t = [0.0, 0.0, 0.0])]
+    mean: Vec<f32>,
+    /// Deviation each colour was divided by.
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1, default_values_t = [1.0, 1.0, 1.0])]
+    deviation: Vec<f32>,
+}
+
+impl Model {
+    pub(crate) fn run(self) -> Result<String> {
+        let bytes = std::fs::read(&self.file)
+            .with_context(|| format!("cannot read {}", self.file.display()))?;
+        let at = || format!("{}", self.file.display());
+        let (format, bundle) = checkpoint::read(&bytes).with_context(at)?;
+        let hash = blake3::hash(&bytes).to_hex()[..16].to_owned();
+        let parents = BTreeMap::from([("file".to_owned(), hash)]);
+        let weights: Weights = bundle
+            .iter()
+            .map(|(n, t)| Ok((n.clone(), t.to_array()?)))
+            .collect::<Result<_>>()
+            .with_context(at)?;
+        match nets::recognise(&weights, self.arch) {
+            Ok((arch, graph)) => self.save_model(arch, graph, weights, format, parents),
+            Err(reason) if self.arch.is_some() => Err(reason).with_context(at),
+            Err(_) => self.save_bundle(&bundle, format, parents),
+        }
+    }
+
+    fn save_model(
+        self,
+        arch: Arch,
+        graph: Graph,
+        weights: Weights,
+        format: Format,
+        parents: BTreeMap<String, String>,
+    ) -> Result<String> {
+        let triple = |name: &str, v: &[f32]| -> Result<[f32; 3]> {
+            let finite = v.iter().all(|x| x.is_finite());
+            ensure!(v.len() == 3 && finite, "--{name}: expected three numbers R,G,B, got {v:?}");
+            Ok([v[0], v[1], v[2]])
+        };
+        let normalization = Normalization {
+            mean: triple("mean", &self.input.mean)?,
+            deviation: triple("deviation", &self.input.deviation)?,
+        };
+        ensure!(normalization.deviation.iter().all(|d| *d > 0.0), "--deviation must be above 0");
+        let n = graph.classes();
+        let classes = match self.classes.len() {
+            0 => (0..n).map(|c| c.to_string()).collect(),
+            given if given == n => self.classes.clone(),
+            given => bail!("--classes names {given} classes, the network has {n}"),
+        };
+        let size = usize::from(self.input.size);
+        let preparation = Preparation { size, fit: self.input.fit, exif: false };
+        graph.shapes(size).context("--size")?;
+        let input = Input { preparation, normalization };
+        let parameters = graph.parameter_count();
+        let model = Network { graph, weights, input, classes };
+        model.save(&self.out, "prepare model", &self.input, parents)?;
+        Ok(format!(
+            "{}: {} of {} parameters from a {format} file",
+            self.out.display(),
+            arch.name(),
+            cli::thousands(parameters),
+        ))
+    }
+
+    fn save_bundle(
+        self,
+        bundle: &Bundle,
+        format: Format,
+        parents: BTreeMap<String, String>,
+    ) -> Result<String> {
+        let none = serde_json::Value::Null;
+        // The order of the original, which safetensors does not keep.
+        let names: Vec<&String> = bundle.iter().map(|(n, _)| n).collect();
+        let header = Header::new(Kind::Bundle, "prepare model", &none, parents, &names)?;
+        let tensor = |(name, t): &(String, Tensor)| -> Result<artifact::Tensor> {
+            Ok(match &t.values {
+                Values::I64(v) => artifact::Tensor::i64(name, &t.shape, v),
+                _ => artifact::Tensor::f32(name, &t.to_array()?),
+            })
+        };
+        let tensors = bundle.iter().map(tensor).collect::<Result<_>>()?;
+        artifact::save(&self.out, &header, tensors)?;
+        Ok(format!(
+            "{}: a bundle of {} tensors from a {format} file; the network is none of the known \
+             families, so it can be shown but not run",
+            self.out.display(),
+            bundle.len(),
+        ))
+    }
+}
