@@ -13,13 +13,15 @@ DATA ?=
 OUT ?= artifacts/$(RECIPE)
 # Put before every stage command, e.g. RUN="nice" or RUN="/usr/bin/time -v".
 RUN ?=
+# A teacher from elsewhere (a PyTorch file, see prepare model --help), instead of training one.
+TEACHER_FILE ?=
 # Largest size of the shipped file, bytes.
 BUDGET ?= 300000
 # Threads per stage. Default: all cores. Results do not depend on it, so it is no flag.
 THREADS ?=
 
-ifneq ($(words $(DATA) $(OUT)),$(words x $(DATA:%=x)))
-$(error DATA and OUT must not contain spaces: make a symbolic link to the folder)
+ifneq ($(or $(word 2,$(DATA)),$(word 2,$(OUT)),$(word 2,$(TEACHER_FILE))),)
+$(error DATA, OUT and TEACHER_FILE must not contain spaces: make a symbolic link)
 endif
 include recipes/$(RECIPE).mk
 
@@ -51,6 +53,7 @@ tools: ## build the stages
 test: ## all tests: units, kernels, the pipeline on the built-in pictures
 	cargo test --release --workspace
 	tests/pipeline.sh
+	tests/foreign.sh
 
 clean: ## remove the artifacts of this recipe
 	rm -rf $(OUT)
@@ -81,7 +84,12 @@ $(foreach split,training validation,$(eval $(call stage,$(OUT)/$(split).safetens
 # --- teacher and its logits
 T := --images $(OUT)/training.safetensors --validation $(OUT)/validation.safetensors
 PICTURES := $(OUT)/training.safetensors $(OUT)/validation.safetensors
+ifeq ($(TEACHER_FILE),)
 $(eval $(call stage,$(OUT)/teacher.safetensors,$(PICTURES),train $(T) $(TEACHER)))
+else
+$(eval $(call stage,$(OUT)/teacher.safetensors,$(TEACHER_FILE),\
+  prepare model $(TEACHER_FILE) $(PREPARE) --classes $(CLASSES)))
+endif
 $(eval $(call stage,$(OUT)/logits.safetensors,$(OUT)/teacher.safetensors $(OUT)/training.safetensors,\
   infer logits --teacher $(OUT)/teacher.safetensors --images $(OUT)/training.safetensors $(LOGITS)))
 

@@ -94,6 +94,20 @@ fn folding_leaves_no_batch_norm() {
     }
 }
 
+#[test]
+fn unfolding_gives_back_every_name_and_the_same_answers() {
+    for arch in [Arch::Resnet18, Arch::Studentnet] {
+        let graph = arch.build(0.25, 7).unwrap();
+        let weights = random(&graph, 3);
+        let (folded, folded_weights) = graph.fold(&weights).unwrap();
+        let (again, unfolded) = nets::unfold(&folded_weights).unwrap();
+        assert_eq!(again, graph);
+        assert!(unfolded.keys().eq(weights.keys()), "{arch:?}");
+        let before = logits(folded, folded_weights, 32);
+        assert_close(&logits(again, unfolded, 32), &before, 1e-5, &format!("{arch:?}"));
+    }
+}
+
 /// A channel whose γ and β are zero everywhere contributes nothing: cutting it must not change the
 /// logits. This holds only if every tensor that shares the channel is in its group.
 #[test]

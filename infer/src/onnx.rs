@@ -174,7 +174,9 @@ pub(crate) fn file(
         ("zero", scalar(0.0)),
         ("six", scalar(6.0)),
     ];
-    body = constants.iter().fold(body, |m, (n, a)| m.message(5, tensor(n, a)));
+    let clips = graph.nodes().iter().any(|n| n.op == Op::Relu6);
+    let used = constants.iter().take(if clips { 4 } else { 2 });
+    body = used.fold(body, |m, (n, a)| m.message(5, tensor(n, a)));
     for (name, _) in graph.nodes().iter().flat_map(|n| [n.parameters(), n.buffers()].concat()) {
         let array = weights.get(&name).with_context(|| name.clone())?;
         body = body.message(5, tensor(&name, array));

@@ -14,7 +14,7 @@ use std::path::PathBuf;
   report show model.bin
   report show artifacts/smoke/teacher.safetensors")]
 pub(crate) struct Show {
-    /// Any artifact: images, model, logits or coded model.
+    /// Any artifact: images, model, logits, coded model or bundle.
     file: PathBuf,
 }
 
@@ -39,7 +39,7 @@ impl Show {
         }
         if matches!(header.kind, Kind::Model | Kind::Coded) {
             out += &network(&Model::from_artifact(&artifact)?)?;
-        } else {
+        } else if header.kind != Kind::Bundle {
             line("about", &header.body.to_string())?;
         }
         out += &tensors(&artifact);

@@ -39,6 +39,42 @@ impl Graph {
     }
 }
 
+impl Graph {
+    /// The inverse of [`Graph::fold`] for a graph with batch norms, `self`, and weights of its folded
+    /// form, at any widths: batch norms that change nothing but, where the original convolution had
+    /// no bias, add it. Programs that build the original network can then load the weights by name.
+    ///
+    /// # Errors
+    /// Weights that are not of this graph.
+    pub fn unfold(&self, folded: &Weights) -> Result<(Self, Weights)> {
+        let mut weights = folded.clone();
+        for node in self.nodes() {
+            let (Op::BatchNorm { .. }, Some(&j)) = (node.op, node.inputs.first()) else { continue };
+            let conv = &self.nodes()[j];
+            let bias_name = format!("{}.bias", conv.name);
+            let bias = weights.get(&bias_name).with_context(|| bias_name.clone())?.clone();
+            let zero = Array::filled(&bias.shape, 0.0);
+            let shift = match conv.op {
+                Op::Conv { bias: false, .. } => {
+                    weights.remove(&bias_name);
+                    bias
+                }
+                _ => zero.clone(),
+            };
+            let name = |end: &str| format!("{}.{end}", node.name);
+            let one = Array::filled(&zero.shape, 1.0);
+            // Cancels √(1 + ε).
+            let scale = Array::filled(&zero.shape, (1.0 + EPSILON).sqrt());
+            weights.insert(name("weight"), scale);
+            weights.insert(name("bias"), shift);
+            weights.insert(name("running_mean"), zero);
+            weights.insert(name("running_var"), one);
+        }
+        let graph = self.with_widths_of(&weights)?;
+        Ok((graph, weights))
+    }
+}
+
 fn absorb(conv: &mut Node, norm: &str, weights: &mut Weights) -> Result<()> {
     let mut take = |name: String| weights.remove(&name).context(name);
     let gamma = take(format!("{norm}.weight"))?;

@@ -69,6 +69,21 @@ pub fn recognise(weights: &Weights, only: Option<Arch>) -> Result<(Arch, Graph)>
     Err(reason)
 }
 
+/// Folded weights of a known family as the original network has them, batch norms included.
+///
+/// # Errors
+/// Weights of no known family.
+pub fn unfold(folded: &Weights) -> Result<(Graph, Weights)> {
+    let mut reason = anyhow!("no families");
+    for arch in Arch::value_variants() {
+        match arch.build(1.0, 2)?.unfold(folded) {
+            Ok(original) => return Ok(original),
+            Err(e) => reason = e.context(format!("not a {}", arch.name())),
+        }
+    }
+    Err(reason)
+}
+
 /// Fresh weights: He et al. 2015 (fan in) for convolutions, `U(±1/√in)` for linear layers, batch
 /// norms that do nothing yet.
 pub fn initial_weights(graph: &Graph, seed: u64) -> Weights {

@@ -73,7 +73,7 @@ impl Pickle<'_> {
         limit: usize,
         view: &dyn Fn(&View) -> Result<Tensor>,
     ) -> Result<Bundle> {
-        let mut best: Bundle = Vec::new();
+        let (mut best, mut most): (Bundle, usize) = (Vec::new(), 0);
         let mut seen = BTreeSet::new();
         let mut queue = VecDeque::from([self.root]);
         let mut budget = limit;
@@ -85,8 +85,12 @@ impl Pickle<'_> {
             match &self.objects[id] {
                 Object::Dict(entries) => {
                     let bundle = self.entries(entries, &mut budget, view)?;
-                    if bundle.len() > best.len() {
-                        best = bundle;
+                    // Bare numbers (an epoch, a loss) do not make a dict of weights.
+                    let array =
+                        |v: &Id| matches!(self.objects[*v], Object::Made(_) | Object::Tuple(_));
+                    let arrays = entries.iter().filter(|(_, v)| array(v)).count();
+                    if arrays > most && !bundle.is_empty() {
+                        (best, most) = (bundle, arrays);
                     }
                     queue.extend(entries.iter().map(|(_, v)| *v));
                 }

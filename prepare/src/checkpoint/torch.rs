@@ -25,14 +25,16 @@ pub(super) fn is_legacy(bytes: &[u8]) -> bool {
 fn tensor(view: &View, storage: &[u8], file: usize) -> Result<Tensor> {
     let count = view.size.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
     let count = count.filter(|n| *n <= file).context("more values than the file can hold")?;
+    if count == 0 {
+        return Tensor::new(view.size.clone(), view.storage.0.decode(&[], true));
+    }
     let last = view.size.iter().zip(&view.stride).try_fold(view.offset, |at, (d, s)| {
         d.saturating_sub(1).checked_mul(*s).and_then(|n| at.checked_add(n))
     });
     let width = view.storage.0.width();
     let available = storage.len() / width;
-    let fits = count == 0 || last.is_some_and(|l| l < available);
     ensure!(
-        fits,
+        last.is_some_and(|l| l < available),
         "a tensor {:?} from value {} reaches beyond its storage of {available}",
         view.size,
         view.offset

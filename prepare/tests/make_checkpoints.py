@@ -1,0 +1,165 @@
+"""Makes checkpoints/ and checkpoints.rs: small files of every form, with what they hold.
+
+    python3 make_checkpoints.py        # PyTorch 2.15, NumPy 2, safetensors 0.8
+"""
+
+import pickle
+import struct
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+here = Path(__file__).resolve().parent
+out = here / "checkpoints"
+cases = []
+
+
+def record(name, form, tensors):
+    """tensors: name -> anything numpy can turn into float64."""
+    cases.append((name, form, {k: np.asarray(v, dtype=np.float64) for k, v in tensors.items()}))
+
+
+def base():
+    g = torch.Generator().manual_seed(1)
+    wide = torch.randn(4, 6, generator=g)
+    return OrderedDict(
+        weight=torch.randn(2, 3, generator=g),
+        transposed=wide.t(),
+        slice=wide[1:3, ::2],
+        channels_last=torch.randn(1, 2, 2, 3, generator=g).to(memory_format=torch.channels_last),
+        parameter=torch.nn.Parameter(torch.randn(3, generator=g)),
+        half=torch.randn(3, generator=g).half(),
+        bfloat=torch.randn(3, generator=g).bfloat16(),
+        double=torch.randn(2, generator=g).double(),
+        int8=torch.tensor([-128, 0, 127], dtype=torch.int8),
+        uint8=torch.tensor([0, 200, 255], dtype=torch.uint8),
+        int16=torch.tensor([-30000, 30000], dtype=torch.int16),
+        int32=torch.tensor([-(2**31), 7], dtype=torch.int32),
+        count=torch.tensor(53148),
+        bool=torch.tensor([True, False]),
+        empty=torch.zeros(0, 3),
+    )
+
+
+def values(tensors):
+    return {k: v.detach().double().numpy() for k, v in tensors.items()}
+
+
+def torch_files():
+    t = base()
+    for name, form, new in (("legacy.pt", "TorchLegacy", False), ("zip.pt", "TorchZip", True)):
+        torch.save(t, out / name, _use_new_zipfile_serialization=new)
+        record(name, form, values(t))
+    small = OrderedDict(a=torch.tensor([1.5, -2.0]), b=torch.tensor([[3.0]]))
+    nested = {"epoch": 7, "best": 0.5, "state_dict": small, "optimizer": {"state": {}, "lr": [0.1, 0.2]}}
+    torch.save(nested, out / "nested.pt")
+    record("nested.pt", "TorchZip", values(small))
+    parallel = OrderedDict((f"module.{k}", v) for k, v in small.items())
+    torch.save(parallel, out / "parallel.pt", _use_new_zipfile_serialization=False)
+    record("parallel.pt", "TorchLegacy", values(small))
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2))
+    torch.manual_seed(3)
+    torch.save(net.state_dict(), out / "module.pt", _use_new_zipfile_serialization=False)
+    record("module.pt", "TorchLegacy", values(net.state_dict()))
+
+
+def encode8(v):
+    lo, hi = np.min(v), np.max(v)
+    return lo, hi, np.round((v - lo) / (hi - lo) * 255).astype(np.uint8)
+
+
+def numpy_files():
+    rng = np.random.default_rng(2)
+    w, b = rng.normal(size=(3, 4)), rng.normal(size=5)
+    coded = {"w": encode8(w), "b": encode8(b), "n": np.float64(12.0)}
+    decoded = {k: v[2].astype(np.float64) / 255 * (v[1] - v[0]) + v[0] for k, v in list(coded.items())[:2]}
+    decoded["n"] = 12.0
+    arrays = {
+        "f16": w.astype(np.float16),
+        "fortran": np.asfortranarray(w),
+        "big": b.astype(">f4"),
+        "i8": np.arange(-2, 3),
+        "scalar": np.float32(2.5),
+    }
+    for protocol in (2, 3, 4, 5):
+        name = f"encode8_protocol{protocol}.pkl"
+        (out / name).write_bytes(pickle.dumps(coded, protocol=protocol))
+        record(name, "Pickle", decoded)
+        name = f"arrays_protocol{protocol}.pkl"
+        (out / name).write_bytes(pickle.dumps(arrays, protocol=protocol))
+        record(name, "Pickle", arrays)
+    # The spelling of NumPy 1, as the files of 2020 have it.
+    old = pickle.dumps(coded, protocol=3).replace(b"numpy._core.", b"numpy.core.")
+    (out / "encode8_numpy1.pkl").write_bytes(old)
+    record("encode8_numpy1.pkl", "Pickle", decoded)
+    plain = {k: v for k, v in arrays.items() if k != "scalar"}
+    np.savez(out / "plain.npz", **plain)
+    record("plain.npz", "Npz", plain)
+    np.savez_compressed(out / "object.npz", np.array({"module.x": w.astype(np.float16)}, dtype=object))
+    record("object.npz", "Npz", {"x": w.astype(np.float16)})
+
+
+def safetensors_files():
+    x = torch.tensor([0.0, 1.0, -1.5, 0.25, 448.0, -0.001953125])
+    t = {
+        "e4m3": x.to(torch.float8_e4m3fn),
+        "e5m2": x.to(torch.float8_e5m2),
+        "e4m3fnuz": (x / 2).to(torch.float8_e4m3fnuz),
+        "e5m2fnuz": x.to(torch.float8_e5m2fnuz),
+        "bf16": x.bfloat16(),
+        "f16": x.half(),
+        "f64": x.double(),
+        "bool": x > 0,
+        "i8": torch.tensor([-5, 5], dtype=torch.int8),
+        "u16": torch.tensor([65535], dtype=torch.uint16),
+        "u64": torch.tensor([2**40], dtype=torch.uint64),
+        "i64": torch.tensor(-9),
+    }
+    save_file(t, out / "types.safetensors")
+    record("types.safetensors", "Safetensors", {k: v.to(torch.float64).numpy() for k, v in t.items()})
+
+
+def hostile():
+    class Run:
+        def __reduce__(self):
+            import os
+
+            return os.system, ("echo no",)
+
+    (out / "hostile.pkl").write_bytes(pickle.dumps({"a": Run()}, protocol=3))
+    # torch zip whose pickle asks for a module to be built
+    torch.save(torch.nn.Linear(1, 1), out / "whole_module.pt")
+    # a tensor of 10^12 values that all share one
+    t = torch.zeros(1).expand(10**6, 10**6)
+    torch.save({"a": t}, out / "expanded.pt")
+
+
+def main():
+    out.mkdir(exist_ok=True)
+    torch_files()
+    numpy_files()
+    safetensors_files()
+    hostile()
+    lines = [
+        f"// Made by make_checkpoints.py with PyTorch {torch.__version__.split('+')[0]}, NumPy {np.__version__}",
+        "",
+        "/// A tensor: name, shape, values in row-major order.",
+        "type Expected = (&'static str, &'static [usize], &'static [f64]);",
+        "",
+        "const FILES: &[(&str, Format, &[Expected])] = &[",
+    ]
+    for name, form, tensors in cases:
+        lines.append(f'    ("{name}", Format::{form}, &[')
+        for k, v in tensors.items():
+            flat = ", ".join(repr(float(x)) for x in v.flatten())
+            lines.append(f'        ("{k}", &{list(v.shape)}, &[{flat}]),')
+        lines.append("    ]),")
+    lines.append("];")
+    (here / "checkpoints.in").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+//! Real files of students of the course, where the folder `../shared/models` is there: they may not
+//! be copied into the project.
+
+use common::images::{Images, prepare_folder};
+use common::model::{Input, Model};
+use common::nets;
+use common::network::Inference;
+use common::photos::{Fit, Preparation};
+use common::score;
+use common::view::Normalization;
+use prepare::checkpoint;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+fn shared() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    if folder.join("models/expected").is_dir() {
+        return Some(folder);
+    }
+    eprintln!("skipped: {} is not there", folder.join("models").display());
+    None
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// Shapes, sums and first values as NumPy computed them.
+#[test]
+fn real_files_hold_what_numpy_says() {
+    let Some(shared) = shared() else { return };
+    let mut files = 0;
+    for entry in std::fs::read_dir(shared.join("models/expected")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().trim_end_matches(".json").to_owned();
+        let expected = json(&path);
+        let Some(tensors) = expected["tensors"].as_object() else { continue };
+        let bytes = std::fs::read(shared.join("models").join(&name)).unwrap();
+        let (_, bundle) = checkpoint::read(&bytes).unwrap();
+        assert_eq!(bundle.len(), tensors.len(), "{name}");
+        for (key, tensor) in &bundle {
+            let e = &tensors[key];
+            let shape: Vec<u64> = tensor.shape.iter().map(|d| *d as u64).collect();
+            assert_eq!(e["shape"], serde_json::json!(shape), "{name}: {key}");
+            let values = tensor.values.to_f64();
+            let sum: f64 = values.iter().sum();
+            let size: f64 = values.iter().map(|v| v.abs()).sum();
+            let off = (sum - e["sum"].as_f64().unwrap()).abs();
+            assert!(off <= 1e-9 * size.max(1.0), "{name}: {key}: sum off by {off}");
+            for (v, first) in values.iter().zip(e["first"].as_array().unwrap()) {
+                let first = first.as_f64().unwrap();
+                assert!((v - first).abs() <= 1e-12 * first.abs().max(1.0), "{name}: {key}: {v}");
+            }
+        }
+        files += 1;
+    }
+    assert_eq!(files, 8);
+}
+
+/// Logits of the tutorial's student: on exact pixels within 1e-3 of PyTorch's, on photos (JPEG
+/// decoders differ) the same class.
+#[test]
+fn the_tutorials_student_answers_as_in_torch() {
+    let Some(shared) = shared() else { return };
+    let bytes = std::fs::read(shared.join("models/student_custom_small.bin")).unwrap();
+    let (_, bundle) = checkpoint::read(&bytes).unwrap();
+    let weights = bundle.iter().map(|(n, t)| (n.clone(), t.to_array().unwrap())).collect();
+    let (_, graph) = nets::recognise(&weights, None).unwrap();
+    let preparation = Preparation { size: 256, fit: Fit::Center, exif: false };
+    let normalization = Normalization::NONE;
+    let input = Input { preparation, normalization };
+    let classes = (0..11).map(|c| c.to_string()).collect();
+    let network = Inference::new(&Model { graph, weights, input, classes }).unwrap();
+    let expected = json(&shared.join("models/expected/student_custom_small.logits.json"));
+
+    let dir = tempfile::tempdir().unwrap();
+    let answers = |folder: &str| {
+        let out = dir.path().join("images.safetensors");
+        let from = shared.join("data").join(folder);
+        prepare_folder(&from, preparation, &[], true, &out, |_| {}).unwrap();
+        let images = Images::load(&out).unwrap();
+        let logits = score::logits(&network, &images, &normalization, |_| {}).unwrap();
+        let rows: Vec<Vec<f32>> = logits.chunks_exact(11).map(<[f32]>::to_vec).collect();
+        images
+            .names
+            .iter()
+            .map(|n| n.rsplit_once('.').unwrap().0.to_owned())
+            .zip(rows)
+            .collect::<Vec<_>>()
+    };
+    let torch = |name: &str| -> Vec<f64> {
+        let row = &expected["logits"][format!("{name}.jpg")];
+        row.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+    };
+    let exact = answers("crops256");
+    let mut worst = 0.0f64;
+    for (name, row) in &exact {
+        for (a, b) in row.iter().zip(torch(name)) {
+            worst = worst.max((f64::from(*a) - b).abs());
+        }
+    }
+    eprintln!("{} pictures with exact pixels: largest difference {worst:.2e}", exact.len());
+    assert!(exact.len() == 8 && worst < 1e-3, "{worst}");
+
+    let photos = answers("photos");
+    let same = |(name, row): &&(String, Vec<f32>)| {
+        let torch: Vec<f32> = torch(name).iter().map(|v| *v as f32).collect();
+        score::argmax(row) == score::argmax(&torch)
+    };
+    let agree = photos.iter().filter(same).count();
+    eprintln!("{agree} of {} photos: the same class", photos.len());
+    assert_eq!((agree, photos.len()), (60, 60));
+}

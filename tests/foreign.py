@@ -1,0 +1,177 @@
+"""Checks of tests/foreign.sh that need Python: our files in PyTorch and onnxruntime, and back.
+
+    python3 tests/foreign.py <folder of the binaries> <scratch folder>
+"""
+
+import json
+import pickle
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+STUDENT = Path("artifacts/smoke/student.safetensors")
+SHIPPED = Path("artifacts/smoke/model.bin")
+PICTURES = Path("artifacts/smoke/validation.safetensors")
+TOLERANCE = 1e-3
+
+
+def missing(*modules):
+    lacks = [m for m in modules if find_spec(m) is None]
+    if lacks:
+        print(f"skipped: no Python module {', '.join(lacks)}")
+    return bool(lacks)
+
+
+def run(tool, *flags):
+    subprocess.run([f"{BIN}/{tool}", *map(str, flags)], check=True, stdout=subprocess.DEVNULL)
+
+
+def ours(model, images):
+    """Logits [n, classes] by our own program."""
+    out = WORK / "logits.safetensors"
+    run("infer", "logits", "--teacher", model, "--images", images, "--out", out)
+    return load_file(out)["logits"][0]
+
+
+def header(path):
+    data = Path(path).read_bytes()
+    n = int.from_bytes(data[:8], "little")
+    return json.loads(json.loads(data[8 : 8 + n])["__metadata__"]["crumb"])
+
+
+def agree(what, a, b):
+    worst = float(np.abs(np.asarray(a) - np.asarray(b)).max())
+    assert worst < TOLERANCE, f"{what}: off by {worst}"
+    print(f"ok: {what}: {len(a)} pictures, largest difference of logits {worst:.1e}")
+
+
+def check_onnx():
+    import onnxruntime
+
+    pixels = load_file(PICTURES)["pixels"][:200].astype(np.float32) / 255
+    for model in (STUDENT, SHIPPED, WORK / "resnet.safetensors"):
+        if not model.exists():
+            continue
+        file = WORK / "model.onnx"
+        run("infer", "export", "--model", model, "--onnx", file)
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        keys = session.get_modelmeta().custom_metadata_map
+        size = json.loads(keys["preparation"])["size"]
+        assert session.get_inputs()[0].shape == ["N", 3, size, size], session.get_inputs()[0].shape
+        images, x = PICTURES, pixels
+        if model.name.startswith("resnet"):
+            images = WORK / "noise.safetensors"
+            x = load_file(images)["pixels"].astype(np.float32) / 255
+        answers = np.concatenate([session.run(None, {"pictures": x[i : i + 64]})[0] for i in range(0, len(x), 64)])
+        agree(f"{model.name} in onnxruntime {onnxruntime.__version__}", answers, ours(model, images)[: len(x)])
+
+
+def student_net(widths, classes):
+    """The course tutorial's network."""
+    from torch import nn
+
+    def block(i, o, pool):
+        layers = [nn.Conv2d(i, i, 3, 1, 1, groups=i), nn.BatchNorm2d(i), nn.ReLU6(), nn.Conv2d(i, o, 1)]
+        return nn.Sequential(*layers, *([nn.MaxPool2d(2, 2, 0)] if pool else []))
+
+    class StudentNet(nn.Module):
+        def __init__(self):
+            super().__init__()
+            w = widths
+            stem = nn.Sequential(nn.Conv2d(3, w[0], 3, 1, 1), nn.BatchNorm2d(w[0]), nn.ReLU6(), nn.MaxPool2d(2, 2, 0))
+            rest = [block(w[i - 1], w[i], i <= 3) for i in range(1, 8)]
+            self.cnn = nn.Sequential(stem, *rest, nn.AdaptiveAvgPool2d((1, 1)))
+            self.fc = nn.Sequential(nn.Linear(w[7], classes))
+
+        def forward(self, x):
+            return self.fc(self.cnn(x).flatten(1))
+
+    return StudentNet().eval()
+
+
+def normalized(images, model):
+    import torch
+
+    n = header(model)["body"]["input"]["normalization"]
+    x = torch.tensor(load_file(images)["pixels"]).float() / 255
+    colours = lambda v: torch.tensor(v).reshape(1, 3, 1, 1)
+    return (x - colours(n["mean"])) / colours(n["deviation"])
+
+
+def torch_answers(net, x):
+    import torch
+
+    with torch.no_grad():
+        return torch.cat([net(x[i : i + 64]) for i in range(0, len(x), 64)]).numpy()
+
+
+def check_torch():
+    import torch
+    from safetensors.torch import load_file as load_torch
+
+    expected = ours(STUDENT, PICTURES)
+    x = normalized(PICTURES, STUDENT)
+    net = student_net([16, 32, 64, 128, 256, 256, 256, 256], 10)
+    net.load_state_dict(load_torch(STUDENT))
+    agree(f"student.safetensors in PyTorch {torch.__version__}", torch_answers(net, x), expected)
+
+    run("quantize", "pack", "--model", STUDENT, "--out", WORK / "m.bin")
+    run("quantize", "unpack", "--model", WORK / "m.bin", "--out", WORK / "plain.safetensors")
+    net.load_state_dict(load_torch(WORK / "plain.safetensors"))
+    agree("unpacked 8-bit student in PyTorch", torch_answers(net, x), ours(WORK / "m.bin", PICTURES))
+
+    run("quantize", "pack", "--model", STUDENT, "--format", "encode16", "--budget", 600000, "--out", WORK / "s.pkl")
+    coded = pickle.loads((WORK / "s.pkl").read_bytes())
+    state = {k: torch.tensor(np.float64(v)) for k, v in coded.items()}
+    net.load_state_dict(state)
+    off = np.abs(torch_answers(net, x) - expected).max()
+    assert off < 0.1, off
+    print(f"ok: encode16 read by the tutorial's Python: half precision moves logits by {off:.1e}")
+    run("quantize", "pack", "--model", STUDENT, "--format", "encode8", "--out", WORK / "s.pkl")
+    coded = pickle.loads((WORK / "s.pkl").read_bytes())
+    decode = lambda v: np.float64(v[2]) / 255 * (v[1] - v[0]) + v[0] if isinstance(v, tuple) else v
+    net.load_state_dict({k: torch.tensor(decode(v)) for k, v in coded.items()})
+    run("prepare", "model", WORK / "s.pkl", "--size", 64, "--fit", "crop", "--out", WORK / "decoded.safetensors")
+    ours8 = ours(WORK / "decoded.safetensors", PICTURES)
+    raw = torch.tensor(load_file(PICTURES)["pixels"]).float() / 255
+    agree("encode8 written here, decoded by the tutorial's Python and by us", torch_answers(net, raw), ours8)
+
+
+def make_resnet():
+    """A ResNet-18 state dict in both of PyTorch's formats, with statistics that are not trivial."""
+    import torch
+    import torchvision
+    from PIL import Image
+
+    torch.manual_seed(1)
+    net = torchvision.models.resnet18(num_classes=11)
+    with torch.no_grad():
+        for _ in range(3):
+            net(torch.randn(16, 3, 64, 64))
+    net.eval()
+    (WORK / "noise").mkdir()
+    rng = np.random.default_rng(5)
+    for i in range(64):
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(WORK / f"noise/{i % 11}_{i}.png")
+    images = WORK / "noise.safetensors"
+    run("prepare", "images", WORK / "noise", "--size", 64, "--fit", "center", "--out", images)
+    answers = torch_answers(net, torch.tensor(load_file(images)["pixels"]).float() / 255)
+    for new in (False, True):
+        torch.save(net.state_dict(), WORK / "resnet.pt", _use_new_zipfile_serialization=new)
+        run("prepare", "model", WORK / "resnet.pt", "--size", 64, "--out", WORK / "resnet.safetensors")
+        agree(f"ResNet-18 from a torch {'zip' if new else 'legacy'} file", answers, ours(WORK / "resnet.safetensors", images))
+
+
+if __name__ == "__main__":
+    BIN, WORK = sys.argv[1], Path(sys.argv[2])
+    if missing("numpy", "safetensors"):
+        sys.exit()
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    if not missing("torch", "torchvision", "PIL"):
+        make_resnet()
+        check_torch()
+    if not missing("onnxruntime"):
+        check_onnx()

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Files from and for other programs: the course's pickles, PyTorch, onnxruntime.
+# PYTHON names an interpreter with numpy, safetensors and onnxruntime, and for the checks against
+# PyTorch torch and torchvision; what it lacks is skipped, with a line that says so.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+bin=target/release
+fail() { echo "FAILED: $*" >&2; exit 1; }
+
+# --- encode8 and encode16 byte for byte, on pairs of real files
+models=../shared/models
+if [ -d $models ]; then
+    same() {
+        $bin/prepare model "$models/$1" --out "$work/float.safetensors" >/dev/null
+        $bin/quantize pack --model "$work/float.safetensors" --format "$3" --budget 600000 --out "$work/coded.pkl" >/dev/null
+        cmp "$work/coded.pkl" "$models/$2" || fail "$3 of $1 differs from $2"
+        echo "ok: $3 of $1 equals $2, $(stat -c %s "$work/coded.pkl") bytes"
+    }
+    same student_model_deeper_203ep.bin shannon112_model.bin encode8
+    same joshchang1112_semi_student_model.bin joshchang1112_8_bit_model.pkl encode8
+    same joshchang1112_semi_student_model.bin joshchang1112_semi_16_bit_model.pkl encode16
+else
+    echo "skipped: encode8 and encode16 on real files: no $models"
+fi
+
+# --- what needs Python
+${PYTHON:-python3} tests/foreign.py "$bin" "$work"
