@@ -118,6 +118,17 @@ impl Model {
         artifact::save(path, &header, tensors)
     }
 
+    /// Where the bytes of a coded artifact's payload go; None for another kind.
+    ///
+    /// # Errors
+    /// Contents that do not fit together.
+    pub fn breakdown(artifact: &Artifact) -> Result<Option<codec::Breakdown>> {
+        let about: About = artifact.body()?;
+        let Some(spec) = about.codec else { return Ok(None) };
+        let graph: Graph = about.graph.parse().context("its graph")?;
+        codec::breakdown(&graph, &spec, artifact.u8("q")?.1).map(Some)
+    }
+
     /// Header and tensors of the coded file: batch norm folded, weights coded by `spec`.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ fn bytes(name: &str) -> Vec<u8> {
 }
 
 fn error(bytes: &[u8]) -> String {
-    format!("{:#}", checkpoint::read(bytes).err().expect("an error"))
+    format!("{:#}", checkpoint::read(bytes).expect_err("damage"))
 }
 
 #[test]

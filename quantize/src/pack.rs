@@ -12,7 +12,8 @@ use std::path::PathBuf;
 /// Write a model as coded weights; refuse to write more bytes than the budget.
 ///
 /// Batch norm is folded into the convolution before it. 16 bits store half-precision weights; 8
-/// bits store, per output channel, a minimum, a step and 256 levels between them. The budget is
+/// bits store, per output channel, a minimum, a step and 256 levels between them; 2 to 7 bits store
+/// a step per output channel and entropy-coded integers. The budget is
 /// the size of the finished file, header included.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -23,7 +24,7 @@ pub(crate) struct Pack {
     /// Model to code.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Bits per weight: 8 or 16.
+    /// Bits per weight: 2 to 8, or 16.
     #[arg(long, default_value_t = 8)]
     bits: u8,
     /// Form of the file: our own, or the course tutorial's encode8 or encode16 pickle.

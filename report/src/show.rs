@@ -4,6 +4,7 @@ use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use common::artifact::{Artifact, Kind};
 use common::cli::thousands;
+use common::codec::Breakdown;
 use common::model::Model;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -39,6 +40,9 @@ impl Show {
         }
         if matches!(header.kind, Kind::Model | Kind::Coded) {
             out += &network(&Model::from_artifact(&artifact)?)?;
+            if let Some(parts) = Model::breakdown(&artifact)? {
+                out += &waterfall(&artifact, &parts)?;
+            }
         } else if header.kind != Kind::Bundle {
             line("about", &header.body.to_string())?;
         }
@@ -60,6 +64,27 @@ fn network(model: &Model) -> Result<String> {
     let text = model.graph.to_string();
     for (i, (node, [c, h, w])) in text.split(';').zip(model.graph.shapes(size)?).enumerate() {
         writeln!(out, "{i:>4}  {node:<44} → {c} × {h} × {w}")?;
+    }
+    Ok(out)
+}
+
+/// Where a coded file's bytes go.
+fn waterfall(artifact: &Artifact, parts: &Breakdown) -> Result<String> {
+    let mut out = String::new();
+    let header = artifact.size() - parts.vectors - parts.weights;
+    let bits = 8.0 * parts.weights as f64 / parts.count.max(1) as f64;
+    writeln!(out, "\nbytes")?;
+    writeln!(out, "{:>10}  header, graph included", thousands(header))?;
+    writeln!(out, "{:>10}  biases and grids", thousands(parts.vectors))?;
+    let (weights, count) = (thousands(parts.weights), thousands(parts.count));
+    writeln!(out, "{weights:>10}  {count} weights, {bits:.3} bits each")?;
+    if let Some(entropy) = parts.entropy {
+        let ratio = parts.weights as f64 / entropy.max(1.0);
+        let entropy = thousands(entropy.round() as usize);
+        writeln!(
+            out,
+            "{entropy:>10}  order-0 entropy of their integers; coded / entropy {ratio:.3}"
+        )?;
     }
     Ok(out)
 }
