@@ -88,6 +88,21 @@ done
 $bin/report show artifacts/smoke/model.bin | grep -q '^parameters ' || fail "report show model.bin counts no parameters"
 pass "report show reads every kind"
 
+# --- a run killed between two epochs goes on to the same bytes
+small="$bin/train --images artifacts/smoke/validation.safetensors --validation artifacts/smoke/validation.safetensors"
+small="$small --arch studentnet --width 0.5 --epochs 6 --ema 0.99 --augment flip,shift=0.1 --seed 5"
+$small --out "$work/whole.safetensors" >/dev/null
+$small --out "$work/killed.safetensors" >/dev/null &
+until [ -f "$work/killed.state.safetensors" ]; do sleep 0.05; done
+sleep 0.6
+kill -9 $! && wait $! 2>/dev/null || true
+[ ! -e "$work/killed.safetensors" ] || fail "the run was over before it was killed"
+$small --out "$work/killed.safetensors" >/dev/null 2>"$work/stderr"
+grep -q '^continuing after epoch [1-5] of 6$' "$work/stderr" || fail "a killed run: $(cat "$work/stderr")"
+cmp "$work/whole.safetensors" "$work/killed.safetensors" || fail "a resumed run ends with other bytes"
+cmp "$work/whole.epochs.csv" "$work/killed.epochs.csv" || fail "a resumed run has another log"
+pass "a killed run goes on ($(cat "$work/stderr")) and ends with the same bytes"
+
 # --- same seed, other numbers of threads: the same bytes
 for n in 1 2; do
     make --no-print-directory submission OUT="$work/t$n" THREADS=$n PREPARE='--size 32' \

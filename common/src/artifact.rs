@@ -5,13 +5,17 @@
 //! time, host nor path is recorded, so the same inputs give the same bytes. Files appear under
 //! their name only when complete. FORMAT.md describes every kind byte by byte.
 
+mod atomic;
+
 use crate::array::Array;
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use atomic::write_atomically;
+pub use atomic::{save_bytes, scratch};
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// The metadata key of the header.
@@ -34,6 +38,8 @@ pub enum Kind {
     Coded,
     /// Tensors of another program, of no known network.
     Bundle,
+    /// An interrupted training run.
+    State,
 }
 
 impl Kind {
@@ -44,6 +50,7 @@ impl Kind {
             Self::Logits => "infer logits",
             Self::Coded => "quantize pack",
             Self::Bundle => "prepare model",
+            Self::State => "train or distill, when interrupted",
         }
     }
 }
@@ -186,54 +193,6 @@ pub fn save(path: &Path, header: &Header, mut tensors: Vec<Tensor>) -> Result<()
         }
         Ok(())
     })
-}
-
-/// Write a file that is no artifact, whole or not at all.
-///
-/// # Errors
-/// What the file system says, with the path.
-pub fn save_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_atomically(path, |out| Ok(out.write_all(bytes)?))
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    }
-}
-
-/// An unnamed file in the folder of `path`, gone when closed.
-///
-/// # Errors
-/// What the file system says, with the folder.
-pub fn scratch(path: &Path) -> Result<File> {
-    let dir = parent(path);
-    tempfile::tempfile_in(dir).with_context(|| format!("cannot write in {}", dir.display()))
-}
-
-fn write_atomically(
-    path: &Path,
-    body: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>,
-) -> Result<()> {
-    let write = || -> Result<()> {
-        ensure!(!path.is_dir(), "is a folder: name a file");
-        let mut file = tempfile::NamedTempFile::new_in(parent(path))?;
-        let mut out = BufWriter::with_capacity(1 << 20, file.as_file_mut());
-        body(&mut out)?;
-        out.flush()?;
-        drop(out);
-        file.as_file().sync_all()?;
-        // Temporary files are private; artifacts are as readable as any other file.
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        }
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 struct Entry {

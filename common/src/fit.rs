@@ -7,7 +7,9 @@
 mod batches;
 mod loss;
 mod optimizer;
+mod state;
 
+use crate::artifact::{Header, Kind};
 use crate::graph::Weights;
 use crate::images::Images;
 use crate::logits::Logits;
@@ -20,6 +22,8 @@ use batches::{Batch, Batches};
 pub use loss::distillation_loss;
 use optimizer::{Average, Optimizer};
 use serde::Serialize;
+use state::State;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 
@@ -116,16 +120,49 @@ pub struct Files {
     best: PathBuf,
     last: PathBuf,
     epochs: PathBuf,
+    state: PathBuf,
 }
 
 impl Files {
-    /// `X.safetensors` for the best weights, `X.last.safetensors` and `X.epochs.csv` beside it.
+    /// `X.safetensors` for the best weights; beside it `X.last.safetensors`, `X.epochs.csv` and,
+    /// until training is over, `X.state.safetensors`.
     pub fn beside(out: &Path) -> Self {
         Self {
             best: out.to_owned(),
             last: out.with_extension("last.safetensors"),
             epochs: out.with_extension("epochs.csv"),
+            state: out.with_extension("state.safetensors"),
         }
+    }
+}
+
+/// What a run is made from: goes into the headers of its files, and tells whether a state that was
+/// left behind is of the same run.
+pub struct Provenance {
+    stage: &'static str,
+    settings: serde_json::Value,
+    parents: BTreeMap<String, String>,
+}
+
+impl Provenance {
+    /// The run of `stage` with `settings` on the files with the hashes in `parents`.
+    ///
+    /// # Errors
+    /// Settings that JSON cannot hold.
+    pub fn new(
+        stage: &'static str,
+        settings: &impl Serialize,
+        parents: BTreeMap<String, String>,
+    ) -> Result<Self> {
+        Ok(Self { stage, settings: serde_json::to_value(settings)?, parents })
+    }
+
+    fn header(&self, kind: Kind, body: &impl Serialize) -> Result<Header> {
+        Header::new(kind, self.stage, &self.settings, self.parents.clone(), body)
+    }
+
+    fn save(&self, path: &Path, model: &Model) -> Result<()> {
+        model.save(path, self.stage, &self.settings, self.parents.clone())
     }
 }
 
@@ -150,12 +187,12 @@ struct Epoch {
 
 /// Train `model` on `train` and keep what does best on `validation`.
 ///
-/// `save(path, model)` is called for the last weights after every epoch and for the best ones at
-/// the end, so that the artifact appears only when training is over.
+/// The last weights are written after every epoch, the best ones at the end, so that the artifact
+/// appears only when training is over. A run that was interrupted goes on after its last epoch.
 ///
 /// # Errors
 /// Settings out of range, pictures without labels or of another preparation, a loss that is no
-/// longer finite, and whatever `save` returns.
+/// longer finite, and what the file system says.
 pub fn fit(
     mut model: Model,
     train: &Images,
@@ -163,35 +200,99 @@ pub fn fit(
     targets: &Targets,
     settings: &Settings,
     files: &Files,
-    save: impl Fn(&Path, &Model) -> Result<()>,
+    provenance: &Provenance,
 ) -> Result<Summary> {
     settings.check()?;
     model.check_images(train)?;
     model.check_images(validation)?;
     let truth = validation.all_labels()?;
     let feed = Batches::new(train, targets, settings, &model)?;
-    let mut trainer = Trainer::new(&model, settings, feed.per_epoch())?;
-    let mut log = Log::new(&files.epochs);
-    let mut best = (Summary { best: -1.0, best_epoch: 0, last: 0.0 }, Weights::new());
+    let mut run = Run::start(&model, settings, feed.per_epoch(), &files.state, provenance)?;
     let bar = crate::cli::progress(settings.epochs as usize * feed.per_epoch(), "training");
-    feed.run(|epoch, batches| {
-        let loss = trainer.epoch(epoch, batches, targets, || bar.inc(1))?;
-        model.weights = trainer.weights()?;
+    bar.inc((run.epochs * feed.per_epoch()) as u64);
+    feed.run(run.epochs, |epoch, batches| {
+        let loss = run.trainer.epoch(epoch, batches, targets, || bar.inc(1))?;
+        model.weights = run.trainer.weights()?;
         let top1 = accuracy(&model, validation, &truth)?;
-        save(&files.last, &model)?;
-        let (summary, weights) = &mut best;
-        summary.last = top1;
-        if top1 > summary.best {
-            (summary.best, summary.best_epoch) = (top1, epoch + 1);
-            weights.clone_from(&model.weights);
-        }
+        provenance.save(&files.last, &model)?;
+        run.note(Epoch { epoch: epoch + 1, loss, validation_top1: top1 }, &model.weights)?;
+        crate::artifact::save_bytes(&files.epochs, run.log.as_bytes())?;
+        run.state()?.save(&files.state, provenance)?;
         bar.set_message(format!("loss {loss:.3} top-1 {top1:.4}"));
-        log.append(&Epoch { epoch: epoch + 1, loss, validation_top1: top1 })
+        Ok(())
     })?;
     bar.finish_and_clear();
-    let (summary, weights) = best;
-    save(&files.best, &Model { weights, ..model })?;
-    Ok(summary)
+    provenance.save(&files.best, &Model { weights: run.best, ..model })?;
+    let _ = std::fs::remove_file(&files.state);
+    Ok(run.summary)
+}
+
+/// A run under way.
+struct Run<'a> {
+    epochs: usize,
+    summary: Summary,
+    best: Weights,
+    log: String,
+    trainer: Trainer<'a>,
+}
+
+impl<'a> Run<'a> {
+    /// A fresh run, or the one whose state was left behind.
+    fn start(
+        model: &Model,
+        settings: &'a Settings,
+        per_epoch: usize,
+        state: &Path,
+        provenance: &Provenance,
+    ) -> Result<Self> {
+        let Some(state) = State::load(state, provenance)? else {
+            return Ok(Self {
+                epochs: 0,
+                summary: Summary { best: -1.0, best_epoch: 0, last: 0.0 },
+                best: Weights::new(),
+                log: String::new(),
+                trainer: Trainer::new(model, settings, per_epoch)?,
+            });
+        };
+        eprintln!("continuing after epoch {} of {}", state.epochs, settings.epochs);
+        let model = Model { weights: state.weights, ..model.clone() };
+        let mut trainer = Trainer::new(&model, settings, per_epoch)?;
+        trainer.optimizer.resume(state.steps, state.moments)?;
+        if let Some(average) = &mut trainer.average {
+            average.resume(state.steps, state.average);
+        }
+        let (epochs, summary, best, log) = (state.epochs, state.summary, state.best, state.log);
+        Ok(Self { epochs, summary, best, log, trainer })
+    }
+
+    fn note(&mut self, epoch: Epoch, weights: &Weights) -> Result<()> {
+        self.epochs = epoch.epoch;
+        self.summary.last = epoch.validation_top1;
+        if epoch.validation_top1 > self.summary.best {
+            (self.summary.best, self.summary.best_epoch) = (epoch.validation_top1, epoch.epoch);
+            self.best.clone_from(weights);
+        }
+        let headers = self.log.is_empty();
+        let mut line = csv::WriterBuilder::new().has_headers(headers).from_writer(Vec::new());
+        line.serialize(epoch)?;
+        self.log += &String::from_utf8(line.into_inner()?)?;
+        Ok(())
+    }
+
+    fn state(&self) -> Result<State> {
+        let trainer = &self.trainer;
+        let (steps, moments) = trainer.optimizer.state();
+        Ok(State {
+            epochs: self.epochs,
+            summary: self.summary.clone(),
+            log: self.log.clone(),
+            steps,
+            weights: trainer.network.weights()?,
+            best: self.best.clone(),
+            average: trainer.average.as_ref().map(Average::weights).unwrap_or_default(),
+            moments: moments.clone(),
+        })
+    }
 }
 
 fn accuracy(model: &Model, images: &Images, truth: &[usize]) -> Result<f64> {
@@ -253,23 +354,5 @@ impl<'a> Trainer<'a> {
             Some(average) => Ok(average.weights()),
             None => self.network.weights(),
         }
-    }
-}
-
-/// The per-epoch CSV, rewritten whole after every epoch.
-struct Log<'a> {
-    path: &'a Path,
-    writer: csv::Writer<Vec<u8>>,
-}
-
-impl<'a> Log<'a> {
-    fn new(path: &'a Path) -> Self {
-        Self { path, writer: csv::Writer::from_writer(Vec::new()) }
-    }
-
-    fn append(&mut self, epoch: &Epoch) -> Result<()> {
-        self.writer.serialize(epoch)?;
-        self.writer.flush()?;
-        crate::artifact::save_bytes(self.path, self.writer.get_ref())
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
 use common::artifact::{Artifact, Kind};
-use common::codec::Spec;
+use common::codec::{self, Spec};
 use common::model::{Input, Model};
 use common::nets;
 use common::photos::{Fit, Preparation};
@@ -93,6 +93,33 @@ fn coded_models_decode_to_the_folded_weights() {
     }
 }
 
+/// Fewer bits: fewer bytes, more noise. How much noise is right is shown in `codec::symmetric`.
+#[test]
+fn entropy_coded_models_decode_to_near_the_folded_weights() {
+    let m = model();
+    let (graph, folded) = m.graph.fold(&m.weights).unwrap();
+    let (mut before, mut last) = (usize::MAX, 0.0);
+    for bits in [7, 6, 5, 4, 3, 2] {
+        let spec = Spec { bits };
+        let payload = codec::encode(&graph, &spec, &folded).unwrap();
+        let back = codec::decode(&graph, &spec, &payload).unwrap();
+        let parts = codec::breakdown(&graph, &spec, &payload).unwrap();
+        assert_eq!(parts.vectors + parts.weights, payload.len());
+        assert!(payload.len() < before, "{bits} bits: {} bytes", payload.len());
+        before = payload.len();
+        let (mut noise, mut signal) = (0.0, 0.0);
+        for (name, a) in folded.iter().filter(|(_, a)| a.shape.len() > 1) {
+            for (x, y) in a.values.iter().zip(&back[name].values) {
+                noise += f64::from(x - y).powi(2);
+                signal += f64::from(*x).powi(2);
+            }
+        }
+        let relative: f64 = noise / signal;
+        assert!(relative > last && relative < 0.3, "{bits} bits: {relative}");
+        last = relative;
+    }
+}
+
 #[test]
 fn header_and_graph_cost_little() {
     let mut m = model();
@@ -111,21 +138,46 @@ fn damaged_files_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.bin");
     let m = model();
-    let (header, tensors) = m.coded(&Spec { bits: 8 }, BTreeMap::new()).unwrap();
-    common::artifact::save(&path, &header, tensors).unwrap();
-    let whole = std::fs::read(&path).unwrap();
+    for bits in [8, 4] {
+        let (header, tensors) = m.coded(&Spec { bits }, BTreeMap::new()).unwrap();
+        common::artifact::save(&path, &header, tensors).unwrap();
+        damage(&path);
+    }
+}
+
+fn damage(path: &Path) {
+    let whole = std::fs::read(path).unwrap();
     for cut in (0..whole.len()).step_by(37) {
-        std::fs::write(&path, &whole[..cut]).unwrap();
-        assert!(Model::load(&path).is_err(), "the first {cut} bytes");
+        std::fs::write(path, &whole[..cut]).unwrap();
+        assert!(Model::load(path).is_err(), "the first {cut} bytes");
     }
     let header_end = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
     for at in 0..header_end {
         for value in [0, whole[at] ^ 1, b'9', 255] {
             let mut broken = whole.clone();
             broken[at] = value;
-            std::fs::write(&path, &broken).unwrap();
-            let _ = Model::load(&path);
+            std::fs::write(path, &broken).unwrap();
+            let _ = Model::load(path);
         }
+    }
+    for at in (header_end..whole.len()).step_by(23) {
+        let mut broken = whole.clone();
+        broken[at] ^= 0x40;
+        std::fs::write(path, &broken).unwrap();
+        let _ = Model::load(path);
+    }
+}
+
+/// A few bytes that claim a network of 10¹² weights.
+#[test]
+fn weights_out_of_proportion_are_refused() {
+    let graph: common::graph::Graph =
+        "input 3;a:conv 3>1000000 k1;b:conv 1000000>1000000 k1;gap;f:linear 1000000>2"
+            .parse()
+            .unwrap();
+    for bits in [2, 8, 16] {
+        let payload = vec![0; 5_000_000];
+        assert!(codec::decode(&graph, &Spec { bits }, &payload).is_err(), "{bits} bits");
     }
 }
 

@@ -26,7 +26,7 @@ const OWNERS: [(&str, &[&str]); 8] = [
     ("image", &["common/src/photos.rs"]),
     ("fast_image_resize", &["common/src/photos.rs"]),
     ("safetensors", &["common/src/artifact.rs", "prepare/src/checkpoint/"]),
-    ("tempfile", &["common/src/artifact.rs"]),
+    ("tempfile", &["common/src/artifact/"]),
     ("csv", &["common/src/score.rs", "common/src/fit.rs", "infer/", "report/"]),
     ("comfy_table", &["report/"]),
     ("candle_core", &["common/src/network.rs", "common/src/fit/", "common/kernels/"]),

@@ -4,7 +4,7 @@
 
 use candle_core::{Device, Tensor, Var};
 use common::array::Array;
-use common::fit::{self, Files, Rule, Settings, Targets, distillation_loss};
+use common::fit::{self, Files, Provenance, Rule, Settings, Targets, distillation_loss};
 use common::graph::Weights;
 use common::images::{Images, prepare_folder};
 use common::logits::{About, Logits};
@@ -108,8 +108,8 @@ fn train(
 ) -> (fit::Summary, Weights) {
     let out = dir.path().join("model.safetensors");
     let files = Files::beside(&out);
-    let save = |p: &Path, m: &Model| m.save(p, "test", &(), BTreeMap::new());
-    let summary = fit::fit(model, images, images, targets, s, &files, save).unwrap();
+    let provenance = Provenance::new("test", s, BTreeMap::new()).unwrap();
+    let summary = fit::fit(model, images, images, targets, s, &files, &provenance).unwrap();
     let (last, _) = Model::load(&out.with_extension("last.safetensors")).unwrap();
     (summary, last.weights)
 }
@@ -205,9 +205,38 @@ fn a_diverging_loss_is_an_error() {
     let images = colours(dir.path());
     let s = Settings { optimizer: Rule::Sgd, lr: 1e30, ..settings(3) };
     let files = Files::beside(&dir.path().join("m.safetensors"));
-    let save = |p: &Path, m: &Model| m.save(p, "test", &(), BTreeMap::new());
+    let provenance = Provenance::new("test", &s, BTreeMap::new()).unwrap();
     let labels = Targets::Labels(Policy::default());
-    let error = fit::fit(fresh(&images), &images, &images, &labels, &s, &files, save).unwrap_err();
+    let error =
+        fit::fit(fresh(&images), &images, &images, &labels, &s, &files, &provenance).unwrap_err();
     assert!(error.to_string().contains("lower --lr"), "{error:#}");
     assert!(!dir.path().join("m.safetensors").exists());
+}
+
+/// A run that could not write its result keeps its state, and, given again, writes the bytes of one
+/// that never stopped. (tests/pipeline.sh kills a run between two epochs.)
+#[test]
+fn a_failed_run_goes_on_to_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = colours(dir.path());
+    let labels = Targets::Labels("flip,shift=0.1".parse().unwrap());
+    let out = dir.path().join("m.safetensors");
+    let state = dir.path().join("m.state.safetensors");
+    for rule in [Rule::Adamw, Rule::Sgd] {
+        let s = Settings { optimizer: rule, ema: 0.9, clip: 1.0, ..settings(3) };
+        let provenance = Provenance::new("test", &s, BTreeMap::new()).unwrap();
+        let run = || {
+            let files = Files::beside(&out);
+            fit::fit(fresh(&images), &images, &images, &labels, &s, &files, &provenance)
+        };
+        run().unwrap();
+        assert!(!state.exists());
+        let whole = std::fs::read(&out).unwrap();
+        std::fs::remove_file(&out).unwrap();
+        std::fs::create_dir(&out).unwrap(); // in the way of the result
+        assert!(run().is_err() && state.exists());
+        std::fs::remove_dir(&out).unwrap();
+        run().unwrap();
+        assert!(whole == std::fs::read(&out).unwrap() && !state.exists(), "{rule:?}");
+    }
 }

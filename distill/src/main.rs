@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use common::cli;
-use common::fit::{self, Files, Settings, Targets};
+use common::fit::{self, Files, Provenance, Settings, Targets};
 use common::images::Images;
 use common::logits::Logits;
 use common::model::{Input, Model};
@@ -18,7 +18,8 @@ use std::process::ExitCode;
 ///
 /// The loss is (1 − α)·CE(student, label) + α·T²·KL(teacher/T ‖ student/T). The student sees the
 /// very views the teacher saw: they are stored in the logits artifact, augmentation included.
-/// With --init an existing model is trained further, e.g. after prune cut it.
+/// With --init an existing model is trained further, e.g. after prune cut it. An interrupted run
+/// goes on where it stopped when the same command is given again.
 #[derive(Parser)]
 #[command(
     version,
@@ -136,7 +137,7 @@ fn run(args: &Distill) -> Result<String> {
         &Targets::Teacher { logits: &logits, alpha, temperature },
         &args.settings,
         &Files::beside(&args.out),
-        |path, model| model.save(path, "distill", &record, parents.clone()),
+        &Provenance::new("distill", &record, parents)?,
     )?;
     Ok(format!(
         "{}: {} parameters, best top-1 {:.4} in epoch {}, last {:.4}",

@@ -2,7 +2,7 @@
 
 use crate::course::{self, Encoding};
 use anyhow::{Result, ensure};
-use common::artifact;
+use common::artifact::{self, Artifact};
 use common::cli;
 use common::codec;
 use common::model::Model;
@@ -97,6 +97,16 @@ impl Pack {
         let bytes = artifact::size(&header, &tensors)?;
         self.check_budget(bytes)?;
         artifact::save(&self.out, &header, tensors)?;
-        Ok(self.summary(bytes))
+        let mut summary = self.summary(bytes);
+        if let Some(parts) = Model::breakdown(&Artifact::read(&self.out)?)? {
+            let rate = parts.weights as f64 / parts.count.max(1) as f64;
+            let more = ((self.budget - bytes) as f64 / rate.max(1e-3)) as usize;
+            summary += &format!(
+                ": room for about {} more weights at {:.2} bits each",
+                cli::thousands(more),
+                8.0 * rate,
+            );
+        }
+        Ok(summary)
     }
 }

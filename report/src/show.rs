@@ -43,7 +43,7 @@ impl Show {
             if let Some(parts) = Model::breakdown(&artifact)? {
                 out += &waterfall(&artifact, &parts)?;
             }
-        } else if header.kind != Kind::Bundle {
+        } else if !matches!(header.kind, Kind::Bundle | Kind::State) {
             line("about", &header.body.to_string())?;
         }
         out += &tensors(&artifact);

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use common::cli;
-use common::fit::{self, Files, Settings, Targets};
+use common::fit::{self, Files, Provenance, Settings, Targets};
 use common::images::Images;
 use common::model::{Input, Model};
 use common::nets::{self, Arch};
@@ -16,7 +16,8 @@ use std::process::ExitCode;
 /// Train a network on labelled pictures.
 ///
 /// The best weights on the validation pictures go to --out, the last ones to
-/// OUT.last.safetensors, a line per epoch to OUT.epochs.csv.
+/// OUT.last.safetensors, a line per epoch to OUT.epochs.csv. An interrupted run goes on where it
+/// stopped when the same command is given again, and ends with the same bytes.
 #[derive(Parser)]
 #[command(
     version,
@@ -106,7 +107,7 @@ fn run(args: &Train) -> Result<String> {
         &Targets::Labels(args.network.augment),
         &args.settings,
         &Files::beside(&args.out),
-        |path, model| model.save(path, "train", &record, parents.clone()),
+        &Provenance::new("train", &record, parents)?,
     )?;
     Ok(format!(
         "{}: {} parameters, best top-1 {:.4} in epoch {}, last {:.4}",

@@ -1,10 +1,11 @@
 //! Small signed integers ↔ bits, with contexts.
 //!
 //! An integer is coded as: is it 0? its sign; then its magnitude in unary, one decision per step.
-//! How likely each decision is depends on what is around: weights of one input channel tend to be
-//! large together, as do neighbours. The context is a bucket of the running mean magnitude of the
-//! same column (the same place in the filters of earlier output channels) plus that of the integer
-//! before; each kind of layer has probabilities of its own.
+//! How likely each decision is depends on what is around: where the weights of one input channel, or
+//! neighbours, are large together, the code is shorter than the entropy of the integers alone. The
+//! context is a bucket of the running mean magnitude of the same column (the same place in the
+//! filters of earlier output channels) and of the integers before; each kind of layer has
+//! probabilities of its own.
 
 use super::range::{Bit, Decoder, Encoder};
 
@@ -35,25 +36,25 @@ impl Contexts {
 /// Magnitudes around the next integer, in sixteenths.
 struct Neighbours {
     column: Vec<u32>,
-    before: u32,
+    row: u32,
 }
 
 impl Neighbours {
     fn new(columns: usize) -> Self {
         // Unknown columns start as if their mean were 1.
-        Self { column: vec![16; columns], before: 16 }
+        Self { column: vec![16; columns], row: 16 }
     }
 
     /// The bucket of column `c`: thresholds grow by about √2.
     fn bucket(&self, c: usize) -> usize {
         const LIMITS: [u32; BUCKETS - 1] = [4, 8, 13, 20, 30, 44, 64, 96, 150];
-        let mean = (3 * self.column[c] + self.before) / 4;
+        let mean = (self.column[c] + self.row) / 2;
         LIMITS.iter().position(|l| mean < *l).unwrap_or(BUCKETS - 1)
     }
 
     fn push(&mut self, c: usize, magnitude: u32) {
-        self.column[c] = (self.column[c] * 7 + magnitude * 16) / 8;
-        self.before = (self.before + magnitude * 16) / 2;
+        self.column[c] = (self.column[c] * 15 + magnitude * 16 + 8) / 16;
+        self.row = (self.row * 7 + magnitude * 16 + 4) / 8;
     }
 }
 

@@ -96,4 +96,23 @@ mod tests {
         }
         Ok(())
     }
+
+    /// Gaussian weights come back with the noise that the best uniform grid leaves, in dB
+    /// (`tests/reference/gaussian_grid.py`).
+    #[test]
+    fn gaussian_weights_lose_what_the_best_grid_loses() -> Result<()> {
+        let rng = &mut crate::rng::Rng::new(4, "gaussian", 0);
+        let array = Array::new(vec![1, 50_000], (0..50_000).map(|_| rng.normal()).collect())?;
+        for (bits, ideal) in [(2, 7.21), (3, 13.29), (4, 18.90), (5, 24.33), (6, 29.71), (7, 35.11)]
+        {
+            let (steps, codes) = quantize(&array, bits)?;
+            let back = dequantize(array.shape.clone(), &steps, &codes)?;
+            let pairs = array.values.iter().zip(&back.values);
+            let noise: f64 = pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum();
+            let signal: f64 = array.values.iter().map(|v| f64::from(*v).powi(2)).sum();
+            let sqnr = 10.0 * (signal / noise).log10();
+            assert!((sqnr - ideal).abs() < 0.3, "{bits} bits: {sqnr} dB, ideal {ideal}");
+        }
+        Ok(())
+    }
 }

@@ -69,22 +69,23 @@ impl<'a> Batches<'a> {
         (self.settings.batch as usize).min(self.images.len())
     }
 
-    /// Calls `body(epoch, batches)` for every epoch, with the batches to be received.
+    /// Calls `body(epoch, batches)` for every epoch from `start`, with the batches to be received.
     pub(super) fn run(
         &self,
+        start: usize,
         mut body: impl FnMut(usize, &Receiver<Batch>) -> Result<()>,
     ) -> Result<()> {
         let (sender, receiver) = sync_channel(AHEAD);
         std::thread::scope(|scope| {
-            scope.spawn(move || self.produce(&sender));
+            scope.spawn(move || self.produce(start, &sender));
             // The receiver goes with the error, which ends the other thread.
             let receiver = receiver;
-            (0..self.settings.epochs as usize).try_for_each(|epoch| body(epoch, &receiver))
+            (start..self.settings.epochs as usize).try_for_each(|epoch| body(epoch, &receiver))
         })
     }
 
-    fn produce(&self, sender: &SyncSender<Batch>) {
-        for epoch in 0..self.settings.epochs as usize {
+    fn produce(&self, start: usize, sender: &SyncSender<Batch>) {
+        for epoch in start..self.settings.epochs as usize {
             let order =
                 Rng::new(self.settings.seed, "order", epoch as u64).permutation(self.images.len());
             for chosen in order.chunks_exact(self.batch()) {

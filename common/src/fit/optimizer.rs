@@ -3,7 +3,7 @@
 use super::{Rule, Settings};
 use crate::graph::Weights;
 use crate::network::Training;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::backprop::GradStore;
 use kernels::optim::{AdamW, Sgd, square_sum};
 use std::collections::BTreeMap;
@@ -31,6 +31,28 @@ impl Optimizer {
             .collect();
         let Settings { optimizer: rule, weight_decay, clip, .. } = *settings;
         Self { rule, weight_decay, clip, step: 0, moments }
+    }
+
+    /// Steps done, and the moments of each variable.
+    pub(super) fn state(&self) -> (i32, &BTreeMap<String, [Vec<f32>; 2]>) {
+        (self.step, &self.moments)
+    }
+
+    /// Go on from an earlier [`Optimizer::state`].
+    ///
+    /// # Errors
+    /// Moments of other variables.
+    pub(super) fn resume(
+        &mut self,
+        step: i32,
+        moments: BTreeMap<String, [Vec<f32>; 2]>,
+    ) -> Result<()> {
+        let lengths = |m: &BTreeMap<String, [Vec<f32>; 2]>| -> Vec<(String, [usize; 2])> {
+            m.iter().map(|(n, [a, b])| (n.clone(), [a.len(), b.len()])).collect()
+        };
+        ensure!(lengths(&moments) == lengths(&self.moments), "a state of another network");
+        (self.step, self.moments) = (step, moments);
+        Ok(())
     }
 
     /// Update the variables of `network`.
@@ -80,6 +102,11 @@ pub(super) struct Average {
 impl Average {
     pub(super) fn new(decay: f32, start: &Weights) -> Self {
         Self { decay, steps: 0.0, weights: start.clone() }
+    }
+
+    /// Go on from earlier weights after `steps` steps.
+    pub(super) fn resume(&mut self, steps: i32, weights: Weights) {
+        (self.steps, self.weights) = (steps as f32, weights);
     }
 
     pub(super) fn update(&mut self, network: &Training) -> Result<()> {
