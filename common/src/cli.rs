@@ -35,7 +35,10 @@ impl Compute {
 }
 
 /// Run a stage: its summary line goes to stdout, an error to stderr with exit code 1.
+#[allow(unsafe_code)]
 pub fn main(stage: impl FnOnce() -> Result<String>) -> ExitCode {
+    // SAFETY: this is the first thing a stage's `main` does; no thread has been started.
+    unsafe { kernels::parallel::one_candle_thread() };
     match stage() {
         Ok(summary) => {
             print(&summary);

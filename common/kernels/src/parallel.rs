@@ -10,6 +10,22 @@ pub fn block_rows(channels: usize) -> usize {
     (BLOCK / channels.max(1)).max(1)
 }
 
+/// Keeps candle from starting threads of its own, unless the user asked for them.
+///
+/// candle adds gradients up on a pool of threads that spin while they wait (candle-core 0.11.1,
+/// `utils.rs`, `BarrierPool`); next to the threads that run the kernels here they only take cores
+/// away: a third of the processor time of a training step on two cores.
+///
+/// # Safety
+/// To be called first thing in `main`, before any other thread exists.
+pub unsafe fn one_candle_thread() {
+    const NAME: &str = "CANDLE_NUM_THREADS";
+    if std::env::var_os(NAME).is_none() {
+        // SAFETY: the caller's promise: no other thread can be reading the environment.
+        unsafe { std::env::set_var(NAME, "1") };
+    }
+}
+
 /// Sums over blocks of rows: `body(block, partial)` fills a zeroed partial sum of `width` floats
 /// for each block of `rows`; the partials are added in block order, in f64.
 pub fn sum_blocks(
