@@ -177,6 +177,13 @@ pub struct Summary {
     pub last: f64,
 }
 
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { best, best_epoch, last } = self;
+        write!(f, "best top-1 {best:.4} in epoch {best_epoch}, last {last:.4}")
+    }
+}
+
 /// A line of the per-epoch CSV.
 #[derive(Serialize)]
 struct Epoch {

@@ -5,18 +5,18 @@
 //! | [`array`] | a dense f32 tensor outside any framework |
 //! | [`artifact`] | a file of named tensors with a header: the only door to disk |
 //! | [`rng`] | randomness as a function of (seed, purpose, index) |
-//! | [`codec`] | weights ↔ few bytes |
 //! | [`photos`] | pictures from outside → u8 pixels of one size |
 //! | [`images`] | prepared pictures with labels and names |
-//! | [`view`] | the k-th random view of picture i: crop, flip, colour, mixing |
 //! | [`graph`] | a network as data: nodes, shapes, counts, channel groups, folding |
+//! | [`codec`] | weights ↔ few bytes |
+//! | [`view`] | the k-th random view of picture i: crop, flip, colour, mixing |
 //! | [`nets`] | network families, each a table of widths |
 //! | [`model`] | graph + weights + how pictures must be prepared |
 //! | [`logits`] | a teacher's logits for views of pictures |
 //! | [`network`] | a model that runs: forward pass, gradients |
 //! | [`score`] | accuracy with its interval, the row every evaluation writes |
-//! | [`fit`] | the one training loop, shared by `train` and `distill` |
 //! | [`cli`] | main wrapper, common flags, progress bars |
+//! | [`fit`] | the one training loop, shared by `train` and `distill` |
 
 pub mod array;
 pub mod artifact;

@@ -4,6 +4,7 @@ use crate::artifact::{self, Artifact, Header, Kind, Tensor};
 use crate::codec;
 use crate::graph::{Graph, Weights};
 use crate::images::Images;
+use crate::nets::{self, Arch};
 use crate::photos::Preparation;
 use crate::view::Normalization;
 use anyhow::{Context, Result, ensure};
@@ -55,6 +56,36 @@ pub struct Origin {
 }
 
 impl Model {
+    /// An untrained network for pictures like `images`; `raw_pixels` leaves their values in 0..1
+    /// instead of scaling by mean and deviation.
+    ///
+    /// # Errors
+    /// Pictures without classes, or too small for the network.
+    pub fn fresh(
+        arch: Arch,
+        width: f32,
+        images: &Images,
+        raw_pixels: bool,
+        seed: u64,
+    ) -> Result<Self> {
+        let at = images.path().display();
+        let classes = images.about.classes.clone();
+        ensure!(!classes.is_empty(), "{at}: its pictures have no labels");
+        let graph = arch.build(width, classes.len())?;
+        let preparation = images.about.preparation;
+        graph
+            .shapes(preparation.size)
+            .with_context(|| format!("{at}: its pictures do not fit the network"))?;
+        let normalization = if raw_pixels {
+            Normalization::NONE
+        } else {
+            let (mean, deviation) = images.moments();
+            Normalization { mean, deviation }
+        };
+        let weights = nets::initial_weights(&graph, seed);
+        Ok(Self { graph, weights, input: Input { preparation, normalization }, classes })
+    }
+
     /// Read a model, plain or coded.
     ///
     /// # Errors

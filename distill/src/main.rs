@@ -1,14 +1,13 @@
 //! Labelled pictures + a teacher's logits → a student. See `distill --help`.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use common::cli;
 use common::fit::{self, Files, Provenance, Settings, Targets};
 use common::images::Images;
 use common::logits::Logits;
-use common::model::{Input, Model};
-use common::nets::{self, Arch};
-use common::view::Normalization;
+use common::model::Model;
+use common::nets::Arch;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -93,20 +92,9 @@ fn start(args: &Distill, train: &Images) -> Result<(Model, Option<String>)> {
         return Ok((model, Some(origin.hash)));
     }
     let Some(arch) = args.student.arch else { bail!("either --init or --arch is needed") };
-    let classes = train.about.classes.clone();
-    ensure!(!classes.is_empty(), "{}: its pictures have no labels", args.images.display());
-    let graph = arch.build(args.student.width, classes.len())?;
-    let preparation = train.about.preparation;
-    graph.shapes(preparation.size).context("the network does not fit these pictures")?;
-    let normalization = if args.student.raw_pixels {
-        Normalization::NONE
-    } else {
-        let (mean, deviation) = train.moments();
-        Normalization { mean, deviation }
-    };
-    let weights = nets::initial_weights(&graph, args.settings.seed);
-    let input = Input { preparation, normalization };
-    Ok((Model { graph, weights, input, classes }, None))
+    let model =
+        Model::fresh(arch, args.student.width, train, args.student.raw_pixels, args.settings.seed)?;
+    Ok((model, None))
 }
 
 fn run(args: &Distill) -> Result<String> {
@@ -139,12 +127,5 @@ fn run(args: &Distill) -> Result<String> {
         &Files::beside(&args.out),
         &Provenance::new("distill", &record, parents)?,
     )?;
-    Ok(format!(
-        "{}: {} parameters, best top-1 {:.4} in epoch {}, last {:.4}",
-        args.out.display(),
-        cli::thousands(parameters),
-        summary.best,
-        summary.best_epoch,
-        summary.last,
-    ))
+    Ok(format!("{}: {} parameters, {summary}", args.out.display(), cli::thousands(parameters),))
 }

@@ -1,13 +1,13 @@
 //! Labelled pictures → a model. See `train --help`.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::Parser;
 use common::cli;
 use common::fit::{self, Files, Provenance, Settings, Targets};
 use common::images::Images;
-use common::model::{Input, Model};
-use common::nets::{self, Arch};
-use common::view::{Normalization, Policy};
+use common::model::Model;
+use common::nets::Arch;
+use common::view::Policy;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -80,19 +80,8 @@ fn run(args: &Train) -> Result<String> {
     args.compute.start()?;
     let train = Images::load(&args.images)?;
     let validation = Images::load(&args.validation)?;
-    let classes = train.about.classes.clone();
-    ensure!(!classes.is_empty(), "{}: its pictures have no labels", args.images.display());
-    let graph = args.network.arch.build(args.network.width, classes.len())?;
-    let preparation = train.about.preparation;
-    graph.shapes(preparation.size).context("the network does not fit these pictures")?;
-    let normalization = if args.network.raw_pixels {
-        Normalization::NONE
-    } else {
-        let (mean, deviation) = train.moments();
-        Normalization { mean, deviation }
-    };
-    let weights = nets::initial_weights(&graph, args.settings.seed);
-    let model = Model { graph, weights, input: Input { preparation, normalization }, classes };
+    let Network { arch, width, raw_pixels, .. } = args.network;
+    let model = Model::fresh(arch, width, &train, raw_pixels, args.settings.seed)?;
     let parameters = model.graph.parameter_count();
 
     let record = Record { network: &args.network, settings: &args.settings };
@@ -109,12 +98,5 @@ fn run(args: &Train) -> Result<String> {
         &Files::beside(&args.out),
         &Provenance::new("train", &record, parents)?,
     )?;
-    Ok(format!(
-        "{}: {} parameters, best top-1 {:.4} in epoch {}, last {:.4}",
-        args.out.display(),
-        cli::thousands(parameters),
-        summary.best,
-        summary.best_epoch,
-        summary.last,
-    ))
+    Ok(format!("{}: {} parameters, {summary}", args.out.display(), cli::thousands(parameters),))
 }

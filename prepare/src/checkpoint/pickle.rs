@@ -305,13 +305,9 @@ impl<'a> Machine<'a> {
             b'N' => self.push(Object::None),
             0x88 => self.push(Object::Bool(true)),
             0x89 => self.push(Object::Bool(false)),
-            b'K' => {
-                let v = self.number(1)? as i64;
-                self.push(Object::Int(v));
-            }
-            b'M' => {
-                let v = self.number(2)? as i64;
-                self.push(Object::Int(v));
+            b'K' | b'M' => {
+                let v = self.number(if code == b'K' { 1 } else { 2 })?;
+                self.push(Object::Int(v as i64)); // at most 65,535
             }
             b'J' => {
                 let v = self.number(4)? as u32 as i32;
