@@ -111,7 +111,7 @@ pub(crate) fn store<const N: usize>(s: &mut [f32], at: usize, v: [f32; N]) {
     s[at..at + N].copy_from_slice(&v);
 }
 
-/// Calls `$body!(width, first_channel)` over all channels: blocks of [`LANES`], then 8, then single
+/// Runs the body for each block of channels (first channel, width): [`LANES`], then 8, then single
 /// ones, so that pruned widths (any number of channels) need no padding.
 macro_rules! for_channels {
     ($channels:expr, |$c0:ident, $n:ident| $body:block) => {{

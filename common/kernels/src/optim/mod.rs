@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 const BLOCK: usize = 16 * 1024;
 
-/// SGD with Nesterov momentum and decoupled-from-nothing (classic L2) weight decay, as
+/// SGD with Nesterov momentum and L2 weight decay, as
 /// `torch.optim.SGD(nesterov=True)`: `g += wd·p; m = µ·m + g; p −= lr·(g + µ·m)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Sgd {
