@@ -38,6 +38,8 @@ pub enum Kind {
     Coded,
     /// Tensors of another program, of no known network.
     Bundle,
+    /// How a network is to be quantized.
+    Plan,
     /// An interrupted training run.
     State,
 }
@@ -50,6 +52,7 @@ impl Kind {
             Self::Logits => "infer logits",
             Self::Coded => "quantize pack",
             Self::Bundle => "prepare model",
+            Self::Plan => "quantize plan",
             Self::State => "train or distill, when interrupted",
         }
     }
@@ -236,6 +239,14 @@ impl Artifact {
         File::open(path)
             .and_then(|mut f| f.read_to_end(&mut bytes))
             .with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(path, bytes)
+    }
+
+    /// The artifact in `bytes`; errors name `path`.
+    ///
+    /// # Errors
+    /// Bytes that are not safetensors, or were not written by these tools.
+    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
         let at = || format!("{}", path.display());
         let (length, metadata) = SafeTensors::read_metadata(&bytes)
             .map_err(|e| anyhow!("not a safetensors file ({e})"))

@@ -12,6 +12,7 @@
 //! | [`view`] | the k-th random view of picture i: crop, flip, colour, mixing |
 //! | [`nets`] | network families, each a table of widths |
 //! | [`model`] | graph + weights + how pictures must be prepared |
+//! | [`plan`] | how a network is to be quantized to a budget |
 //! | [`logits`] | a teacher's logits for views of pictures |
 //! | [`network`] | a model that runs: forward pass, gradients |
 //! | [`score`] | accuracy with its interval, the row every evaluation writes |
@@ -30,6 +31,7 @@ pub mod model;
 pub mod nets;
 pub mod network;
 pub mod photos;
+pub mod plan;
 pub mod rng;
 pub mod score;
 pub mod view;

@@ -1,7 +1,7 @@
 //! A model: network, weights, and everything needed to feed it pictures and read its answers.
 
 use crate::artifact::{self, Artifact, Header, Kind, Tensor};
-use crate::codec;
+use crate::codec::{self, Grids, Part, Quantized, Spec};
 use crate::graph::{Graph, Weights};
 use crate::images::Images;
 use crate::nets::{self, Arch};
@@ -28,7 +28,9 @@ struct About {
     classes: Vec<String>,
     input: Input,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    codec: Option<codec::Spec>,
+    codec: Option<Spec>,
+    #[serde(default, skip_serializing_if = "Grids::is_empty")]
+    grids: Grids,
 }
 
 /// Graph + weights + how pictures must be prepared + what the classes are called.
@@ -42,6 +44,9 @@ pub struct Model {
     pub input: Input,
     /// Class names, one per logit.
     pub classes: Vec<String>,
+    /// Grids of a network that was trained for them, by tensor; empty for others. Its weights lie on
+    /// them, and batch norm is folded.
+    pub grids: Grids,
 }
 
 /// What is known of the file a model came from.
@@ -83,7 +88,8 @@ impl Model {
             Normalization { mean, deviation }
         };
         let weights = nets::initial_weights(&graph, seed);
-        Ok(Self { graph, weights, input: Input { preparation, normalization }, classes })
+        let input = Input { preparation, normalization };
+        Ok(Self { graph, weights, input, classes, grids: Grids::new() })
     }
 
     /// Read a model, plain or coded.
@@ -109,12 +115,15 @@ impl Model {
     pub fn from_artifact(artifact: &Artifact) -> Result<Self> {
         let about: About = artifact.body()?;
         let graph: Graph = about.graph.parse().context("its graph")?;
-        let weights = match about.codec {
-            Some(spec) => codec::decode(&graph, &spec, artifact.u8("q")?.1)?,
+        let (weights, grids) = match about.codec {
+            Some(spec) => {
+                let (weights, quantized) = codec::decode(&graph, spec, artifact.u8("q")?.1)?;
+                (weights, quantized.grids())
+            }
             None => {
                 let names: Vec<&str> = artifact.tensors().map(|t| t.name).collect();
                 let load = |n: &str| Ok::<_, anyhow::Error>((n.to_owned(), artifact.f32(n)?));
-                names.into_iter().map(load).collect::<Result<_>>()?
+                (names.into_iter().map(load).collect::<Result<_>>()?, about.grids)
             }
         };
         graph.check_weights(&weights)?;
@@ -125,12 +134,18 @@ impl Model {
             graph.classes()
         );
         graph.shapes(about.input.preparation.size)?;
-        Ok(Self { graph, weights, input: about.input, classes: about.classes })
+        codec::check_grids(&grids, &weights)?;
+        let (input, classes) = (about.input, about.classes);
+        Ok(Self { graph, weights, input, classes, grids })
     }
 
-    fn about(&self, codec: Option<codec::Spec>) -> About {
-        let (graph, classes) = (self.graph.to_string(), self.classes.clone());
-        About { graph, classes, input: self.input, codec }
+    /// The same function with batch norm folded.
+    ///
+    /// # Errors
+    /// Weights that do not fit the graph.
+    pub fn folded(&self) -> Result<Self> {
+        let (graph, weights) = self.graph.fold(&self.weights)?;
+        Ok(Self { graph, weights, ..self.clone() })
     }
 
     /// Write as plain f32 tensors.
@@ -144,39 +159,61 @@ impl Model {
         settings: &impl Serialize,
         parents: BTreeMap<String, String>,
     ) -> Result<()> {
-        let header = Header::new(Kind::Model, stage, settings, parents, &self.about(None))?;
+        let about = About {
+            graph: self.graph.to_string(),
+            classes: self.classes.clone(),
+            input: self.input,
+            codec: None,
+            grids: self.grids.clone(),
+        };
+        let header = Header::new(Kind::Model, stage, settings, parents, &about)?;
         let tensors = self.weights.iter().map(|(name, a)| Tensor::f32(name, a)).collect();
         artifact::save(path, &header, tensors)
     }
 
-    /// Where the bytes of a coded artifact's payload go; None for another kind.
+    /// Where the bytes of a coded artifact's payload go, tensor by tensor; None for another kind.
     ///
     /// # Errors
     /// Contents that do not fit together.
-    pub fn breakdown(artifact: &Artifact) -> Result<Option<codec::Breakdown>> {
+    pub fn parts(artifact: &Artifact) -> Result<Option<Vec<Part>>> {
         let about: About = artifact.body()?;
         let Some(spec) = about.codec else { return Ok(None) };
         let graph: Graph = about.graph.parse().context("its graph")?;
-        codec::breakdown(&graph, &spec, artifact.u8("q")?.1).map(Some)
+        codec::parts(&graph, spec, artifact.u8("q")?.1).map(Some)
     }
 
-    /// Header and tensors of the coded file: batch norm folded, weights coded by `spec`.
+    /// Header and tensors of the coded file of a folded model: its weights coded by `spec` as
+    /// `payload`.
     ///
     /// # Errors
-    /// Weights the codec cannot hold.
+    /// Only what JSON refuses.
     pub fn coded(
         &self,
-        spec: &codec::Spec,
+        spec: Spec,
+        payload: Vec<u8>,
         parents: BTreeMap<String, String>,
     ) -> Result<(Header, Vec<Tensor>)> {
-        let (graph, weights) = self.graph.fold(&self.weights)?;
-        let payload = codec::encode(&graph, spec, &weights)?;
-        let folded = Self { graph, weights, ..self.clone() };
-        let about = folded.about(Some(*spec));
+        let about = About {
+            graph: self.graph.to_string(),
+            classes: self.classes.clone(),
+            input: self.input,
+            codec: Some(spec),
+            grids: Grids::new(),
+        };
         let none = serde_json::Value::Null;
         let header = Header::new(Kind::Coded, "quantize pack", &none, parents, &about)?;
         let n = payload.len();
         Ok((header, vec![Tensor::u8("q", &[n], artifact::Data::Bytes(payload))]))
+    }
+
+    /// Bytes of the finished file that holds this folded model as `quantized`.
+    ///
+    /// # Errors
+    /// As [`Quantized::encode`].
+    pub fn coded_bytes(&self, quantized: &Quantized) -> Result<usize> {
+        let parent = BTreeMap::from([("model".to_owned(), "0".repeat(16))]);
+        let (header, tensors) = self.coded(Spec::Grids, quantized.encode(&self.graph)?, parent)?;
+        artifact::size(&header, &tensors)
     }
 
     /// Checks that prepared pictures are what this model expects.

@@ -3,7 +3,10 @@
 //! [`Inference`] runs a folded model; [`Training`] has variables, batch statistics and gradients.
 //! Activations are NHWC inside; a picture enters as `[b, size, size, 3]`, logits leave as `[b, classes]`.
 
+mod quantized;
+
 use crate::array::Array;
+use crate::codec::Grids;
 use crate::graph::{EPSILON, Graph, Op, Weights, Window};
 use crate::model::Model;
 use anyhow::{Context, Result, ensure};
@@ -173,11 +176,12 @@ impl Inference {
 pub struct Training {
     graph: Graph,
     size: usize,
-    tensors: Tensors,
-    /// Trained parameters, by name.
+    /// Trained values, by name: of a tensor without a grid its parameters.
     pub variables: BTreeMap<String, Var>,
     /// Running means and variances, by name.
     buffers: Weights,
+    grids: Grids,
+    settled: bool,
 }
 
 /// Weight of a batch in the running statistics, PyTorch's default.
@@ -192,32 +196,33 @@ impl Training {
         model.graph.check_weights(&model.weights)?;
         let mut variables = BTreeMap::new();
         let mut buffers = Weights::new();
-        let parameters: std::collections::BTreeSet<String> =
-            model.graph.nodes().iter().flat_map(|n| n.parameters()).map(|(n, _)| n).collect();
-        for (name, array) in &model.weights {
-            if parameters.contains(name) {
-                variables.insert(name.clone(), Var::from_tensor(&tensor(array)?)?);
+        let graph = model.graph.clone();
+        let names = graph.nodes().iter().flat_map(|n| n.buffers()).map(|(name, _)| name);
+        let buffer_names: std::collections::BTreeSet<String> = names.collect();
+        for (name, array) in quantized::latents(&model.weights, &model.grids) {
+            if buffer_names.contains(&name) || array.shape.is_empty() {
+                buffers.insert(name, array);
             } else {
-                buffers.insert(name.clone(), array.clone());
+                variables.insert(name, quantized::variable(&array)?);
             }
         }
-        let tensors = variables.iter().map(|(n, v)| (n.clone(), v.as_tensor().clone())).collect();
-        let size = model.input.preparation.size;
-        Ok(Self { graph: model.graph.clone(), size, tensors, variables, buffers })
+        let (size, grids) = (model.input.preparation.size, model.grids.clone());
+        Ok(Self { graph, size, variables, buffers, grids, settled: false })
     }
 
     /// Logits `[b, classes]` for pictures `x` `[b, size, size, 3]`, with batch statistics; updates
-    /// the running ones.
+    /// the running ones. `rate` is a loss per bit of a weight that has a grid, added to the gradients
+    /// only.
     ///
     /// # Errors
     /// A batch of another size.
-    pub fn forward(&mut self, x: Vec<f32>) -> Result<Tensor> {
+    pub fn forward(&mut self, x: Vec<f32>, rate: f32) -> Result<Tensor> {
         let x = pictures(x, self.size)?;
+        let tensors = quantized::tensors(self, rate)?;
         let mut moments = Vec::new();
-        let logits = run(&self.graph, &self.tensors, x, |name, x, (lo, hi)| {
-            let get = |end: &str| {
-                self.tensors.get(&format!("{name}.{end}")).with_context(|| name.to_owned())
-            };
+        let logits = run(&self.graph, &tensors, x, |name, x, (lo, hi)| {
+            let get =
+                |end: &str| tensors.get(&format!("{name}.{end}")).with_context(|| name.to_owned());
             let op = BatchNormAct::new(EPSILON, lo, hi);
             let y = x.apply_op3(get("weight")?, get("bias")?, op.clone())?;
             moments.push((name.to_owned(), op.moments().context("no statistics")?));
@@ -240,7 +245,7 @@ impl Training {
         Ok(())
     }
 
-    /// The weights as they are now.
+    /// Variables and buffers as they are now; see [`Training::stored`] for what they stand for.
     ///
     /// # Errors
     /// Only what candle reports when it copies.

@@ -15,7 +15,7 @@ fn model(graph: Graph, weights: Weights, size: usize) -> Model {
     let preparation = Preparation { size, fit: Fit::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..graph.classes()).map(|c| c.to_string()).collect();
-    Model { graph, weights, input, classes }
+    Model { graph, weights, input, classes, grids: Default::default() }
 }
 
 /// Weights with every tensor random, batch-norm statistics included.
@@ -221,7 +221,7 @@ fn networks_equal_torch() {
         assert_close(&y[..4], &case.logits, 1e-4, "evaluation");
 
         let mut training = Training::new(&m).unwrap();
-        let y = training.forward(formula_picture(case.size)).unwrap();
+        let y = training.forward(formula_picture(case.size), 0.0).unwrap();
         let flat: Vec<f32> = y.flatten_all().unwrap().to_vec1().unwrap();
         assert_close(&flat[..4], &case.training_logits, 1e-3, "training");
         let r: Vec<f32> = (0..flat.len()).map(|i| f64::sin(i as f64) as f32).collect();

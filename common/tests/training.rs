@@ -4,7 +4,10 @@
 
 use candle_core::{Device, Tensor, Var};
 use common::array::Array;
-use common::fit::{self, Files, Provenance, Rule, Settings, Targets, distillation_loss};
+use common::codec::{self, Quantized, Rows};
+use common::fit::{
+    self, Files, Pictures, Provenance, Rounding, Rule, Settings, Targets, distillation_loss,
+};
 use common::graph::Weights;
 use common::images::{Images, prepare_folder};
 use common::logits::{About, Logits};
@@ -95,7 +98,12 @@ fn fresh(images: &Images) -> Model {
     let (mean, deviation) = images.moments();
     let normalization = common::view::Normalization { mean, deviation };
     let input = Input { preparation: images.about.preparation, normalization };
-    Model { graph, weights, input, classes: images.about.classes.clone() }
+    let classes = images.about.classes.clone();
+    Model { graph, weights, input, classes, grids: BTreeMap::new() }
+}
+
+fn pictures(images: &Images) -> Pictures<'_> {
+    Pictures { train: images, validation: images }
 }
 
 /// Train and return the summary and the last weights.
@@ -109,7 +117,8 @@ fn train(
     let out = dir.path().join("model.safetensors");
     let files = Files::beside(&out);
     let provenance = Provenance::new("test", s, BTreeMap::new()).unwrap();
-    let summary = fit::fit(model, images, images, targets, s, &files, &provenance).unwrap();
+    let summary =
+        fit::fit(model, &pictures(images), targets, s, None, &files, &provenance).unwrap();
     let (last, _) = Model::load(&out.with_extension("last.safetensors")).unwrap();
     (summary, last.weights)
 }
@@ -208,7 +217,8 @@ fn a_diverging_loss_is_an_error() {
     let provenance = Provenance::new("test", &s, BTreeMap::new()).unwrap();
     let labels = Targets::Labels(Policy::default());
     let error =
-        fit::fit(fresh(&images), &images, &images, &labels, &s, &files, &provenance).unwrap_err();
+        fit::fit(fresh(&images), &pictures(&images), &labels, &s, None, &files, &provenance)
+            .unwrap_err();
     assert!(error.to_string().contains("lower --lr"), "{error:#}");
     assert!(!dir.path().join("m.safetensors").exists());
 }
@@ -227,7 +237,7 @@ fn a_failed_run_goes_on_to_the_same_bytes() {
         let provenance = Provenance::new("test", &s, BTreeMap::new()).unwrap();
         let run = || {
             let files = Files::beside(&out);
-            fit::fit(fresh(&images), &images, &images, &labels, &s, &files, &provenance)
+            fit::fit(fresh(&images), &pictures(&images), &labels, &s, None, &files, &provenance)
         };
         run().unwrap();
         assert!(!state.exists());
@@ -239,4 +249,86 @@ fn a_failed_run_goes_on_to_the_same_bytes() {
         run().unwrap();
         assert!(whole == std::fs::read(&out).unwrap() && !state.exists(), "{rule:?}");
     }
+}
+
+/// A trained network, folded, on grids of so many bits, and the bytes of its file.
+fn on_grids(dir: &TempDir, images: &Images, bits: u8) -> (Model, usize) {
+    let labels = Targets::Labels(Policy::default());
+    let (_, weights) = train(dir, fresh(images), images, &labels, &settings(15));
+    let mut model = Model { weights, ..fresh(images) }.folded().unwrap();
+    let choices = codec::uniform_choices(&model.graph, Rows::Channel, bits);
+    let quantized = Quantized::new(&model.graph, &model.weights, &choices, 0.0).unwrap();
+    model.grids = quantized.grids();
+    let bytes = model.coded_bytes(&quantized).unwrap();
+    (model, bytes)
+}
+
+/// Trained on grids of three bits the network knows its colours again; its weights are exactly on the
+/// grids it is saved with, its file keeps to a budget that the rounded network had not, and a run
+/// that was cut off ends with the same bytes.
+#[test]
+fn a_network_learns_to_live_on_its_grids() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = colours(dir.path());
+    let (model, bytes) = on_grids(&dir, &images, 3);
+    let budget = bytes * 97 / 100;
+    let s = Settings { ema: 0.8, ..settings(30) };
+    let provenance = Provenance::new("test", &s, BTreeMap::new()).unwrap();
+    let labels = Targets::Labels("flip".parse().unwrap());
+    let out = dir.path().join("q.safetensors");
+    let rounding = Some(Rounding { budget, rate: 0.02, settle: 0.4 });
+    let run = || {
+        let files = Files::beside(&out);
+        fit::fit(model.clone(), &pictures(&images), &labels, &s, rounding, &files, &provenance)
+    };
+    let summary = run().unwrap();
+    assert_eq!(summary.best, 1.0, "{summary:?}");
+    let (found, _) = Model::load(&out).unwrap();
+    let nearest = Quantized::on(&found.weights, &found.grids, 0.0).unwrap();
+    assert!(nearest.weights().unwrap() == found.weights, "weights between grid points");
+    assert!(found.coded_bytes(&nearest).unwrap() <= budget);
+    assert!(found.grids != model.grids, "steps are learned");
+
+    let whole = std::fs::read(&out).unwrap();
+    std::fs::remove_file(&out).unwrap();
+    std::fs::create_dir(&out).unwrap(); // in the way of the result
+    assert!(run().is_err());
+    std::fs::remove_dir(&out).unwrap();
+    run().unwrap();
+    assert!(whole == std::fs::read(&out).unwrap());
+}
+
+/// Settled integers stay; steps and biases move. A price on bits makes the integers smaller.
+#[test]
+fn integers_settle_and_bits_cost() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = colours(dir.path());
+    let (model, bytes) = on_grids(&dir, &images, 3);
+    let labels = Targets::Labels(Policy::default());
+    let run = |epochs, rate, settle| {
+        let out = dir.path().join("q.safetensors");
+        let s = settings(epochs);
+        let provenance = Provenance::new("test", &s, BTreeMap::new()).unwrap();
+        let files = Files::beside(&out);
+        let rounding = Some(Rounding { budget: 2 * bytes, rate, settle });
+        fit::fit(model.clone(), &pictures(&images), &labels, &s, rounding, &files, &provenance)
+            .unwrap();
+        let (last, _) = Model::load(&out.with_extension("last.safetensors")).unwrap();
+        let quantized = Quantized::on(&last.weights, &last.grids, 0.0).unwrap();
+        (last, quantized)
+    };
+    let start = Quantized::on(&model.weights, &model.grids, 0.0).unwrap();
+    let (settled, integers) = run(2, 0.0, 1.0);
+    for (name, before) in &start.0 {
+        let is_vector = model.weights[name].shape.len() == 1;
+        assert_eq!(integers.0[name].codes != before.codes, is_vector, "{name}");
+    }
+    assert!(settled.grids != model.grids);
+    let size = |rate| {
+        let (_, integers) = run(10, rate, 0.0);
+        let weights = integers.0.values().filter(|t| t.bits == 3);
+        weights.map(codec::Integers::entropy).sum::<f64>()
+    };
+    let (free, dear) = (size(0.0), size(3.0));
+    assert!(dear < 0.85 * free, "{free} bytes, {dear} with a price");
 }

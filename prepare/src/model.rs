@@ -106,7 +106,7 @@ impl Model {
         graph.shapes(size).context("--size")?;
         let input = Input { preparation, normalization };
         let parameters = graph.parameter_count();
-        let model = Network { graph, weights, input, classes };
+        let model = Network { graph, weights, input, classes, grids: BTreeMap::new() };
         model.save(&self.out, "prepare model", &self.input, parents)?;
         Ok(format!(
             "{}: {} of {} parameters from a {format} file",

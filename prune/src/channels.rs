@@ -73,7 +73,7 @@ impl Channels {
             }
         }
         let (graph, weights) = model.graph.cut(&model.weights, &removed)?;
-        let pruned = Model { graph, weights, ..model };
+        let pruned = Model { graph, weights, grids: BTreeMap::new(), ..model };
         let after = pruned.graph.parameter_count();
         let change = format!(
             "cut {count} channels, {} parameters left of {}",

@@ -2,6 +2,7 @@
 
 mod course;
 mod pack;
+mod plan;
 mod unpack;
 
 use clap::Parser;
@@ -11,12 +12,14 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 enum Command {
+    Plan(plan::Plan),
     Pack(pack::Pack),
     Unpack(unpack::Unpack),
 }
 
 fn main() -> ExitCode {
     common::cli::main(|| match Command::parse() {
+        Command::Plan(c) => c.run(),
         Command::Pack(c) => c.run(),
         Command::Unpack(c) => c.run(),
     })

@@ -31,6 +31,7 @@ impl Unpack {
             (model.graph, model.weights) = (graph, weights);
             form = "batch norm as in the original network";
         }
+        model.grids.clear(); // an ordinary model again
         let parents = BTreeMap::from([("model".to_owned(), origin.hash)]);
         model.save(&self.out, "quantize unpack", &serde_json::Value::Null, parents)?;
         Ok(format!(

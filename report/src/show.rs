@@ -4,7 +4,7 @@ use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use common::artifact::{Artifact, Kind};
 use common::cli::thousands;
-use common::codec::Breakdown;
+use common::codec::Part;
 use common::model::Model;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ impl Show {
         }
         if matches!(header.kind, Kind::Model | Kind::Coded) {
             out += &network(&Model::from_artifact(&artifact)?)?;
-            if let Some(parts) = Model::breakdown(&artifact)? {
+            if let Some(parts) = Model::parts(&artifact)? {
                 out += &waterfall(&artifact, &parts)?;
             }
         } else if !matches!(header.kind, Kind::Bundle | Kind::State) {
@@ -68,24 +68,40 @@ fn network(model: &Model) -> Result<String> {
     Ok(out)
 }
 
-/// Where a coded file's bytes go.
-fn waterfall(artifact: &Artifact, parts: &Breakdown) -> Result<String> {
+/// Where a coded file's bytes go, tensor by tensor.
+fn waterfall(artifact: &Artifact, parts: &[Part]) -> Result<String> {
     let mut out = String::new();
-    let header = artifact.size() - parts.vectors - parts.weights;
-    let bits = 8.0 * parts.weights as f64 / parts.count.max(1) as f64;
-    writeln!(out, "\nbytes")?;
-    writeln!(out, "{:>10}  header, graph included", thousands(header))?;
-    writeln!(out, "{:>10}  biases and grids", thousands(parts.vectors))?;
-    let (weights, count) = (thousands(parts.weights), thousands(parts.count));
-    writeln!(out, "{weights:>10}  {count} weights, {bits:.3} bits each")?;
-    if let Some(entropy) = parts.entropy {
-        let ratio = parts.weights as f64 / entropy.max(1.0);
-        let entropy = thousands(entropy.round() as usize);
-        writeln!(
-            out,
-            "{entropy:>10}  order-0 entropy of their integers; coded / entropy {ratio:.3}"
-        )?;
+    let sum = |f: &dyn Fn(&Part) -> usize| parts.iter().map(f).sum::<usize>();
+    let (grids, integers) = (sum(&|p| p.grid), sum(&|p| p.integers));
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["bytes", "grids", "values", "bits each", "/ entropy", ""]);
+    let mut row = |bytes: usize, grid: usize, parts: &[&Part], name: &str| {
+        let count: usize = parts.iter().map(|p| p.count).sum();
+        let coded: usize = parts.iter().map(|p| p.integers).sum();
+        let entropy: f64 = parts.iter().map(|p| p.entropy).sum();
+        let each = 8.0 * coded as f64 / count.max(1) as f64;
+        let ratio = coded as f64 / entropy.max(1.0);
+        let numbers = [thousands(bytes), thousands(grid), thousands(count)];
+        let rates = [format!("{each:.3}"), format!("{ratio:.3}")];
+        table.add_row(numbers.into_iter().chain(rates).chain([name.to_owned()]));
+    };
+    for p in parts {
+        row(p.grid + p.integers, p.grid, &[p], &p.name);
     }
+    let weights: Vec<&Part> = parts.iter().filter(|p| p.is_weight).collect();
+    let vectors: Vec<&Part> = parts.iter().filter(|p| !p.is_weight).collect();
+    for (parts, name) in [(weights, "all weights"), (vectors, "all biases")] {
+        let grid = parts.iter().map(|p| p.grid).sum();
+        let integers: usize = parts.iter().map(|p| p.integers).sum();
+        row(integers + grid, grid, &parts, name);
+    }
+    for column in table.column_iter_mut().take(5) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    writeln!(out, "\n{}", table.trim_fmt())?;
+    let header = thousands(artifact.size() - grids - integers);
+    writeln!(out, "{header} bytes of header, the graph among them")?;
     Ok(out)
 }
 

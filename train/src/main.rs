@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Parser;
 use common::cli;
-use common::fit::{self, Files, Provenance, Settings, Targets};
+use common::fit::{self, Files, Pictures, Provenance, Settings, Targets};
 use common::images::Images;
 use common::model::Model;
 use common::nets::Arch;
@@ -91,10 +91,10 @@ fn run(args: &Train) -> Result<String> {
     ]);
     let summary = fit::fit(
         model,
-        &train,
-        &validation,
+        &Pictures { train: &train, validation: &validation },
         &Targets::Labels(args.network.augment),
         &args.settings,
+        None,
         &Files::beside(&args.out),
         &Provenance::new("train", &record, parents)?,
     )?;

@@ -11,6 +11,7 @@
 //! | [`norm`] | batch norm (training statistics) fused with an activation | [`norm::BatchNormAct`] |
 //! | [`activation`] | clamp to an interval: ReLU, ReLU6 | [`activation::Clamp`] |
 //! | [`pool`] | max pool (any kernel, stride, padding), global average pool | [`pool::MaxPool`], [`pool::GlobalAvgPool`] |
+//! | [`quant`] | rounding to a grid, with a gradient | [`quant::FakeQuant`] |
 //! | [`optim`] | fused optimizer steps | [`optim::Sgd`], [`optim::AdamW`] |
 //!
 //! # Conventions
@@ -27,5 +28,6 @@ pub mod norm;
 pub mod optim;
 pub mod parallel;
 pub mod pool;
+pub mod quant;
 pub mod simd;
 mod tensors;

@@ -133,6 +133,16 @@ impl<'a> Decoder<'a> {
         bit
     }
 
+    /// Bytes read.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Whether more was read than there is.
+    pub(super) fn is_beyond_end(&self) -> bool {
+        self.at > self.bytes.len()
+    }
+
     /// Whether exactly all bytes were read.
     pub(super) fn finish(self) -> bool {
         self.at == self.bytes.len()

@@ -67,6 +67,9 @@ impl Optimizer {
             grad_scale = (self.clip / (sum.sqrt() as f32 + 1e-6)).min(1.0);
         }
         for (name, v) in &network.variables {
+            if network.is_settled(name) {
+                continue;
+            }
             let Some(grad) = grads.get(v) else { continue };
             let [first, second] = self.moments.get_mut(name).context("unknown variable")?;
             // Vectors are biases and batch norm: shrinking them does not regularise.
@@ -100,13 +103,18 @@ pub(super) struct Average {
 }
 
 impl Average {
-    pub(super) fn new(decay: f32, start: &Weights) -> Self {
-        Self { decay, steps: 0.0, weights: start.clone() }
+    pub(super) fn new(decay: f32, start: Weights) -> Self {
+        Self { decay, steps: 0.0, weights: start }
     }
 
     /// Go on from earlier weights after `steps` steps.
     pub(super) fn resume(&mut self, steps: i32, weights: Weights) {
         (self.steps, self.weights) = (steps as f32, weights);
+    }
+
+    /// Go on from other weights.
+    pub(super) fn restart(&mut self, weights: Weights) {
+        self.weights = weights;
     }
 
     pub(super) fn update(&mut self, network: &Training) -> Result<()> {

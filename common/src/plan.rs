@@ -1,0 +1,95 @@
+//! A plan: how a network is to be quantized so that its file keeps to a budget.
+
+use crate::artifact::{self, Artifact, Header, Kind};
+use crate::codec::{Choices, Grids, Quantized};
+use crate::graph::Weights;
+use crate::model::Model;
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A grid for every tensor of a folded network, and how rounding trades error for bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Largest size of the finished file, bytes.
+    pub budget: usize,
+    /// Size of the finished file without further training, bytes.
+    pub bytes: usize,
+    /// Price of a bit when rounding, in squared steps (see `codec`).
+    pub lambda: f32,
+    /// Grids, by tensor.
+    pub choices: Choices,
+}
+
+impl Plan {
+    /// Read a plan, the hash of the model it is for, and its own hash.
+    ///
+    /// # Errors
+    /// Another kind of file.
+    pub fn load(path: &Path) -> Result<(Self, Option<String>, String)> {
+        let artifact = Artifact::load(path, &[Kind::Plan])?;
+        let made_for = artifact.header.parents.get("model").cloned();
+        Ok((artifact.body()?, made_for, artifact.hash))
+    }
+
+    /// Write it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn save(
+        &self,
+        path: &Path,
+        settings: &impl Serialize,
+        parents: BTreeMap<String, String>,
+    ) -> Result<()> {
+        let header = Header::new(Kind::Plan, "quantize plan", settings, parents, self)?;
+        artifact::save(path, &header, Vec::new())
+    }
+}
+
+/// The dearest bit tried: at this price nearly every weight of a sensible grid is zero.
+const DEAREST: f32 = 1000.0;
+/// Halvings of the interval; the price is then known to a thousandth.
+const HALVINGS: u32 = 16;
+
+/// `weights` of the folded `model` on `grids`, rounded at the lowest price of a bit at which the
+/// finished file keeps to `budget`; and that price.
+///
+/// # Errors
+/// A budget that no price reaches.
+pub fn round_to_budget(
+    model: &Model,
+    weights: &Weights,
+    grids: &Grids,
+    budget: usize,
+) -> Result<(Quantized, f32)> {
+    let rounded = |lambda: f32| -> Result<(Quantized, usize)> {
+        let quantized = Quantized::on(weights, grids, lambda)?;
+        let bytes = model.coded_bytes(&quantized)?;
+        Ok((quantized, bytes))
+    };
+    let nearest = rounded(0.0)?;
+    if nearest.1 <= budget {
+        return Ok((nearest.0, 0.0));
+    }
+    let (mut low, mut high) = (0.0f32, DEAREST);
+    let mut best = rounded(high)?;
+    ensure!(
+        best.1 <= budget,
+        "on these grids the network takes at least {} bytes, the budget is {budget}: \
+         choose fewer bits, or prune the model",
+        best.1
+    );
+    // Prices span several octaves, so the interval is cut at its geometric middle.
+    for _ in 0..HALVINGS {
+        let middle = (high * low.max(high / 1e6)).sqrt();
+        let found = rounded(middle)?;
+        if found.1 <= budget {
+            (high, best) = (middle, found);
+        } else {
+            low = middle;
+        }
+    }
+    Ok((best.0, high))
+}

@@ -1,0 +1,109 @@
+//! Bytes shared out among tensors: the assignment of least total divergence (Shoham & Gersho 1988,
+//! "Efficient bit allocation for an arbitrary set of quantizers": each tensor minimises divergence +
+//! price · bytes at a price common to all).
+
+use super::sensitivity::BITS;
+use anyhow::{Context, Result, ensure};
+use common::array::Array;
+use common::codec::{Choice, Choices, Integers, Rows, uniform_choices};
+use common::graph::Graph;
+
+/// Price of a bit, in squared steps, that rounding pays for when it is best spent: a uniform grid's
+/// error of 1/12 squared step falls by 6.02 dB per bit, 2 ln 2 / 12 = 0.1155.
+pub(super) const PRICE: f32 = 0.1155;
+
+/// Steps between two widths, in sixteenths of an octave.
+const QUARTERS: [i16; 4] = [0, 4, 8, 12];
+
+/// A grid that a tensor may get.
+struct Grid {
+    choice: Choice,
+    bytes: f64,
+    divergence: f64,
+}
+
+/// A weight and its possible grids.
+pub(super) struct Layer {
+    pub(super) name: String,
+    /// Divergence when it alone is quantized, nats, at each of [`BITS`].
+    pub(super) divergence: Vec<f64>,
+    grids: Vec<Grid>,
+}
+
+impl Layer {
+    /// With all grids there are: bytes by the entropy of the integers, divergence between two
+    /// measured widths on a straight line of its logarithm, as it falls with the squared step.
+    pub(super) fn new(name: String, array: &Array, divergence: Vec<f64>) -> Result<Self> {
+        let mut grids = Vec::new();
+        for (i, &bits) in BITS.iter().enumerate() {
+            for coarser in QUARTERS {
+                let share = f64::from(coarser) / 16.0;
+                let here = divergence[i].max(1e-9);
+                let nats = match i.checked_sub(1).map(|j| divergence[j].max(1e-9)) {
+                    Some(below) => here.powf(1.0 - share) * below.powf(share),
+                    None if coarser == 0 => here,
+                    None => here * 4f64.powf(share),
+                };
+                let choice = Choice { rows: Rows::Channel, bits, coarser };
+                let bytes = Integers::new(array, choice, PRICE)?.entropy();
+                grids.push(Grid { choice, bytes, divergence: nats });
+            }
+        }
+        Ok(Self { name, divergence, grids })
+    }
+
+    /// The grid of least divergence + price · bytes.
+    fn cheapest(&self, price: f64) -> Option<&Grid> {
+        let cost = |g: &&Grid| g.divergence + price * g.bytes;
+        self.grids.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)))
+    }
+
+    /// Estimated bytes of the grid in `choices`.
+    pub(super) fn chosen_bytes(&self, choices: &Choices) -> f64 {
+        let chosen = choices.get(&self.name);
+        self.grids.iter().find(|g| Some(&g.choice) == chosen).map_or(0.0, |g| g.bytes)
+    }
+}
+
+/// Halvings of the price's interval.
+const HALVINGS: u32 = 60;
+
+/// A grid for every tensor of `graph`; weights take at most `budget` bytes by estimate, vectors the
+/// usual bits.
+pub(super) fn assign(graph: &Graph, layers: &[Layer], budget: f64) -> Result<Choices> {
+    let at =
+        |price: f64| -> Option<Vec<&Grid>> { layers.iter().map(|l| l.cheapest(price)).collect() };
+    let bytes = |grids: &[&Grid]| grids.iter().map(|g| g.bytes).sum::<f64>();
+    // Nats per byte; the whole range there can be.
+    let (mut low, mut high) = (1e-15f64, 1e3f64);
+    let mut best = at(high).context("a network without weights")?;
+    ensure!(
+        bytes(&best) <= budget,
+        "at the coarsest grids the weights take about {:.0} bytes, {budget:.0} are left for them: \
+         prune the model, or raise --budget",
+        bytes(&best)
+    );
+    for _ in 0..HALVINGS {
+        let price = (low * high).sqrt();
+        let grids = at(price).context("a network without weights")?;
+        if bytes(&grids) <= budget {
+            (high, best) = (price, grids);
+        } else {
+            low = price;
+        }
+    }
+    let mut choices = uniform_choices(graph, Rows::Channel, 8);
+    let mut spare = budget - bytes(&best);
+    // What the common price leaves over goes to whoever gains most from it.
+    for (layer, grid) in layers.iter().zip(best) {
+        let better = layer
+            .grids
+            .iter()
+            .filter(|g| g.bytes - grid.bytes <= spare && g.divergence < grid.divergence);
+        let grid = better.min_by(|a, b| a.divergence.total_cmp(&b.divergence)).unwrap_or(grid);
+        let old = layer.cheapest(high).map_or(grid.bytes, |g| g.bytes);
+        spare -= grid.bytes - old;
+        choices.insert(layer.name.clone(), grid.choice);
+    }
+    Ok(choices)
+}

@@ -1,0 +1,145 @@
+//! `quantize plan`: which grid for which tensor, so that the finished file keeps to a budget.
+
+mod assignment;
+mod sensitivity;
+
+use anyhow::{Result, ensure};
+use assignment::{Layer, assign};
+use comfy_table::{CellAlignment, Table, presets};
+use common::cli;
+use common::codec::{Choices, Quantized};
+use common::images::Images;
+use common::model::Model;
+use common::plan::{self, round_to_budget};
+use sensitivity::Measure;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Choose grids for every tensor so that the finished file keeps to a budget.
+///
+/// Each tensor is quantized alone at several widths, and the divergence of the network's answers
+/// from the float model's is measured on calibration pictures. From these the assignment with the
+/// least divergence under the budget follows; the price of a bit in rounding then lands the file
+/// just below it. Prints the exact size and the accuracy of the planned network before anything is
+/// written. quantize pack writes the file of a plan; distill --quant trains for it first.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  quantize plan --model student.safetensors --images validation.safetensors --budget 300000 \\
+      --out plan.safetensors
+  quantize pack --model student.safetensors --plan plan.safetensors --out model.bin")]
+pub(crate) struct Plan {
+    /// Model to plan for.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// Images artifact to measure on, with labels.
+    #[arg(long, value_name = "FILE")]
+    images: PathBuf,
+    /// Where to write the plan; without it the plan is only printed.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    choice: Choice,
+    #[command(flatten)]
+    compute: cli::Compute,
+}
+
+/// What decides the result besides files.
+#[derive(Serialize, clap::Args)]
+struct Choice {
+    /// Largest size of the finished file, bytes.
+    #[arg(long, default_value_t = 300_000, value_name = "BYTES")]
+    budget: usize,
+    /// Calibration pictures: the first so many of --images.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pictures: u32,
+}
+
+impl Plan {
+    pub(crate) fn run(self) -> Result<String> {
+        self.compute.start()?;
+        let (model, origin) = Model::load(&self.model)?;
+        let images = Images::load(&self.images)?;
+        model.check_images(&images)?;
+        let model = model.folded()?;
+        let measure = Measure::new(&model, &images, self.choice.pictures as usize)?;
+        let layers = sensitivity::layers(&model, &measure)?;
+        let budget = self.choice.budget;
+        let (choices, quantized, lambda) = search(&model, &layers, budget)?;
+        let bytes = model.coded_bytes(&quantized)?;
+        let (divergence, top1) = measure.of(&quantized.weights()?)?;
+        cli::print(&table(&layers, &choices, &quantized)?);
+        let n = measure.pictures();
+        let found = format!(
+            "{} bytes, {} below the budget; top-1 {top1:.4} on {n} pictures, float {:.4}; \
+             divergence {divergence:.4} nats; price of a bit {lambda:.3} squared steps",
+            cli::thousands(bytes),
+            cli::thousands(budget - bytes),
+            measure.float_top1(),
+        );
+        let Some(out) = self.out else { return Ok(found) };
+        let parents = BTreeMap::from([
+            ("images".to_owned(), images.hash().to_owned()),
+            ("model".to_owned(), origin.hash),
+        ]);
+        plan::Plan { budget, bytes, lambda, choices }.save(&out, &self.choice, parents)?;
+        Ok(format!("{}: {found}", out.display()))
+    }
+}
+
+/// Refinements of the estimate by the size of the real file.
+const ROUNDS: usize = 6;
+
+/// The assignment whose file comes out nearest below the budget at the price of a bit that
+/// sensitivities were measured at; then the exact price.
+fn search(model: &Model, layers: &[Layer], budget: usize) -> Result<(Choices, Quantized, f32)> {
+    let grids = |choices: &Choices| -> Result<_> {
+        Ok(Quantized::new(&model.graph, &model.weights, choices, 0.0)?.grids())
+    };
+    // What the estimates leave out: header, biases, and where contexts and real code differ.
+    let mut other = 0.0;
+    let mut choices = assign(&model.graph, layers, budget as f64)?;
+    for _ in 0..ROUNDS {
+        let on = Quantized::on(&model.weights, &grids(&choices)?, assignment::PRICE)?;
+        let real = model.coded_bytes(&on)? as f64;
+        let estimate: f64 = layers.iter().map(|l| l.chosen_bytes(&choices)).sum();
+        if real - estimate == other {
+            break;
+        }
+        other = real - estimate;
+        ensure!(
+            budget as f64 > other,
+            "a budget of {budget} bytes: header and biases alone take {other:.0}"
+        );
+        choices = assign(&model.graph, layers, budget as f64 - other)?;
+    }
+    let (quantized, lambda) = round_to_budget(model, &model.weights, &grids(&choices)?, budget)?;
+    Ok((choices, quantized, lambda))
+}
+
+/// A line per weight: its grid, its bytes, and what every width would cost.
+fn table(layers: &[Layer], choices: &Choices, quantized: &Quantized) -> Result<String> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let widths = sensitivity::BITS.map(|b| format!("nats at {b}"));
+    let fixed = ["tensor", "weights", "bits", "bytes"].map(String::from);
+    table.set_header(fixed.into_iter().chain(widths));
+    for layer in layers {
+        let choice = choices[&layer.name];
+        let integers = &quantized.0[&layer.name];
+        // The integers may be coarser than their bits say: a finer unit is quarters of a bit.
+        let bits = f32::from(choice.bits) - f32::from(choice.coarser) / 16.0;
+        let mut row = vec![
+            layer.name.clone(),
+            cli::thousands(integers.codes.len()),
+            format!("{bits:.2}"),
+            cli::thousands(integers.entropy().round() as usize),
+        ];
+        row.extend(layer.divergence.iter().map(|d| format!("{d:.4}")));
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    Ok(table.trim_fmt())
+}

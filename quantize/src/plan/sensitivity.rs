@@ -1,0 +1,112 @@
+//! What each tensor's grid costs the network, measured.
+
+use super::assignment::{Layer, PRICE};
+use anyhow::{Context, Result};
+use common::cli;
+use common::codec::{Choice, Integers, Rows};
+use common::graph::Weights;
+use common::images::Images;
+use common::model::Model;
+use common::network::Inference;
+use common::score;
+use common::view;
+
+/// Bits at which every tensor is measured.
+pub(super) const BITS: [u8; 7] = [2, 3, 4, 5, 6, 7, 8];
+
+/// Pictures per batch.
+const BATCH: usize = 64;
+
+/// Answers of the float network on calibration pictures.
+pub(super) struct Measure<'a> {
+    model: &'a Model,
+    /// Normalized pictures, a batch each.
+    batches: Vec<Vec<f32>>,
+    truth: Vec<usize>,
+    /// Log-probabilities `[pictures, classes]`.
+    answers: Vec<f64>,
+    correct: usize,
+}
+
+/// Log-softmax of rows of `classes` logits.
+fn log_probabilities(logits: &[f32], classes: usize) -> Vec<f64> {
+    let mut out = Vec::with_capacity(logits.len());
+    for row in logits.chunks(classes.max(1)) {
+        let largest = row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+        let sum: f64 = row.iter().map(|v| f64::from(v - largest).exp()).sum();
+        out.extend(row.iter().map(|v| f64::from(v - largest) - sum.ln()));
+    }
+    out
+}
+
+impl<'a> Measure<'a> {
+    pub(super) fn new(model: &'a Model, images: &Images, pictures: usize) -> Result<Self> {
+        let mut truth = images.all_labels()?;
+        truth.truncate(pictures);
+        let floats = 3 * images.size() * images.size();
+        let chosen: Vec<usize> = (0..truth.len()).collect();
+        let render = |chosen: &[usize]| {
+            let mut x = vec![0.0; chosen.len() * floats];
+            for (x, i) in x.chunks_mut(floats).zip(chosen) {
+                view::plain(images.pixels(*i), &model.input.normalization, x);
+            }
+            x
+        };
+        let batches = chosen.chunks(BATCH).map(render).collect();
+        let mut measure = Self { model, batches, truth, answers: Vec::new(), correct: 0 };
+        let logits = measure.logits(&model.weights)?;
+        measure.correct = score::correct(&logits, &measure.truth);
+        measure.answers = log_probabilities(&logits, model.classes.len());
+        Ok(measure)
+    }
+
+    pub(super) fn pictures(&self) -> usize {
+        self.truth.len()
+    }
+
+    pub(super) fn float_top1(&self) -> f64 {
+        self.correct as f64 / self.truth.len() as f64
+    }
+
+    fn logits(&self, weights: &Weights) -> Result<Vec<f32>> {
+        let network = Inference::new(&Model { weights: weights.clone(), ..self.model.clone() })?;
+        let logits = self.batches.iter().map(|x| network.logits(x.clone()));
+        Ok(logits.collect::<Result<Vec<_>>>()?.concat())
+    }
+
+    /// Of the network with these weights: mean Kullback–Leibler divergence of its answers from the
+    /// float network's, in nats, and top-1.
+    pub(super) fn of(&self, weights: &Weights) -> Result<(f64, f64)> {
+        let logits = self.logits(weights)?;
+        let top1 = score::correct(&logits, &self.truth) as f64 / self.truth.len() as f64;
+        let answers = log_probabilities(&logits, self.model.classes.len());
+        let terms = self.answers.iter().zip(&answers).map(|(p, q)| p.exp() * (p - q));
+        Ok((terms.sum::<f64>() / self.truth.len() as f64, top1))
+    }
+}
+
+/// Every weight of the network, quantized alone at every width.
+pub(super) fn layers(model: &Model, measure: &Measure) -> Result<Vec<Layer>> {
+    let weights = model.weights.values().filter(|a| a.shape.len() > 1).count();
+    let bar = cli::progress(weights * BITS.len(), "measuring");
+    let mut layers = Vec::new();
+    for node in model.graph.nodes() {
+        for (name, shape) in node.parameters() {
+            if shape.len() < 2 {
+                continue;
+            }
+            let array = model.weights.get(&name).with_context(|| name.clone())?;
+            let mut divergence = Vec::new();
+            for bits in BITS {
+                let choice = Choice { rows: Rows::Channel, bits, coarser: 0 };
+                let mut weights = model.weights.clone();
+                weights.insert(name.clone(), Integers::new(array, choice, PRICE)?.array()?);
+                divergence.push(measure.of(&weights)?.0);
+                bar.inc(1);
+            }
+            layers.push(Layer::new(name, array, divergence)?);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(layers)
+}
