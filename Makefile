@@ -103,9 +103,20 @@ $(foreach k,$(STEPS),$(eval $(call stage,$(OUT)/tuned$k.safetensors,\
   $(OUT)/cut$k.safetensors $(PICTURES) $(OUT)/logits.safetensors,\
   $(KD) --init $(OUT)/cut$k.safetensors $(TUNE))))
 
-# --- the file that ships
-$(eval $(call stage,$(OUT)/model.bin,$(OUT)/$(LAST).safetensors,\
-  quantize pack --model $(OUT)/$(LAST).safetensors --budget $(BUDGET) $(QUANTIZE)))
+# --- the file that ships: planned for the budget and trained for the plan, or packed by QUANTIZE
+ifeq ($(QUANTIZE),)
+$(eval $(call stage,$(OUT)/plan.safetensors,$(OUT)/$(LAST).safetensors $(OUT)/validation.safetensors,\
+  quantize plan --model $(OUT)/$(LAST).safetensors --images $(OUT)/validation.safetensors \
+  --budget $(BUDGET) $(PLAN)))
+$(eval $(call stage,$(OUT)/quantized.safetensors,\
+  $(OUT)/plan.safetensors $(OUT)/$(LAST).safetensors $(PICTURES) $(OUT)/logits.safetensors,\
+  $(KD) --init $(OUT)/$(LAST).safetensors --quant $(OUT)/plan.safetensors $(QUANT)))
+READY := quantized
+else
+READY := $(LAST)
+endif
+$(eval $(call stage,$(OUT)/model.bin,$(OUT)/$(READY).safetensors,\
+  quantize pack --model $(OUT)/$(READY).safetensors --budget $(BUDGET) $(QUANTIZE)))
 
 # --- what it is worth
 # $(call eval,row,artifact)

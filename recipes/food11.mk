@@ -21,4 +21,6 @@ PRUNE_STEPS := 0
 PRUNE := --rate 0.05
 TUNE := --epochs 30 --batch 32 --lr 5e-4 --ema 0.999 --alpha 0.9 --temperature 4 --seed 4
 
-QUANTIZE := --bits 6
+# A grid for every tensor, chosen for the budget, then training on these grids.
+PLAN := --pictures 1000
+QUANT := --epochs 40 --batch 32 --lr 1e-3 --ema 0.999 --alpha 0.9 --temperature 4 --seed 5

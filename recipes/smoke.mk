@@ -23,4 +23,6 @@ PRUNE := --rate 0.05
 TUNE := --epochs 5 --batch 32 --lr 1e-3 --weight-decay 2e-2 --ema 0.99 \
   --alpha 0.7 --temperature 4 --seed 4
 
-QUANTIZE := --bits 8
+# A grid for every tensor, chosen for the budget, then training on these grids.
+PLAN := --pictures 500
+QUANT := --epochs 5 --batch 32 --lr 1e-3 --ema 0.99 --alpha 0.7 --temperature 4 --seed 5

@@ -162,7 +162,7 @@ pub fn fit(
     feed.run(run.epochs, |epoch, batches| {
         run.trainer.settle(epoch, &model)?;
         let loss = run.trainer.epoch(epoch, batches, targets, || bar.inc(1))?;
-        let raw = run.trainer.weights()?;
+        let raw = run.trainer.weights();
         (model.weights, model.grids) = run.trainer.network.stored(&raw)?;
         let top1 = accuracy(&model, validation, &truth)?;
         provenance.save(&files.last, &model)?;
@@ -256,7 +256,7 @@ impl<'a> Run<'a> {
             summary: self.summary.clone(),
             log: self.log.clone(),
             steps,
-            weights: trainer.network.weights()?,
+            weights: trainer.network.weights(),
             best: self.best.clone(),
             average: trainer.average.as_ref().map(Average::weights).unwrap_or_default(),
             moments: moments.clone(),

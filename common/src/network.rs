@@ -1,23 +1,24 @@
-//! A model that runs, in candle tensors and the custom operations of `kernels`.
+//! A model that runs, on the CPU engine of `kernels`.
 //!
 //! [`Inference`] runs a folded model; [`Training`] has variables, batch statistics and gradients.
-//! Activations are NHWC inside; a picture enters as `[b, size, size, 3]`, logits leave as `[b, classes]`.
+//! Activations are NHWC inside; a picture enters as `[b, size, size, 3]`, logits leave as
+//! `[b, classes]`. [`reference`] does the same in candle.
 
 mod quantized;
+pub mod reference;
 
 use crate::array::Array;
 use crate::codec::Grids;
-use crate::graph::{EPSILON, Graph, Op, Weights, Window};
+use crate::graph::{EPSILON, Graph, Op, Weights};
 use crate::model::Model;
-use anyhow::{Context, Result, ensure};
-use candle_core::{Device, Tensor, Var};
-use kernels::activation::Clamp;
-use kernels::conv::{self, Conv, ConvBias};
-use kernels::norm::{BatchNormAct, Moments};
-use kernels::pool::{self, GlobalAvgPool, MaxPool};
+use anyhow::{Context, Result};
+use candle_core::{Device, Var};
+use kernels::conv;
+use kernels::engine::{self, Engine, Mode};
+use kernels::pool;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
-type Tensors = BTreeMap<String, Tensor>;
 /// Lower and upper bound of an activation.
 type Bounds = (f32, f32);
 
@@ -31,102 +32,64 @@ fn bounds(op: Op) -> Option<Bounds> {
     }
 }
 
-fn tensor(array: &Array) -> Result<Tensor> {
-    Ok(Tensor::from_vec(array.values.clone(), array.shape.as_slice(), &Device::Cpu)?)
-}
-
-fn pictures(x: Vec<f32>, size: usize) -> Result<Tensor> {
-    let b = x.len() / (3 * size * size).max(1);
-    ensure!(b * 3 * size * size == x.len() && b > 0, "a batch of {} values", x.len());
-    Ok(Tensor::from_vec(x, (b, size, size, 3), &Device::Cpu)?)
-}
-
-fn convolve(
-    x: &Tensor,
-    w: &Tensor,
-    b: Option<&Tensor>,
-    win: Window,
-    groups: usize,
-) -> Result<Tensor> {
-    let window =
-        conv::Window { kernel: win.kernel, stride: win.stride, padding: win.padding, groups };
-    Ok(match b {
-        Some(b) => x.apply_op3(w, b, ConvBias(window))?,
-        None => x.apply_op2(w, Conv(window))?,
-    })
-}
-
-/// Runs all nodes. `norm(name, x, bounds)` does batch norm followed by a clamp to `bounds`.
-fn run(
-    graph: &Graph,
-    tensors: &Tensors,
-    x: Tensor,
-    mut norm: impl FnMut(&str, &Tensor, Bounds) -> Result<Tensor>,
-) -> Result<Tensor> {
-    let readers = graph.readers();
-    let mut values: Vec<Option<Tensor>> = vec![None; graph.nodes().len()];
-    // An activation that alone reads a batch norm is done together with it.
-    let mut done = vec![false; graph.nodes().len()];
-    for (i, node) in graph.nodes().iter().enumerate() {
-        if done[i] {
-            continue;
+/// The engine of a graph, and the names of its parameters in the engine's order.
+fn compile(graph: &Graph, size: usize) -> Result<(Engine, Vec<String>)> {
+    let (mut names, mut lengths, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
+    for node in graph.nodes() {
+        let mut parameters = Vec::new();
+        for (name, shape) in [node.parameters(), node.buffers()].concat() {
+            parameters.push(names.len());
+            names.push(name);
+            lengths.push(shape.iter().product());
         }
-        let input = |k: usize| -> Result<&Tensor> {
-            let j = node.inputs.get(k).context("missing input")?;
-            values[*j].as_ref().context("an input that was freed")
+        let (lo, hi) = bounds(node.op).unwrap_or(LINEAR);
+        let op = match node.op {
+            Op::Input { .. } => engine::Op::Input,
+            Op::Conv { window, groups, output, .. } => {
+                let (kernel, stride, padding) = (window.kernel, window.stride, window.padding);
+                engine::Op::Conv(conv::Window { kernel, stride, padding, groups }, output)
+            }
+            Op::Linear { output, .. } => {
+                let point = conv::Window { kernel: 1, stride: 1, padding: 0, groups: 1 };
+                engine::Op::Conv(point, output)
+            }
+            Op::BatchNorm { .. } => engine::Op::Norm,
+            Op::Relu | Op::Relu6 => engine::Op::Clamp(lo, hi),
+            Op::MaxPool(w) => engine::Op::MaxPool(pool::Window {
+                kernel: w.kernel,
+                stride: w.stride,
+                padding: w.padding,
+            }),
+            Op::GlobalAvgPool => engine::Op::GlobalAvgPool,
+            Op::Add => engine::Op::Add,
         };
-        let get = |end: &str| tensors.get(&format!("{}.{end}", node.name));
-        let weight = || get("weight").with_context(|| format!("{}.weight", node.name));
-        let value = match node.op {
-            Op::Input { .. } => x.clone(),
-            Op::Conv { window, groups, .. } => {
-                convolve(input(0)?, weight()?, get("bias"), window, groups)?
-            }
-            Op::Linear { input: n, output, .. } => {
-                let w = weight()?.reshape((output, n, 1, 1))?;
-                let point = Window { kernel: 1, stride: 1, padding: 0 };
-                convolve(input(0)?, &w, get("bias"), point, 1)?
-            }
-            Op::BatchNorm { .. } => match readers[i][..] {
-                [r] if bounds(graph.nodes()[r].op).is_some() => {
-                    let b = bounds(graph.nodes()[r].op).unwrap_or(LINEAR);
-                    let y = norm(&node.name, input(0)?, b)?;
-                    values[r] = Some(y.clone());
-                    done[r] = true;
-                    y
-                }
-                _ => norm(&node.name, input(0)?, LINEAR)?,
-            },
-            Op::Relu | Op::Relu6 => {
-                let (lo, hi) = bounds(node.op).unwrap_or(LINEAR);
-                input(0)?.apply_op1(Clamp { lo, hi })?
-            }
-            Op::MaxPool(Window { kernel, stride, padding }) => {
-                let window = pool::Window { kernel, stride, padding };
-                input(0)?.apply_op1(MaxPool::new(window))?
-            }
-            Op::GlobalAvgPool => input(0)?.apply_op1(GlobalAvgPool)?,
-            Op::Add => (input(0)? + input(1)?)?,
-        };
-        values[i] = Some(value);
-        for j in &node.inputs {
-            if readers[*j].iter().all(|r| *r <= i) {
-                values[*j] = None;
-            }
-        }
+        nodes.push(engine::Node { op, inputs: node.inputs.clone(), parameters });
     }
-    let logits = values.pop().flatten().context("an empty network")?;
-    let (b, _, _, classes) = logits.dims4()?;
-    Ok(logits.reshape((b, classes))?)
+    let engine = Engine::new(&nodes, &lengths, [size, size, 3], EPSILON)?;
+    Ok((engine, names))
+}
+
+/// The values of the parameters with these names.
+fn slices<'a>(names: &[String], weights: &'a Weights) -> Result<Vec<&'a [f32]>> {
+    let get = |n: &String| weights.get(n).map(|a| &a.values[..]).with_context(|| n.clone());
+    names.iter().map(get).collect()
 }
 
 /// A model ready to answer.
 pub struct Inference {
-    graph: Graph,
-    tensors: Tensors,
+    engine: Mutex<Engine>,
+    names: Vec<String>,
     weights: Weights,
-    size: usize,
+    classes: usize,
+    /// Pictures run together.
+    batch: usize,
+    /// Floats of a picture.
+    floats: usize,
 }
+
+/// Floats of the largest activations of the pictures run together: 4 MiB, so that what one layer
+/// writes is still in cache when the next reads it.
+const TOGETHER: usize = 1024 * 1024;
 
 impl Inference {
     /// Fold `model` and load its weights.
@@ -135,51 +98,56 @@ impl Inference {
     /// Weights that do not fit the graph.
     pub fn new(model: &Model) -> Result<Self> {
         let (graph, weights) = model.graph.fold(&model.weights)?;
-        let tensors =
-            weights.iter().map(|(n, a)| Ok((n.clone(), tensor(a)?))).collect::<Result<_>>()?;
-        Ok(Self { graph, tensors, weights, size: model.input.preparation.size })
+        let size = model.input.preparation.size;
+        let (engine, names) = compile(&graph, size)?;
+        let largest = graph.shapes(size)?.iter().map(|s| s.iter().product()).max().unwrap_or(1);
+        Ok(Self {
+            engine: Mutex::new(engine),
+            names,
+            weights,
+            classes: graph.classes(),
+            batch: (TOGETHER / largest.max(1)).max(1),
+            floats: 3 * size * size,
+        })
     }
 
     /// Logits `[b, classes]` (row-major) for pictures `x` `[b, size, size, 3]`.
     ///
     /// # Errors
     /// A batch of another size.
-    pub fn logits(&self, x: Vec<f32>) -> Result<Vec<f32>> {
-        let x = pictures(x, self.size)?;
-        let y = run(&self.graph, &self.tensors, x, |name, x, b| self.norm(name, x, b))?;
-        Ok(y.flatten_all()?.to_vec1()?)
+    pub fn logits(&self, x: &[f32]) -> Result<Vec<f32>> {
+        let parameters = slices(&self.names, &self.weights)?;
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logits = Vec::with_capacity(x.len() / self.floats * self.classes);
+        for x in x.chunks(self.batch * self.floats) {
+            logits.extend(engine.forward(&parameters, x.to_vec(), Mode::Inference)?);
+        }
+        Ok(logits)
     }
 
     /// Number of logits per picture.
     pub fn classes(&self) -> usize {
-        self.graph.classes()
-    }
-
-    /// A batch norm that could not be folded.
-    fn norm(&self, name: &str, x: &Tensor, (lo, hi): Bounds) -> Result<Tensor> {
-        let get = |end: &str| {
-            let array = self.weights.get(&format!("{name}.{end}"));
-            array.map(|a| a.values.clone()).with_context(|| format!("{name}.{end}"))
-        };
-        let moments =
-            Moments { mean: get("running_mean")?, variance: get("running_var")?, count: 1 };
-        let affine =
-            kernels::norm::cpu::Affine::new(&get("weight")?, &get("bias")?, &moments, EPSILON);
-        let scale = Tensor::new(affine.scale, &Device::Cpu)?;
-        let shift = Tensor::new(affine.shift, &Device::Cpu)?;
-        let y = x.broadcast_mul(&scale)?.broadcast_add(&shift)?;
-        Ok(if (lo, hi) == LINEAR { y } else { y.apply_op1(Clamp { lo, hi })? })
+        self.classes
     }
 }
 
 /// A model being trained.
 pub struct Training {
-    graph: Graph,
-    size: usize,
+    engine: Engine,
+    /// The engine's parameters.
+    names: Vec<String>,
+    /// Gradients of the engine's parameters.
+    gradients: Vec<Vec<f32>>,
+    /// Number of logits per picture.
+    classes: usize,
     /// Trained values, by name: of a tensor without a grid its parameters.
-    pub variables: BTreeMap<String, Var>,
+    pub variables: Weights,
     /// Running means and variances, by name.
     buffers: Weights,
+    /// What is stored of variables with grids, as of the last forward pass.
+    rounded: Weights,
+    /// Gradients of the logarithms of steps, by name.
+    step_gradients: BTreeMap<String, Vec<f32>>,
     grids: Grids,
     settled: bool,
 }
@@ -194,67 +162,113 @@ impl Training {
     /// Weights that do not fit the graph.
     pub fn new(model: &Model) -> Result<Self> {
         model.graph.check_weights(&model.weights)?;
-        let mut variables = BTreeMap::new();
-        let mut buffers = Weights::new();
-        let graph = model.graph.clone();
-        let names = graph.nodes().iter().flat_map(|n| n.buffers()).map(|(name, _)| name);
-        let buffer_names: std::collections::BTreeSet<String> = names.collect();
-        for (name, array) in quantized::latents(&model.weights, &model.grids) {
-            if buffer_names.contains(&name) || array.shape.is_empty() {
-                buffers.insert(name, array);
-            } else {
-                variables.insert(name, quantized::variable(&array)?);
-            }
-        }
-        let (size, grids) = (model.input.preparation.size, model.grids.clone());
-        Ok(Self { graph, size, variables, buffers, grids, settled: false })
+        let (engine, names) = compile(&model.graph, model.input.preparation.size)?;
+        let buffer_names = model.graph.nodes().iter().flat_map(|n| n.buffers());
+        let buffer_names: std::collections::BTreeSet<String> =
+            buffer_names.map(|(name, _)| name).collect();
+        let latents = quantized::latents(&model.weights, &model.grids);
+        let (buffers, variables) = latents
+            .into_iter()
+            .partition(|(name, array)| buffer_names.contains(name) || array.shape.is_empty());
+        let gradients =
+            slices(&names, &model.weights)?.iter().map(|v| vec![0.0; v.len()]).collect();
+        Ok(Self {
+            engine,
+            names,
+            gradients,
+            classes: model.graph.classes(),
+            variables,
+            buffers,
+            rounded: Weights::new(),
+            step_gradients: BTreeMap::new(),
+            grids: model.grids.clone(),
+            settled: false,
+        })
     }
 
     /// Logits `[b, classes]` for pictures `x` `[b, size, size, 3]`, with batch statistics; updates
-    /// the running ones. `rate` is a loss per bit of a weight that has a grid, added to the gradients
-    /// only.
+    /// the running ones. The logits are a leaf: a loss is written in candle on them, and its gradient
+    /// goes to [`Training::backward`].
     ///
     /// # Errors
     /// A batch of another size.
-    pub fn forward(&mut self, x: Vec<f32>, rate: f32) -> Result<Tensor> {
-        let x = pictures(x, self.size)?;
-        let tensors = quantized::tensors(self, rate)?;
-        let mut moments = Vec::new();
-        let logits = run(&self.graph, &tensors, x, |name, x, (lo, hi)| {
-            let get =
-                |end: &str| tensors.get(&format!("{name}.{end}")).with_context(|| name.to_owned());
-            let op = BatchNormAct::new(EPSILON, lo, hi);
-            let y = x.apply_op3(get("weight")?, get("bias")?, op.clone())?;
-            moments.push((name.to_owned(), op.moments().context("no statistics")?));
-            Ok(y)
-        })?;
-        for (name, m) in moments {
+    pub fn forward(&mut self, x: Vec<f32>) -> Result<Var> {
+        self.round();
+        let sources = [&self.rounded, &self.variables, &self.buffers];
+        let parameters = Self::parameters(&self.names, sources)?;
+        let logits = self.engine.forward(&parameters, x, Mode::Training)?;
+        let b = logits.len() / self.classes;
+        let leaf = Var::from_slice(logits, (b, self.classes), &Device::Cpu)?;
+        for (gamma, m) in self.engine.moments() {
+            let node = self.names[gamma].trim_end_matches(".weight");
             // PyTorch keeps the unbiased variance.
             let unbias = m.count as f32 / (m.count.max(2) - 1) as f32;
-            self.track(&format!("{name}.running_mean"), &m.mean, 1.0)?;
-            self.track(&format!("{name}.running_var"), &m.variance, unbias)?;
+            for (end, batch, factor) in
+                [("running_mean", &m.mean, 1.0), ("running_var", &m.variance, unbias)]
+            {
+                let name = format!("{node}.{end}");
+                let buffer = self.buffers.get_mut(&name).with_context(|| name.clone())?;
+                for (b, v) in buffer.values.iter_mut().zip(batch) {
+                    *b += MOMENTUM * (v * factor - *b);
+                }
+            }
         }
-        Ok(logits)
+        Ok(leaf)
     }
 
-    fn track(&mut self, name: &str, batch: &[f32], factor: f32) -> Result<()> {
-        let buffer = self.buffers.get_mut(name).with_context(|| name.to_owned())?;
-        for (b, v) in buffer.values.iter_mut().zip(batch) {
-            *b += MOMENTUM * (v * factor - *b);
-        }
+    /// What the engine computes with: the first of `sources` that has a name.
+    fn parameters<'a>(names: &[String], sources: [&'a Weights; 3]) -> Result<Vec<&'a [f32]>> {
+        let get = |n: &String| {
+            let array = sources.iter().find_map(|s| s.get(n));
+            array.map(|a| &a.values[..]).with_context(|| n.clone())
+        };
+        names.iter().map(get).collect()
+    }
+
+    /// Gradients of the variables for the gradient `grad` `[b, classes]` of the logits of the last
+    /// forward pass; [`Training::update`] hands them out. `rate` is a loss per bit of a weight that has
+    /// a grid.
+    ///
+    /// # Errors
+    /// A gradient of another size.
+    pub fn backward(&mut self, grad: &[f32], rate: f32) -> Result<()> {
+        let sources = [&self.rounded, &self.variables, &self.buffers];
+        let parameters = Self::parameters(&self.names, sources)?;
+        self.engine.backward(&parameters, grad, &mut self.gradients)?;
+        self.gradients_of_latents(rate);
         Ok(())
     }
 
-    /// Variables and buffers as they are now; see [`Training::stored`] for what they stand for.
-    ///
-    /// # Errors
-    /// Only what candle reports when it copies.
-    pub fn weights(&self) -> Result<Weights> {
-        let mut weights = self.buffers.clone();
-        for (name, v) in &self.variables {
-            let values = v.flatten_all()?.to_vec1()?;
-            weights.insert(name.clone(), Array::new(v.dims().to_vec(), values)?);
+    /// Calls `f(name, variable, gradient)` for every variable that still moves.
+    pub fn update(&mut self, mut f: impl FnMut(&str, &mut Array, &[f32])) {
+        for (name, gradient) in self.names.iter().zip(&self.gradients) {
+            if let Some(variable) = self.variables.get_mut(name) {
+                // Settled integers stay, vectors go on.
+                let stays = self.settled && variable.shape.len() > 1;
+                if !(stays && self.grids.contains_key(name)) {
+                    f(name, variable, gradient);
+                }
+            }
         }
-        Ok(weights)
+        for (name, gradient) in &self.step_gradients {
+            if let Some(variable) = self.variables.get_mut(name) {
+                f(name, variable, gradient);
+            }
+        }
+    }
+
+    /// Variables and buffers as they are now; see [`Training::stored`] for what they stand for.
+    pub fn weights(&self) -> Weights {
+        self.arrays().map(|(n, a)| (n.clone(), a.clone())).collect()
+    }
+
+    /// Variables and buffers, by name.
+    pub fn arrays(&self) -> impl Iterator<Item = (&String, &Array)> {
+        self.variables.iter().chain(&self.buffers)
+    }
+
+    /// Bytes of the engine's buffers.
+    pub fn bytes(&self) -> usize {
+        self.engine.bytes()
     }
 }

@@ -29,7 +29,7 @@ pub fn logits(
         x.par_chunks_mut(floats)
             .enumerate()
             .for_each(|(i, x)| view::plain(images.pixels(start + i), normalization, x));
-        all.extend(network.logits(x)?);
+        all.extend(network.logits(&x)?);
         tick(n);
     }
     Ok(all)

@@ -113,7 +113,7 @@ impl Logits {
                     let view = View::of(&self.augment, self.seed, i, k, n, size);
                     view::render(images, i, &view, &model.input.normalization, x);
                 });
-                values.extend(network.logits(x)?);
+                values.extend(network.logits(&x)?);
                 bar.inc(count as u64);
             }
         }

@@ -54,7 +54,7 @@ impl Predict {
                 view::plain(&pixels, &model.input.normalization, x);
                 Ok::<_, anyhow::Error>(())
             })?;
-            let logits = network.logits(x)?;
+            let logits = network.logits(&x)?;
             for (path, row) in chunk.iter().zip(logits.chunks_exact(network.classes())) {
                 let name = path.file_name().and_then(|n| n.to_str());
                 let name = name.with_context(|| format!("{}: not UTF-8", path.display()))?;

@@ -71,7 +71,8 @@ fn the_tutorials_student_answers_as_in_torch() {
     let input = Input { preparation, normalization };
     let classes = (0..11).map(|c| c.to_string()).collect();
     let network =
-        Inference::new(&Model { graph, weights, input, classes, grids: Default::default() }).unwrap();
+        Inference::new(&Model { graph, weights, input, classes, grids: Default::default() })
+            .unwrap();
     let expected = json(&shared.join("models/expected/student_custom_small.logits.json"));
 
     let dir = tempfile::tempdir().unwrap();

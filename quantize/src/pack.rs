@@ -220,7 +220,7 @@ fn compare(model: &Model, meant: Weights, decoded: Weights) -> Result<String> {
             let mut rng = Rng::new(0, "read back", i as u64);
             (0..floats).map(move |_| rng.normal())
         };
-        network.logits((0..PICTURES).flat_map(noise).collect())
+        network.logits(&(0..PICTURES).flat_map(noise).collect::<Vec<f32>>())
     };
     let (meant, decoded) = (logits(meant)?, logits(decoded)?);
     let difference = meant.iter().zip(&decoded).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

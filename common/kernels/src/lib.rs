@@ -11,8 +11,9 @@
 //! | [`norm`] | batch norm (training statistics) fused with an activation | [`norm::BatchNormAct`] |
 //! | [`activation`] | clamp to an interval: ReLU, ReLU6 | [`activation::Clamp`] |
 //! | [`pool`] | max pool (any kernel, stride, padding), global average pool | [`pool::MaxPool`], [`pool::GlobalAvgPool`] |
-//! | [`quant`] | rounding to a grid, with a gradient | [`quant::FakeQuant`] |
-//! | [`optim`] | fused optimizer steps | [`optim::Sgd`], [`optim::AdamW`] |
+//! | [`quant`] | rounding to a grid, with a gradient | none: it concerns weights alone |
+//! | [`engine`] | all of them, fused, for a whole network on the CPU | none: it runs beside candle |
+//! | [`optim`] | fused optimizer steps | none: as above |
 //!
 //! # Conventions
 //! * Activations are f32 and NHWC: `[batch, height, width, channels]`, contiguous. With channels
@@ -24,6 +25,7 @@
 
 pub mod activation;
 pub mod conv;
+pub mod engine;
 pub mod norm;
 pub mod optim;
 pub mod parallel;

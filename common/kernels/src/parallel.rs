@@ -1,6 +1,7 @@
 //! Cutting work into blocks that depend on shapes alone, never on the number of threads.
 
 use rayon::prelude::*;
+use std::cell::RefCell;
 
 /// Floats in a block of rows: 64 KiB, so that a block of input and one of output stay in L2.
 const BLOCK: usize = 16 * 1024;
@@ -35,11 +36,18 @@ pub fn sum_blocks(
     body: impl Fn(std::ops::Range<usize>, &mut [f32]) + Sync,
 ) -> Vec<f64> {
     let blocks = rows.div_ceil(rows_per_block);
-    let mut partials = vec![0.0f32; blocks * width];
-    partials.par_chunks_mut(width.max(1)).enumerate().for_each(|(i, partial)| {
-        let start = i * rows_per_block;
-        body(start..(start + rows_per_block).min(rows), partial);
-    });
+    with_scratch(blocks * width, |partials| {
+        partials.par_chunks_mut(width.max(1)).enumerate().for_each(|(i, partial)| {
+            partial.fill(0.0);
+            let start = i * rows_per_block;
+            body(start..(start + rows_per_block).min(rows), partial);
+        });
+        add_up(partials, width)
+    })
+}
+
+/// The sum of `partials`, `width` floats each, in their order.
+pub(crate) fn add_up(partials: &[f32], width: usize) -> Vec<f64> {
     let mut total = vec![0.0f64; width];
     for partial in partials.chunks_exact(width.max(1)) {
         for (t, p) in total.iter_mut().zip(partial) {
@@ -49,42 +57,52 @@ pub fn sum_blocks(
     total
 }
 
-/// A vector made of pieces of the given lengths, each filled by `body(piece, values)` on some thread.
-///
-/// `values` start as zeros, written by the thread that works on them: a vector zeroed as a whole
-/// would be written once more, by one thread, and be out of cache when it is needed.
-pub(crate) fn collect(
+/// Calls `body(piece, values)` on some thread for consecutive pieces of `out` of the given lengths,
+/// which hold whatever they held before.
+pub(crate) fn fill(
+    out: &mut [f32],
     lengths: impl Iterator<Item = usize>,
     body: impl Fn(usize, &mut [f32]) + Sync,
-) -> Vec<f32> {
-    let lengths: Vec<usize> = lengths.collect();
-    let total = lengths.iter().sum();
-    let mut out: Vec<f32> = Vec::with_capacity(total);
-    let mut rest = &mut out.spare_capacity_mut()[..total];
-    let mut pieces = Vec::with_capacity(lengths.len());
+) {
+    let mut rest = out;
+    let mut pieces = Vec::new();
     for n in lengths {
         let (piece, tail) = rest.split_at_mut(n);
         pieces.push(piece);
         rest = tail;
     }
-    pieces.into_par_iter().enumerate().for_each(|(i, piece)| {
-        for v in piece.iter_mut() {
-            v.write(0.0);
-        }
-        // SAFETY: every value of the piece was written just above.
-        body(i, unsafe { piece.assume_init_mut() });
-    });
-    // SAFETY: the pieces cover `total` values, all written.
-    unsafe { out.set_len(total) };
-    out
+    pieces.into_par_iter().enumerate().for_each(|(i, piece)| body(i, piece));
 }
 
-/// [`collect`] with `total` values in pieces of `block`, the last one shorter.
+/// [`fill`] with pieces of `block`, the last one shorter.
+pub(crate) fn fill_blocks(out: &mut [f32], block: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
+    out.par_chunks_mut(block.max(1)).enumerate().for_each(|(i, piece)| body(i, piece));
+}
+
+/// A vector of `total` values from [`fill_blocks`]; `body` finds zeros.
 pub(crate) fn collect_blocks(
     total: usize,
     block: usize,
     body: impl Fn(usize, &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    let block = block.max(1);
-    collect((0..total).step_by(block).map(|start| block.min(total - start)), body)
+    let mut out = vec![0.0; total];
+    fill_blocks(&mut out, block, body);
+    out
+}
+
+thread_local! {
+    /// Buffers this thread has used before.
+    static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `f` with `n` floats of any value, from a buffer that this thread keeps.
+pub(crate) fn with_scratch<R>(n: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    // Taken out, not borrowed: while `f` waits for other threads, this one may start on other work.
+    let mut buffer = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if buffer.len() < n {
+        buffer.resize(n, 0.0);
+    }
+    let result = f(&mut buffer[..n]);
+    SCRATCH.with_borrow_mut(|free| free.push(buffer));
+    result
 }

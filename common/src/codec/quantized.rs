@@ -366,7 +366,9 @@ fn get_grid(
     let rows = get_number(from, ROWS_FIELD);
     if rows == 2 {
         let n = get_number(from, LEVELS_FIELD);
-        let levels = (0..n).map(|_| f16::from_bits(get_number(from, 16) as u16)).collect();
+        let levels = (0..n).map(|_| f16::from_bits(get_number(from, 16) as u16));
+        let levels: Vec<f16> = levels.collect();
+        ensure!(levels.iter().all(|l| l.is_finite()), "{}: a level that is not finite", slot.name);
         return Ok((bits, Levels::Codebook(levels)));
     }
     ensure!(rows < 2, "{}: an unknown grid", slot.name);

@@ -3,8 +3,7 @@
 use super::{Rule, Settings};
 use crate::graph::Weights;
 use crate::network::Training;
-use anyhow::{Context, Result, ensure};
-use candle_core::backprop::GradStore;
+use anyhow::{Result, ensure};
 use kernels::optim::{AdamW, Sgd, square_sum};
 use std::collections::BTreeMap;
 
@@ -24,7 +23,7 @@ impl Optimizer {
             .variables
             .iter()
             .map(|(name, v)| {
-                let n = v.elem_count();
+                let n = v.values.len();
                 let second = if settings.optimizer == Rule::Adamw { n } else { 0 };
                 (name.clone(), [vec![0.0; n], vec![0.0; second]])
             })
@@ -55,28 +54,23 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Update the variables of `network`.
-    pub(super) fn step(&mut self, network: &Training, grads: &GradStore, lr: f32) -> Result<()> {
+    /// Update the variables of `network` by the gradients of its last backward pass.
+    pub(super) fn step(&mut self, network: &mut Training, lr: f32) {
         self.step += 1;
         let mut grad_scale = 1.0;
         if self.clip > 0.0 {
             let mut sum = 0.0;
-            for v in network.variables.values() {
-                sum += grads.get(v).map_or(Ok(0.0), square_sum)?;
-            }
+            network.update(|_, _, gradient| sum += square_sum(gradient));
             grad_scale = (self.clip / (sum.sqrt() as f32 + 1e-6)).min(1.0);
         }
-        for (name, v) in &network.variables {
-            if network.is_settled(name) {
-                continue;
-            }
-            let Some(grad) = grads.get(v) else { continue };
-            let [first, second] = self.moments.get_mut(name).context("unknown variable")?;
+        network.update(|name, variable, gradient| {
+            let Some([first, second]) = self.moments.get_mut(name) else { return };
             // Vectors are biases and batch norm: shrinking them does not regularise.
-            let weight_decay = if v.rank() > 1 { self.weight_decay } else { 0.0 };
+            let weight_decay = if variable.shape.len() > 1 { self.weight_decay } else { 0.0 };
+            let p = &mut variable.values;
             match self.rule {
                 Rule::Sgd => {
-                    Sgd { lr, momentum: 0.9, weight_decay, grad_scale }.step(v, grad, first)?
+                    Sgd { lr, momentum: 0.9, weight_decay, grad_scale }.step(p, gradient, first);
                 }
                 Rule::Adamw => AdamW {
                     lr,
@@ -87,10 +81,9 @@ impl Optimizer {
                     step: self.step,
                     grad_scale,
                 }
-                .step(v, grad, first, second)?,
+                .step(p, gradient, first, second),
             }
-        }
-        Ok(())
+        });
     }
 }
 
@@ -117,17 +110,16 @@ impl Average {
         self.weights = weights;
     }
 
-    pub(super) fn update(&mut self, network: &Training) -> Result<()> {
+    pub(super) fn update(&mut self, network: &Training) {
         self.steps += 1.0;
         // Short memory at first, so that the random start is forgotten.
         let decay = self.decay.min((1.0 + self.steps) / (10.0 + self.steps));
-        for (name, now) in network.weights()? {
-            let average = self.weights.get_mut(&name).context("unknown weight")?;
+        for (name, now) in network.arrays() {
+            let Some(average) = self.weights.get_mut(name) else { continue };
             for (a, n) in average.values.iter_mut().zip(&now.values) {
                 *a += (1.0 - decay) * (n - *a);
             }
         }
-        Ok(())
     }
 
     pub(super) fn weights(&self) -> Weights {

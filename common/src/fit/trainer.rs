@@ -30,7 +30,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<Self> {
         let network = Training::new(model)?;
         let optimizer = Optimizer::new(settings, &network);
-        let start = network.weights()?;
+        let start = network.weights();
         let average = (settings.ema > 0.0).then(|| Average::new(settings.ema, start));
         Ok(Self { settings, rounding, per_epoch, network, optimizer, average })
     }
@@ -40,7 +40,7 @@ impl<'a> Trainer<'a> {
         let Some(rounding) = self.rounding else { return Ok(()) };
         let at = rounding.settle_at(self.settings.epochs);
         if epoch == at {
-            let (weights, grids) = self.network.unrounded(&self.weights()?)?;
+            let (weights, grids) = self.network.unrounded(&self.weights())?;
             // Later changes of steps and biases move the size by a few bytes.
             let budget = rounding.budget - rounding.budget / 1000;
             let (quantized, _) = plan::round_to_budget(model, &weights, &grids, budget)?;
@@ -70,7 +70,7 @@ impl<'a> Trainer<'a> {
         for i in 0..self.per_epoch {
             let batch = batches.recv().context("the thread that makes batches stopped")?;
             let rate = self.settings.rate(epoch * self.per_epoch + i, steps, self.per_epoch);
-            let logits = self.network.forward(batch.pictures, per_bit)?;
+            let logits = self.network.forward(batch.pictures)?;
             let loss = loss::loss(&logits, batch.labels, batch.teacher, targets)?;
             let value = f64::from(loss.to_scalar::<f32>()?);
             ensure!(
@@ -78,9 +78,13 @@ impl<'a> Trainer<'a> {
                 "the loss is {value} in epoch {}: try a lower --lr, or --clip 1",
                 epoch + 1
             );
-            self.optimizer.step(&self.network, &loss.backward()?, rate)?;
+            let store = loss.backward()?;
+            let grad = store.get(&logits).context("a loss that ignores the logits")?;
+            let grad: Vec<f32> = grad.flatten_all()?.to_vec1()?;
+            self.network.backward(&grad, per_bit)?;
+            self.optimizer.step(&mut self.network, rate);
             if let Some(average) = &mut self.average {
-                average.update(&self.network)?;
+                average.update(&self.network);
             }
             sum += value;
             tick();
@@ -89,9 +93,9 @@ impl<'a> Trainer<'a> {
     }
 
     /// Variables and buffers that count: averaged, where they are.
-    pub(super) fn weights(&self) -> Result<Weights> {
+    pub(super) fn weights(&self) -> Weights {
         match &self.average {
-            Some(average) => Ok(average.weights()),
+            Some(average) => average.weights(),
             None => self.network.weights(),
         }
     }

@@ -4,13 +4,12 @@
 //! integer, and the logarithms of its steps, `x.log_step`; the network computes with what would be
 //! stored (`kernels::quant`).
 
-use super::{Tensors, Training, tensor};
+use super::Training;
 use crate::array::Array;
 use crate::codec::{self, Grid, Grids, Step};
 use crate::graph::Weights;
-use anyhow::{Context, Result};
-use candle_core::Var;
-use kernels::quant::FakeQuant;
+use anyhow::{Context, Result, ensure};
+use kernels::quant;
 
 fn log_step_name(name: &str) -> String {
     format!("{name}.log_step")
@@ -56,48 +55,48 @@ pub(super) fn unrounded(latents: &Weights, grids: &Grids) -> Result<(Weights, Gr
     Ok((weights, now))
 }
 
-/// The tensors the network computes with: variables, or what is stored of them. `rate` is the loss
-/// per bit of a weight.
-pub(super) fn tensors(network: &Training, rate: f32) -> Result<Tensors> {
-    let mut tensors = Tensors::new();
-    for (name, v) in &network.variables {
-        let value = match network.grids.get(name) {
-            Some(Grid { bits, .. }) => {
-                let log_step = network.variables.get(&log_step_name(name)).context("a step")?;
-                let logarithms: Vec<f32> = log_step.to_vec1()?;
-                let steps = steps(&logarithms).into_iter().map(Step::value).collect();
-                let rate = if v.rank() > 1 { rate } else { 0.0 };
-                let op = FakeQuant { steps, top: f32::from(codec::top(*bits)), rate };
-                v.apply_op2(log_step, op)?
-            }
-            None if name.ends_with(".log_step") => continue,
-            None => v.as_tensor().clone(),
-        };
-        tensors.insert(name.clone(), value);
-    }
-    Ok(tensors)
-}
-
 impl Training {
+    /// What would be stored of the variables that have grids.
+    pub(super) fn round(&mut self) {
+        for (name, Grid { bits, .. }) in &self.grids {
+            let (Some(u), Some(l)) =
+                (self.variables.get(name), self.variables.get(&log_step_name(name)))
+            else {
+                continue;
+            };
+            let rounded = self.rounded.entry(name.clone()).or_insert_with(|| u.clone());
+            rounded.values.copy_from_slice(&u.values);
+            kernel_grid(*bits, &steps(&l.values)).round(&mut rounded.values);
+        }
+    }
+
+    /// Turns gradients of what is stored into gradients of the variables it stands for.
+    pub(super) fn gradients_of_latents(&mut self, rate: f32) {
+        for (name, gradient) in self.names.iter().zip(&mut self.gradients) {
+            let Some(Grid { bits, .. }) = self.grids.get(name) else { continue };
+            let log_step = log_step_name(name);
+            let (Some(u), Some(l)) = (self.variables.get(name), self.variables.get(&log_step))
+            else {
+                continue;
+            };
+            let rate = if u.shape.len() > 1 { rate } else { 0.0 };
+            let grid = kernel_grid(*bits, &steps(&l.values));
+            self.step_gradients.insert(log_step, grid.gradients(&u.values, gradient, rate));
+        }
+    }
+
     /// What variables with the values `raw` stand for: weights as they would be stored, and their
     /// grids. Without grids, `raw` itself.
     ///
     /// # Errors
     /// Values of other variables.
     pub fn stored(&self, raw: &Weights) -> Result<(Weights, Grids)> {
-        if self.grids.is_empty() {
-            return Ok((raw.clone(), Grids::new()));
-        }
         let (_, grids) = unrounded(raw, &self.grids)?;
         let mut weights = raw.clone();
         for (name, Grid { bits, steps }) in &grids {
             weights.remove(&log_step_name(name));
             let array = weights.get_mut(name).with_context(|| name.clone())?;
-            let top = f32::from(codec::top(*bits));
-            let columns = (array.values.len() / steps.len().max(1)).max(1);
-            for (row, s) in array.values.chunks_mut(columns).zip(steps) {
-                row.iter_mut().for_each(|u| *u = s.value() * FakeQuant::integer(*u, top));
-            }
+            kernel_grid(*bits, steps).round(&mut array.values);
         }
         Ok((weights, grids))
     }
@@ -117,12 +116,7 @@ impl Training {
 
     /// Number of values in weights, vectors left out.
     pub fn weight_count(&self) -> usize {
-        self.variables.values().filter(|v| v.rank() > 1).map(|v| v.elem_count()).sum()
-    }
-
-    /// Whether this variable holds integers that rounding has settled, see [`Training::settle`].
-    pub fn is_settled(&self, name: &str) -> bool {
-        self.settled && self.grids.contains_key(name) && self.variables[name].rank() > 1
+        self.variables.values().filter(|v| v.shape.len() > 1).map(|v| v.values.len()).sum()
     }
 
     /// From now on the integers of weights stay as they are; steps and biases go on.
@@ -135,17 +129,16 @@ impl Training {
     /// # Errors
     /// Values of other variables.
     pub fn set(&mut self, raw: &Weights) -> Result<()> {
-        for (name, v) in &self.variables {
-            v.set(&tensor(raw.get(name).with_context(|| name.clone())?)?)?;
-        }
-        for (name, buffer) in &mut self.buffers {
-            buffer.clone_from(raw.get(name).with_context(|| name.clone())?);
+        for (name, array) in self.variables.iter_mut().chain(&mut self.buffers) {
+            let other = raw.get(name).with_context(|| name.clone())?;
+            ensure!(other.shape == array.shape, "{name}: shape {:?}", other.shape);
+            array.clone_from(other);
         }
         Ok(())
     }
 }
 
-/// A variable for every array.
-pub(super) fn variable(array: &Array) -> Result<Var> {
-    Ok(Var::from_tensor(&tensor(array)?)?)
+fn kernel_grid(bits: u8, steps: &[Step]) -> quant::Grid {
+    let steps = steps.iter().map(|s| s.value()).collect();
+    quant::Grid { steps, top: f32::from(codec::top(bits)) }
 }

@@ -25,6 +25,8 @@ struct Grid {
 /// A weight and its possible grids.
 pub(super) struct Layer {
     pub(super) name: String,
+    /// Number of its values.
+    pub(super) count: usize,
     /// Divergence when it alone is quantized, nats, at each of [`BITS`].
     pub(super) divergence: Vec<f64>,
     grids: Vec<Grid>,
@@ -49,7 +51,7 @@ impl Layer {
                 grids.push(Grid { choice, bytes, divergence: nats });
             }
         }
-        Ok(Self { name, divergence, grids })
+        Ok(Self { name, count: array.values.len(), divergence, grids })
     }
 
     /// The grid of least divergence + price · bytes.

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use assignment::{Layer, assign};
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli;
-use common::codec::{Choices, Quantized};
+use common::codec::{self, Choices, Grids, Quantized, Rows};
 use common::images::Images;
 use common::model::Model;
 use common::plan::{self, round_to_budget};
@@ -50,7 +50,11 @@ struct Choice {
     /// Largest size of the finished file, bytes.
     #[arg(long, default_value_t = 300_000, value_name = "BYTES")]
     budget: usize,
-    /// Calibration pictures: the first so many of --images.
+    /// The same bits for every weight, 2 to 8, instead of what measurements say.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(2..=8))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bits: Option<u8>,
+    /// Calibration pictures: so many of --images, evenly spread.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pictures: u32,
 }
@@ -63,12 +67,20 @@ impl Plan {
         model.check_images(&images)?;
         let model = model.folded()?;
         let measure = Measure::new(&model, &images, self.choice.pictures as usize)?;
-        let layers = sensitivity::layers(&model, &measure)?;
         let budget = self.choice.budget;
-        let (choices, quantized, lambda) = search(&model, &layers, budget)?;
+        let choices = match self.choice.bits {
+            Some(bits) => codec::uniform_choices(&model.graph, Rows::Channel, bits),
+            None => {
+                let layers = sensitivity::layers(&model, &measure)?;
+                let choices = search(&model, &layers, budget)?;
+                cli::print(&table(&layers, &choices)?);
+                choices
+            }
+        };
+        let grids = grids(&model, &choices)?;
+        let (quantized, lambda) = round_to_budget(&model, &model.weights, &grids, budget)?;
         let bytes = model.coded_bytes(&quantized)?;
         let (divergence, top1) = measure.of(&quantized.weights()?)?;
-        cli::print(&table(&layers, &choices, &quantized)?);
         let n = measure.pictures();
         let found = format!(
             "{} bytes, {} below the budget; top-1 {top1:.4} on {n} pictures, float {:.4}; \
@@ -90,17 +102,19 @@ impl Plan {
 /// Refinements of the estimate by the size of the real file.
 const ROUNDS: usize = 6;
 
+/// The grids of `choices`.
+fn grids(model: &Model, choices: &Choices) -> Result<Grids> {
+    Ok(Quantized::new(&model.graph, &model.weights, choices, 0.0)?.grids())
+}
+
 /// The assignment whose file comes out nearest below the budget at the price of a bit that
-/// sensitivities were measured at; then the exact price.
-fn search(model: &Model, layers: &[Layer], budget: usize) -> Result<(Choices, Quantized, f32)> {
-    let grids = |choices: &Choices| -> Result<_> {
-        Ok(Quantized::new(&model.graph, &model.weights, choices, 0.0)?.grids())
-    };
+/// sensitivities were measured at.
+fn search(model: &Model, layers: &[Layer], budget: usize) -> Result<Choices> {
     // What the estimates leave out: header, biases, and where contexts and real code differ.
     let mut other = 0.0;
     let mut choices = assign(&model.graph, layers, budget as f64)?;
     for _ in 0..ROUNDS {
-        let on = Quantized::on(&model.weights, &grids(&choices)?, assignment::PRICE)?;
+        let on = Quantized::on(&model.weights, &grids(model, &choices)?, assignment::PRICE)?;
         let real = model.coded_bytes(&on)? as f64;
         let estimate: f64 = layers.iter().map(|l| l.chosen_bytes(&choices)).sum();
         if real - estimate == other {
@@ -113,12 +127,11 @@ fn search(model: &Model, layers: &[Layer], budget: usize) -> Result<(Choices, Qu
         );
         choices = assign(&model.graph, layers, budget as f64 - other)?;
     }
-    let (quantized, lambda) = round_to_budget(model, &model.weights, &grids(&choices)?, budget)?;
-    Ok((choices, quantized, lambda))
+    Ok(choices)
 }
 
 /// A line per weight: its grid, its bytes, and what every width would cost.
-fn table(layers: &[Layer], choices: &Choices, quantized: &Quantized) -> Result<String> {
+fn table(layers: &[Layer], choices: &Choices) -> Result<String> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let widths = sensitivity::BITS.map(|b| format!("nats at {b}"));
@@ -126,14 +139,13 @@ fn table(layers: &[Layer], choices: &Choices, quantized: &Quantized) -> Result<S
     table.set_header(fixed.into_iter().chain(widths));
     for layer in layers {
         let choice = choices[&layer.name];
-        let integers = &quantized.0[&layer.name];
-        // The integers may be coarser than their bits say: a finer unit is quarters of a bit.
+        // Sixteen sixteenths of an octave are a bit.
         let bits = f32::from(choice.bits) - f32::from(choice.coarser) / 16.0;
         let mut row = vec![
             layer.name.clone(),
-            cli::thousands(integers.codes.len()),
+            cli::thousands(layer.count),
             format!("{bits:.2}"),
-            cli::thousands(integers.entropy().round() as usize),
+            cli::thousands(layer.chosen_bytes(choices).round() as usize),
         ];
         row.extend(layer.divergence.iter().map(|d| format!("{d:.4}")));
         table.add_row(row);

@@ -41,10 +41,12 @@ fn log_probabilities(logits: &[f32], classes: usize) -> Vec<f64> {
 
 impl<'a> Measure<'a> {
     pub(super) fn new(model: &'a Model, images: &Images, pictures: usize) -> Result<Self> {
-        let mut truth = images.all_labels()?;
-        truth.truncate(pictures);
+        let labels = images.all_labels()?;
+        let count = pictures.min(labels.len());
+        // Spread over all, as pictures are often sorted by class.
+        let chosen: Vec<usize> = (0..count).map(|i| i * labels.len() / count).collect();
+        let truth: Vec<usize> = chosen.iter().map(|i| labels[*i]).collect();
         let floats = 3 * images.size() * images.size();
-        let chosen: Vec<usize> = (0..truth.len()).collect();
         let render = |chosen: &[usize]| {
             let mut x = vec![0.0; chosen.len() * floats];
             for (x, i) in x.chunks_mut(floats).zip(chosen) {
@@ -70,7 +72,7 @@ impl<'a> Measure<'a> {
 
     fn logits(&self, weights: &Weights) -> Result<Vec<f32>> {
         let network = Inference::new(&Model { weights: weights.clone(), ..self.model.clone() })?;
-        let logits = self.batches.iter().map(|x| network.logits(x.clone()));
+        let logits = self.batches.iter().map(|x| network.logits(x));
         Ok(logits.collect::<Result<Vec<_>>>()?.concat())
     }
 

@@ -8,7 +8,7 @@
 use super::gemm::{View, multiply};
 use super::patches::{Channels, gather, pack_weights, scatter_add, unpack_weights};
 use super::{Geometry, depthwise};
-use crate::parallel::{block_rows, collect, collect_blocks, sum_blocks};
+use crate::parallel::{block_rows, fill, fill_blocks, sum_blocks, with_scratch};
 use crate::simd::{dispatch, for_channels, load};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -25,17 +25,6 @@ const PARTIALS: usize = 16;
 const LARGE_TILE: usize = 4 * 1024 * 1024;
 /// Output channels per task of a large weight gradient.
 const CHANNEL_BLOCK: usize = 64;
-
-/// Gradients of a convolution, laid out like what they belong to.
-#[derive(Debug)]
-pub struct Gradients {
-    /// `[b, h, w, in]`, when asked for.
-    pub input: Option<Vec<f32>>,
-    /// `[out, in / groups, k, k]`.
-    pub weight: Vec<f32>,
-    /// `[out]`, when asked for.
-    pub bias: Option<Vec<f32>>,
-}
 
 /// Sizes of the matrix product of one group.
 struct Product {
@@ -67,6 +56,11 @@ impl Product {
         }
     }
 
+    /// Floats of the patches of a tile.
+    fn tile(&self, g: &Geometry) -> usize {
+        if g.is_pointwise() { 0 } else { self.pictures * self.rows * self.patch }
+    }
+
     /// Tiles `(first picture, pictures, first position, positions)` that cover `pictures`.
     fn tiles(&self, pictures: std::ops::Range<usize>) -> Vec<(usize, usize, usize, usize)> {
         let mut tiles = Vec::new();
@@ -83,7 +77,7 @@ impl Product {
 /// Patches of a tile, one group: gathered, or the input itself where it is the matrix already.
 fn patches<'a>(
     x: &'a [f32],
-    buffer: &'a mut Vec<f32>,
+    buffer: &'a mut [f32],
     g: &Geometry,
     p: &Product,
     group: usize,
@@ -96,7 +90,7 @@ fn patches<'a>(
         let from = (first * p.positions + start) * g.input + channels.first;
         return View::new(&x[from..], n * rows, count, g.input);
     }
-    buffer.resize(n * rows * p.patch, 0.0);
+    let buffer = &mut buffer[..n * rows * p.patch];
     for (i, out) in buffer.chunks_exact_mut(rows * p.patch).enumerate() {
         let x = &x[(first + i) * picture..(first + i + 1) * picture];
         gather(x, out, g, channels, start..start + rows);
@@ -118,53 +112,68 @@ fn group_weights<'a>(packed: &'a [f32], p: &Product, group: usize) -> View<'a> {
     View::new(&packed[group * n..(group + 1) * n], p.out, p.patch, p.patch)
 }
 
-/// `x` `[b, h, w, in]`, `w` `[out, in / groups, k, k]`, `bias` `[out]` → `[b, oh, ow, out]`.
-pub fn forward(x: &[f32], w: &[f32], bias: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
+/// `x` `[b, h, w, in]`, `w` `[out, in / groups, k, k]`, `bias` `[out]` → `y` `[b, oh, ow, out]`,
+/// clamped to `lo..=hi`.
+pub fn forward(
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    (lo, hi): (f32, f32),
+    g: &Geometry,
+    y: &mut [f32],
+) {
     assert_eq!(x.len(), g.batch * g.height * g.width * g.input, "input of {g:?}");
+    assert_eq!(y.len(), g.rows() * g.output, "output of {g:?}");
     if g.is_depthwise() {
-        return depthwise::forward(x, w, bias, g);
+        return depthwise::forward(x, w, bias, (lo, hi), g, y);
     }
     let p = Product::new(g);
     let w = packed(w, g);
     let tiles = p.tiles(0..g.batch);
-    collect(tiles.iter().map(|(_, n, _, rows)| n * rows * g.output), |i, y| {
-        let mut buffer = Vec::new();
-        for group in 0..g.window.groups {
-            let a = patches(x, &mut buffer, g, &p, group, tiles[i]);
-            let b = group_weights(&w, &p, group).transposed();
-            multiply(&mut y[group * p.out..], g.output, false, a, b);
-        }
-        if let Some(bias) = bias {
-            add_bias(y, bias);
-        }
-    })
+    fill(y, tiles.iter().map(|(_, n, _, rows)| n * rows * g.output), |i, y| {
+        with_scratch(p.tile(g), |buffer| {
+            for group in 0..g.window.groups {
+                let a = patches(x, buffer, g, &p, group, tiles[i]);
+                let b = group_weights(&w, &p, group).transposed();
+                multiply(&mut y[group * p.out..], g.output, false, a, b);
+            }
+        });
+        finish(y, g.output, bias, lo, hi);
+    });
 }
 
-/// Gradients of [`forward`] for the output gradient `grad` `[b, oh, ow, out]`.
+/// Gradients of [`forward`] without clamp for the output gradient `grad` `[b, oh, ow, out]`: that of
+/// the input goes into `dx` `[b, h, w, in]`, where there is one, that of the bias into `db`.
 pub fn backward(
     x: &[f32],
     w: &[f32],
     grad: &[f32],
     g: &Geometry,
-    want_input: bool,
-    want_bias: bool,
-) -> Gradients {
+    dx: Option<&mut [f32]>,
+    dw: &mut [f32],
+    db: Option<&mut [f32]>,
+) {
     assert_eq!(grad.len(), g.rows() * g.output, "output gradient of {g:?}");
-    let bias = want_bias.then(|| column_sums(grad, g.output));
+    if let Some(db) = db {
+        column_sums(grad, db);
+    }
     if g.is_depthwise() {
-        let input = want_input.then(|| depthwise::input_gradient(w, grad, g));
-        return Gradients { input, weight: depthwise::weight_gradient(x, grad, g), bias };
+        let mut grad = grad.to_vec();
+        return depthwise::backward(x, w, &mut grad, g, |_, _| {}, dx, dw);
     }
     let p = Product::new(g);
-    let input = want_input.then(|| input_gradient(&packed(w, g), grad, g, &p));
-    let weight = if w.len() <= SMALL_WEIGHT || g.window.groups > 1 {
-        weight_gradient_by_rows(x, grad, g, &p)
-    } else {
-        weight_gradient_by_channels(x, grad, g, &p)
-    };
+    if let Some(dx) = dx {
+        input_gradient(&packed(w, g), grad, g, &p, dx);
+    }
     let taps = g.window.kernel * g.window.kernel;
-    let weight = unpack_weights(&weight, taps, g.input / g.window.groups);
-    Gradients { input, weight, bias }
+    with_scratch(dw.len(), |packed| {
+        if dw.len() <= SMALL_WEIGHT || g.window.groups > 1 {
+            weight_gradient_by_rows(x, grad, g, &p, packed);
+        } else {
+            weight_gradient_by_channels(x, grad, g, &p, packed);
+        }
+        unpack_weights(packed, taps, g.input / g.window.groups, dw);
+    });
 }
 
 /// Output gradients of a tile, one group.
@@ -179,91 +188,103 @@ fn grads<'a>(
     View::new(&grad[from..], n * rows, p.out, g.output)
 }
 
-fn input_gradient(w: &[f32], grad: &[f32], g: &Geometry, p: &Product) -> Vec<f32> {
+fn input_gradient(w: &[f32], grad: &[f32], g: &Geometry, p: &Product, dx: &mut [f32]) {
     let picture = g.height * g.width * g.input;
     let count = g.input / g.window.groups;
-    collect_blocks(g.batch * picture, p.pictures * picture, |i, dx| {
-        let mut buffer = Vec::new();
+    fill_blocks(dx, p.pictures * picture, |i, dx| {
         let pictures = i * p.pictures..((i + 1) * p.pictures).min(g.batch);
-        for tile in p.tiles(pictures) {
-            let (_, n, start, rows) = tile;
-            for group in 0..g.window.groups {
-                let a = grads(grad, g, p, group, tile);
-                let b = group_weights(w, p, group);
-                if g.is_pointwise() {
-                    multiply(&mut dx[start * g.input + group * count..], g.input, false, a, b);
-                    continue;
-                }
-                buffer.resize(n * rows * p.patch, 0.0);
-                multiply(&mut buffer, p.patch, false, a, b);
-                let c = Channels { first: group * count, count };
-                let pieces = buffer.chunks_exact(rows * p.patch).zip(dx.chunks_exact_mut(picture));
-                for (patches, dx) in pieces {
-                    scatter_add(patches, dx, g, c, start..start + rows);
+        if !g.is_pointwise() {
+            dx.fill(0.0);
+        }
+        with_scratch(p.tile(g), |buffer| {
+            for tile in p.tiles(pictures) {
+                let (_, n, start, rows) = tile;
+                for group in 0..g.window.groups {
+                    let a = grads(grad, g, p, group, tile);
+                    let b = group_weights(w, p, group);
+                    if g.is_pointwise() {
+                        let dx = &mut dx[start * g.input + group * count..];
+                        multiply(dx, g.input, false, a, b);
+                        continue;
+                    }
+                    let buffer = &mut buffer[..n * rows * p.patch];
+                    multiply(buffer, p.patch, false, a, b);
+                    let c = Channels { first: group * count, count };
+                    let pieces =
+                        buffer.chunks_exact(rows * p.patch).zip(dx.chunks_exact_mut(picture));
+                    for (patches, dx) in pieces {
+                        scatter_add(patches, dx, g, c, start..start + rows);
+                    }
                 }
             }
-        }
-    })
+        });
+    });
 }
 
 /// The weight gradient as a sum of [`PARTIALS`] partial ones, each over a run of tiles.
-fn weight_gradient_by_rows(x: &[f32], grad: &[f32], g: &Geometry, p: &Product) -> Vec<f32> {
+fn weight_gradient_by_rows(x: &[f32], grad: &[f32], g: &Geometry, p: &Product, dw: &mut [f32]) {
     let tiles = p.tiles(0..g.batch);
     let width = g.output * p.patch;
     let total = sum_blocks(tiles.len(), tiles.len().div_ceil(PARTIALS), width, |range, partial| {
-        let mut buffer = Vec::new();
-        for &tile in &tiles[range] {
-            for group in 0..g.window.groups {
-                let a = grads(grad, g, p, group, tile).transposed();
-                let b = patches(x, &mut buffer, g, p, group, tile);
-                multiply(&mut partial[group * p.out * p.patch..], p.patch, true, a, b);
+        with_scratch(p.tile(g), |buffer| {
+            for &tile in &tiles[range] {
+                for group in 0..g.window.groups {
+                    let a = grads(grad, g, p, group, tile).transposed();
+                    let b = patches(x, buffer, g, p, group, tile);
+                    multiply(&mut partial[group * p.out * p.patch..], p.patch, true, a, b);
+                }
             }
-        }
+        });
     });
-    total.into_iter().map(|v| v as f32).collect()
+    for (d, t) in dw.iter_mut().zip(total) {
+        *d = t as f32;
+    }
 }
 
 /// The weight gradient of a plain convolution, each block of output channels on its own.
-fn weight_gradient_by_channels(x: &[f32], grad: &[f32], g: &Geometry, p: &Product) -> Vec<f32> {
-    let mut dw = vec![0.0; g.output * p.patch];
+fn weight_gradient_by_channels(x: &[f32], grad: &[f32], g: &Geometry, p: &Product, dw: &mut [f32]) {
     let picture = g.height * g.width * g.input;
-    let step = (LARGE_TILE / (p.positions * p.patch)).max(1);
-    let mut buffer = Vec::new();
-    for first in (0..g.batch).step_by(step) {
-        let n = step.min(g.batch - first);
-        let rows = n * p.positions;
-        let b = if g.is_pointwise() {
-            View::new(&x[first * picture..], rows, p.patch, p.patch)
-        } else {
-            buffer.resize(rows * p.patch, 0.0);
-            let all = Channels { first: 0, count: g.input };
-            buffer.par_chunks_mut(p.positions * p.patch).enumerate().for_each(|(i, out)| {
-                let x = &x[(first + i) * picture..(first + i + 1) * picture];
-                gather(x, out, g, all, 0..p.positions);
+    let step = (LARGE_TILE / (p.positions * p.patch)).clamp(1, g.batch.max(1));
+    let floats = if g.is_pointwise() { 0 } else { step * p.positions * p.patch };
+    with_scratch(floats, |buffer| {
+        for first in (0..g.batch).step_by(step) {
+            let n = step.min(g.batch - first);
+            let rows = n * p.positions;
+            let b = if g.is_pointwise() {
+                View::new(&x[first * picture..], rows, p.patch, p.patch)
+            } else {
+                let buffer = &mut buffer[..rows * p.patch];
+                let all = Channels { first: 0, count: g.input };
+                buffer.par_chunks_mut(p.positions * p.patch).enumerate().for_each(|(i, out)| {
+                    let x = &x[(first + i) * picture..(first + i + 1) * picture];
+                    gather(x, out, g, all, 0..p.positions);
+                });
+                View::new(buffer, rows, p.patch, p.patch)
+            };
+            dw.par_chunks_mut(CHANNEL_BLOCK * p.patch).enumerate().for_each(|(i, dw)| {
+                let from = first * p.positions * g.output + i * CHANNEL_BLOCK;
+                let a = View::new(&grad[from..], rows, dw.len() / p.patch, g.output).transposed();
+                multiply(dw, p.patch, first > 0, a, b);
             });
-            View::new(&buffer, rows, p.patch, p.patch)
-        };
-        dw.par_chunks_mut(CHANNEL_BLOCK * p.patch).enumerate().for_each(|(i, dw)| {
-            let from = first * p.positions * g.output + i * CHANNEL_BLOCK;
-            let a = View::new(&grad[from..], rows, dw.len() / p.patch, g.output).transposed();
-            multiply(dw, p.patch, true, a, b);
-        });
-    }
-    dw
+        }
+    });
 }
 
-/// Sums over rows of `[rows, channels]`.
-pub(crate) fn column_sums(v: &[f32], channels: usize) -> Vec<f32> {
+/// `sums[c]` = Σ over rows of `v` `[rows, channels]`.
+pub(crate) fn column_sums(v: &[f32], sums: &mut [f32]) {
+    let channels = sums.len();
     let rows = v.len() / channels.max(1);
-    let sums = sum_blocks(rows, block_rows(channels), channels, |r, partial| {
+    let total = sum_blocks(rows, block_rows(channels), channels, |r, partial| {
         column_sum(&v[r.start * channels..r.end * channels], partial);
     });
-    sums.into_iter().map(|v| v as f32).collect()
+    for (s, t) in sums.iter_mut().zip(total) {
+        *s = t as f32;
+    }
 }
 
 dispatch! {
     /// `sums[c] += Σ_rows v[row, c]`.
-    fn column_sum(v: &[f32], sums: &mut [f32]) = column_sum_body
+    pub(super) fn column_sum(v: &[f32], sums: &mut [f32]) = column_sum_body
 }
 
 #[inline(always)]
@@ -283,10 +304,31 @@ fn column_sum_body<const FMA: bool>(v: &[f32], sums: &mut [f32]) {
     });
 }
 
-fn add_bias(y: &mut [f32], bias: &[f32]) {
-    for row in y.chunks_exact_mut(bias.len()) {
-        for (v, b) in row.iter_mut().zip(bias) {
-            *v += b;
+dispatch! {
+    /// Adds the bias, if any, to rows of `channels`, and clamps.
+    pub(super) fn finish(y: &mut [f32], channels: usize, bias: Option<&[f32]>, lo: f32, hi: f32)
+        = finish_body
+}
+
+#[inline(always)]
+fn finish_body<const FMA: bool>(
+    y: &mut [f32],
+    channels: usize,
+    bias: Option<&[f32]>,
+    lo: f32,
+    hi: f32,
+) {
+    match bias {
+        Some(bias) => {
+            for row in y.chunks_exact_mut(channels) {
+                for (v, b) in row.iter_mut().zip(bias) {
+                    *v = (*v + b).max(lo).min(hi);
+                }
+            }
         }
+        None if lo > f32::NEG_INFINITY || hi < f32::INFINITY => {
+            y.iter_mut().for_each(|v| *v = v.max(lo).min(hi));
+        }
+        None => {}
     }
 }

@@ -5,8 +5,12 @@
 //! produces two pixels at a time; its input gradient is the same loop with the taps mirrored.
 
 use super::Geometry;
-use crate::parallel::{collect_blocks, sum_blocks};
+use super::cpu::finish;
+use crate::norm::Moments;
+use crate::norm::cpu::{combine, partial_moments};
+use crate::parallel::{add_up, fill_blocks, with_scratch};
 use crate::simd::{dispatch, for_channels, load, mul_add, store};
+use rayon::prelude::*;
 
 /// `[c, 1, k, k]` → `[k·k, c]`: taps of neighbouring channels side by side.
 fn pack(w: &[f32], channels: usize, mirrored: bool) -> Vec<f32> {
@@ -26,61 +30,105 @@ fn is_same3(g: &Geometry) -> bool {
     g.window.kernel == 3 && g.window.stride == 1 && g.window.padding == 1
 }
 
-/// `x` `[b, h, w, c]`, `w` `[c, 1, k, k]`, `bias` `[c]` → `[b, oh, ow, c]`.
-pub(super) fn forward(x: &[f32], w: &[f32], bias: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
+/// `x` `[b, h, w, c]`, `w` `[c, 1, k, k]`, `bias` `[c]` → `y` `[b, oh, ow, c]`, clamped.
+pub(super) fn forward(
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    bounds: (f32, f32),
+    g: &Geometry,
+    y: &mut [f32],
+) {
     let taps = pack(w, g.input, false);
     match bias {
-        Some(bias) => run(x, &taps, bias, g),
-        None => run(x, &taps, &vec![0.0; g.input], g),
+        Some(bias) => run(x, &taps, bias, bounds, g, y),
+        None => run(x, &taps, &vec![0.0; g.input], bounds, g, y),
     }
 }
 
 /// One picture per task.
-fn run(x: &[f32], taps: &[f32], bias: &[f32], g: &Geometry) -> Vec<f32> {
+fn run(x: &[f32], taps: &[f32], bias: &[f32], (lo, hi): (f32, f32), g: &Geometry, y: &mut [f32]) {
     let picture = g.height * g.width * g.input;
-    collect_blocks(g.rows() * g.output, g.out_height() * g.out_width() * g.input, |i, y| {
+    fill_blocks(y, g.out_height() * g.out_width() * g.input, |i, y| {
         let x = &x[i * picture..(i + 1) * picture];
         if is_same3(g) {
             same3(x, taps, bias, y, g.height, g.width);
         } else {
             any(x, taps, bias, y, g);
         }
-    })
-}
-
-/// Gradient with respect to the input, `[b, h, w, c]`.
-pub(super) fn input_gradient(w: &[f32], grad: &[f32], g: &Geometry) -> Vec<f32> {
-    if is_same3(g) {
-        return run(grad, &pack(w, g.input, true), &vec![0.0; g.input], g);
-    }
-    let taps = pack(w, g.input, false);
-    let picture = g.height * g.width * g.input;
-    let out = g.out_height() * g.out_width() * g.input;
-    collect_blocks(g.batch * picture, picture, |i, dx| {
-        any_input(&grad[i * out..(i + 1) * out], &taps, dx, g);
-    })
-}
-
-/// Gradient with respect to the weight, `[c, 1, k, k]`: one partial sum per picture.
-pub(super) fn weight_gradient(x: &[f32], grad: &[f32], g: &Geometry) -> Vec<f32> {
-    let taps = g.window.kernel * g.window.kernel;
-    let picture = g.height * g.width * g.input;
-    let out = g.out_height() * g.out_width() * g.input;
-    let total = sum_blocks(g.batch, 1, taps * g.input, |r, partial| {
-        let (x, grad) = (&x[r.start * picture..], &grad[r.start * out..]);
-        if is_same3(g) {
-            same3_weight(&x[..picture], &grad[..out], partial, g.height, g.width);
-        } else {
-            any_weight(&x[..picture], &grad[..out], partial, g);
-        }
+        finish(y, g.input, None, lo, hi);
     });
-    let mut dw = vec![0.0; taps * g.input];
-    for (t, line) in total.chunks_exact(g.input).enumerate() {
+}
+
+/// Forward pass without bias and the moments of its result, each picture's while it is in cache.
+pub(crate) fn forward_moments(x: &[f32], w: &[f32], g: &Geometry, y: &mut [f32]) -> Moments {
+    let taps = pack(w, g.input, false);
+    let zero = vec![0.0; g.input];
+    let (picture, out) = (g.height * g.width * g.input, g.out_height() * g.out_width() * g.input);
+    with_scratch(g.batch * 3 * g.input, |partials| {
+        let pieces = y.par_chunks_mut(out).zip(partials.par_chunks_mut(3 * g.input));
+        pieces.zip(x.par_chunks(picture)).for_each(|((y, partial), x)| {
+            if is_same3(g) {
+                same3(x, &taps, &zero, y, g.height, g.width);
+            } else {
+                any(x, &taps, &zero, y, g);
+            }
+            partial_moments(y, partial);
+        });
+        combine(partials, g.input, |_| g.out_height() * g.out_width())
+    })
+}
+
+/// Both gradients at once. `finish(picture, gradient)` completes each picture's output gradient
+/// before it is used.
+pub(crate) fn backward(
+    x: &[f32],
+    w: &[f32],
+    grad: &mut [f32],
+    g: &Geometry,
+    finish: impl Fn(usize, &mut [f32]) + Sync,
+    dx: Option<&mut [f32]>,
+    dw: &mut [f32],
+) {
+    let (picture, out) = (g.height * g.width * g.input, g.out_height() * g.out_width() * g.input);
+    let (taps, zero) = (pack(w, g.input, is_same3(g)), vec![0.0; g.input]);
+    let mut dx: Vec<Option<&mut [f32]>> = match dx {
+        Some(dx) => dx.chunks_mut(picture).map(Some).collect(),
+        None => (0..g.batch).map(|_| None).collect(),
+    };
+    with_scratch(g.batch * dw.len(), |partials| {
+        let pieces = grad.par_chunks_mut(out).zip(partials.par_chunks_mut(dw.len()));
+        pieces.zip(x.par_chunks(picture)).zip(&mut dx).enumerate().for_each(
+            |(i, (((grad, partial), x), dx))| {
+                finish(i, grad);
+                partial.fill(0.0);
+                if is_same3(g) {
+                    same3_weight(x, grad, partial, g.height, g.width);
+                } else {
+                    any_weight(x, grad, partial, g);
+                }
+                match dx {
+                    Some(dx) if is_same3(g) => same3(grad, &taps, &zero, dx, g.height, g.width),
+                    Some(dx) => {
+                        dx.fill(0.0);
+                        any_input(grad, &taps, dx, g);
+                    }
+                    None => {}
+                }
+            },
+        );
+        unpack(&add_up(partials, dw.len()), dw, g.input);
+    });
+}
+
+/// `[k·k, c]` → `[c, 1, k, k]`.
+fn unpack(total: &[f64], dw: &mut [f32], channels: usize) {
+    let taps = dw.len() / channels;
+    for (t, line) in total.chunks_exact(channels).enumerate() {
         for (c, v) in line.iter().enumerate() {
             dw[c * taps + t] = *v as f32;
         }
     }
-    dw
 }
 
 dispatch! {

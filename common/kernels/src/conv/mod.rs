@@ -11,6 +11,7 @@ pub mod cpu;
 pub mod depthwise;
 mod gemm;
 mod patches;
+pub(crate) mod pointwise;
 
 use crate::tensors::{floats, tensor_like, with_floats};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -108,6 +109,8 @@ pub struct Conv(pub Window);
 pub struct ConvBias(pub Window);
 
 const NAME: &str = "convolution";
+/// No clamp.
+const LINEAR: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
 
 fn backward(
     window: Window,
@@ -118,15 +121,15 @@ fn backward(
 ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
     let geometry = Geometry::new(x.shape(), w.shape(), window)?;
     // The picture itself needs no gradient: the stem saves a whole pass.
-    let grads = with_floats(&[x, w, grad], NAME, |s| {
-        cpu::backward(s[0], s[1], s[2], &geometry, x.track_op(), bias.is_some())
+    let zeros = |like: &Tensor| vec![0.0; like.elem_count()];
+    let (mut dx, mut dw, mut db) = (x.track_op().then(|| zeros(x)), zeros(w), bias.map(zeros));
+    with_floats(&[x, w, grad], NAME, |s| {
+        let (dx, db) = (dx.as_deref_mut(), db.as_deref_mut());
+        cpu::backward(s[0], s[1], s[2], &geometry, dx, &mut dw, db);
     })?;
-    let dx = grads.input.map(|v| tensor_like(v, x)).transpose()?;
-    let db = match (grads.bias, bias) {
-        (Some(v), Some(b)) => Some(tensor_like(v, b)?),
-        _ => None,
-    };
-    Ok((dx, Some(tensor_like(grads.weight, w)?), db))
+    let dx = dx.map(|v| tensor_like(v, x)).transpose()?;
+    let db = db.zip(bias).map(|(v, b)| tensor_like(v, b)).transpose()?;
+    Ok((dx, Some(tensor_like(dw, w)?), db))
 }
 
 impl CustomOp2 for Conv {
@@ -142,7 +145,9 @@ impl CustomOp2 for Conv {
         lw: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let geometry = Geometry::new(lx.shape(), lw.shape(), self.0)?;
-        let y = cpu::forward(floats(x, lx, NAME)?, floats(w, lw, NAME)?, None, &geometry);
+        let mut y = vec![0.0; geometry.out_shape().elem_count()];
+        let (x, w) = (floats(x, lx, NAME)?, floats(w, lw, NAME)?);
+        cpu::forward(x, w, None, LINEAR, &geometry, &mut y);
         Ok((CpuStorage::F32(y), geometry.out_shape()))
     }
 
@@ -177,7 +182,9 @@ impl CustomOp3 for ConvBias {
         if bias.len() != geometry.output {
             bail!("convolution with {} outputs got {} biases", geometry.output, bias.len())
         }
-        let y = cpu::forward(floats(x, lx, NAME)?, floats(w, lw, NAME)?, Some(bias), &geometry);
+        let mut y = vec![0.0; geometry.out_shape().elem_count()];
+        let (x, w) = (floats(x, lx, NAME)?, floats(w, lw, NAME)?);
+        cpu::forward(x, w, Some(bias), LINEAR, &geometry, &mut y);
         Ok((CpuStorage::F32(y), geometry.out_shape()))
     }
 

@@ -82,20 +82,21 @@ pub(super) fn scatter_add(
 
 /// `[out, n, k, k]` → `[out, k·k, n]`, the order of a patch.
 pub(super) fn pack_weights(w: &[f32], taps: usize, n: usize) -> Vec<f32> {
-    reorder(w, n, taps)
+    let mut out = vec![0.0; w.len()];
+    reorder(w, n, taps, &mut out);
+    out
 }
 
 /// `[out, k·k, n]` → `[out, n, k, k]`.
-pub(super) fn unpack_weights(w: &[f32], taps: usize, n: usize) -> Vec<f32> {
-    reorder(w, taps, n)
+pub(super) fn unpack_weights(w: &[f32], taps: usize, n: usize, out: &mut [f32]) {
+    reorder(w, taps, n, out);
 }
 
 /// `[.., a, b]` → `[.., b, a]`.
-fn reorder(w: &[f32], a: usize, b: usize) -> Vec<f32> {
+fn reorder(w: &[f32], a: usize, b: usize, out: &mut [f32]) {
     if a == 1 || b == 1 {
-        return w.to_vec();
+        return out.copy_from_slice(w);
     }
-    let mut out = vec![0.0; w.len()];
     for (from, to) in w.chunks_exact(a * b).zip(out.chunks_exact_mut(a * b)) {
         for (i, line) in from.chunks_exact(b).enumerate() {
             for (j, v) in line.iter().enumerate() {
@@ -103,5 +104,4 @@ fn reorder(w: &[f32], a: usize, b: usize) -> Vec<f32> {
             }
         }
     }
-    out
 }

@@ -1,7 +1,7 @@
 //! Batch norm on slices.
 
 use super::Moments;
-use crate::parallel::{block_rows, collect_blocks, sum_blocks};
+use crate::parallel::{block_rows, fill_blocks, sum_blocks, with_scratch};
 use crate::simd::{dispatch, for_channels, load, mul_add};
 
 /// `y = x · scale + shift` per channel.
@@ -29,21 +29,56 @@ impl Affine {
 }
 
 /// Mean and variance of each channel of `x` `[rows, channels]`.
-///
-/// Sums are taken of `x − x[0]`: with the first row as a pivot, a mean that is large against the
-/// deviation does not cancel the variance away.
 pub fn moments(x: &[f32], channels: usize) -> Moments {
     let rows = x.len() / channels.max(1);
-    let pivot = x.get(..channels).unwrap_or_default();
-    let sums = sum_blocks(rows, block_rows(channels), 2 * channels, |r, partial| {
-        pivoted_sums(&x[r.start * channels..r.end * channels], pivot, partial);
-    });
-    let n = rows.max(1) as f64;
-    let (first, second) = sums.split_at(channels);
-    let mean = first.iter().zip(pivot).map(|(s, p)| (s / n + f64::from(*p)) as f32).collect();
-    let variance =
-        first.iter().zip(second).map(|(s, q)| (q / n - (s / n).powi(2)).max(0.0) as f32).collect();
-    Moments { mean, variance, count: rows }
+    let rows_per_block = block_rows(channels);
+    let blocks = rows.div_ceil(rows_per_block);
+    with_scratch(blocks * 3 * channels, |partials| {
+        fill_blocks(partials, 3 * channels, |i, partial| {
+            let start = i * rows_per_block;
+            let end = (start + rows_per_block).min(rows);
+            partial_moments(&x[start * channels..end * channels], partial);
+        });
+        let count = |i: usize| rows_per_block.min(rows - i * rows_per_block);
+        combine(partials, channels, count)
+    })
+}
+
+/// Sums over rows `x` `[rows, channels]` of `1`, `d` and `d²`, `d = x − pivot`, as `[pivot, Σd, Σd²]`.
+///
+/// With the first row as the pivot, a mean that is large against the deviation does not cancel the
+/// variance away.
+pub(crate) fn partial_moments(x: &[f32], partial: &mut [f32]) {
+    let channels = partial.len() / 3;
+    let (pivot, sums) = partial.split_at_mut(channels);
+    pivot.copy_from_slice(&x[..channels]);
+    sums.fill(0.0);
+    pivoted_sums(x, pivot, sums);
+}
+
+/// The moments of all rows from those of blocks of `count(i)` rows, in their order (Chan, Golub &
+/// LeVeque 1983, "Algorithms for computing the sample variance").
+pub(crate) fn combine(
+    partials: &[f32],
+    channels: usize,
+    count: impl Fn(usize) -> usize,
+) -> Moments {
+    let mut mean = vec![0.0f64; channels];
+    let mut squares = vec![0.0f64; channels];
+    let mut rows = 0;
+    for (i, partial) in partials.chunks_exact((3 * channels).max(1)).enumerate() {
+        let n = count(i);
+        let (before, now) = (rows as f64, n as f64);
+        rows += n;
+        for c in 0..channels {
+            let [pivot, s, q] = [0, 1, 2].map(|k| f64::from(partial[k * channels + c]));
+            let delta = pivot + s / now - mean[c];
+            mean[c] += delta * now / rows as f64;
+            squares[c] += (q - s * s / now) + delta * delta * before * now / rows as f64;
+        }
+    }
+    let variance = squares.iter().map(|m| (m / rows.max(1) as f64).max(0.0) as f32).collect();
+    Moments { mean: mean.iter().map(|m| *m as f32).collect(), variance, count: rows }
 }
 
 dispatch! {
@@ -78,13 +113,36 @@ fn repeated(v: &[f32]) -> Vec<f32> {
     v.repeat((256 / v.len().max(1)).max(1))
 }
 
-/// `clamp(x · scale + shift, lo, hi)` per channel of `x` `[rows, channels]`.
-pub fn scale(x: &[f32], affine: &Affine, lo: f32, hi: f32) -> Vec<f32> {
-    let (a, b) = (repeated(&affine.scale), repeated(&affine.shift));
-    let block = a.len() * block_rows(a.len());
-    collect_blocks(x.len(), block, |i, y| {
-        scale_block(&x[i * block..i * block + y.len()], &a, &b, y, lo, hi);
-    })
+/// Batch norm with known statistics, then a clamp: `y = clamp(x · scale + shift, lo, hi)`.
+#[derive(Clone, Debug)]
+pub struct Normalize {
+    channels: usize,
+    /// Scale and shift, repeated.
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+    lo: f32,
+    hi: f32,
+}
+
+impl Normalize {
+    /// Per channel `affine`, then a clamp to `lo..=hi`.
+    pub fn new(affine: &Affine, (lo, hi): (f32, f32)) -> Self {
+        let channels = affine.scale.len();
+        let (scale, shift) = (repeated(&affine.scale), repeated(&affine.shift));
+        Self { channels, scale, shift, lo, hi }
+    }
+
+    /// Rows `x` `[rows, channels]` → `y`, on this thread.
+    pub fn rows(&self, x: &[f32], y: &mut [f32]) {
+        scale_block(x, &self.scale, &self.shift, y, self.lo, self.hi);
+    }
+
+    /// [`Normalize::rows`] on all threads.
+    pub fn all(&self, x: &[f32], y: &mut [f32]) {
+        let n = self.scale.len();
+        let block = n * block_rows(n);
+        fill_blocks(y, block, |i, y| self.rows(&x[i * block..i * block + y.len()], y));
+    }
 }
 
 dispatch! {
@@ -108,76 +166,87 @@ fn scale_block_body<const FMA: bool>(
     }
 }
 
-/// Gradients `(dx, dγ, dβ)` for input `x`, output `y` and output gradient `grad`, all
-/// `[rows, channels]`; `bounds` = (ε, lo, hi). At the bounds the gradient is zero, as in PyTorch.
-pub fn backward(
-    x: &[f32],
-    y: &[f32],
-    grad: &[f32],
-    gamma: &[f32],
-    moments: &Moments,
-    (epsilon, lo, hi): (f32, f32, f32),
-) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-    let c = gamma.len();
-    let rows = moments.count;
-    let sums = sum_blocks(rows, block_rows(c), 2 * c, |r, partial| {
-        let range = r.start * c..r.end * c;
-        let (x, y, grad) = (&x[range.clone()], &y[range.clone()], &grad[range]);
-        masked_sums(x, y, grad, &moments.mean, partial, lo, hi);
-    });
-    let inverse: Vec<f32> = moments.variance.iter().map(|v| 1.0 / (v + epsilon).sqrt()).collect();
-    let n = rows.max(1) as f32;
-    let mut dgamma = vec![0.0; c];
-    let mut dbeta = vec![0.0; c];
-    // dx = kg · m + kx · x + k1, m the masked gradient
-    let mut coefficients = [vec![0.0; c], vec![0.0; c], vec![0.0; c]];
-    for i in 0..c {
-        dbeta[i] = sums[i] as f32;
-        dgamma[i] = (sums[c + i] * f64::from(inverse[i])) as f32;
-        let k = gamma[i] * inverse[i];
-        let slope = -k * inverse[i] * dgamma[i] / n;
-        coefficients[0][i] = k;
-        coefficients[1][i] = slope;
-        coefficients[2][i] = -k * dbeta[i] / n - slope * moments.mean[i];
+/// Turns the gradient of a [`Normalize`] into that of its input, with batch statistics: the second
+/// half of the backward pass, `dx = kg · m + kx · x + k1` with `m` = `grad` where `lo < y < hi`, as in
+/// PyTorch zero at the bounds.
+#[derive(Clone, Debug)]
+pub struct InputGradient {
+    forward: Normalize,
+    coefficients: [Vec<f32>; 3],
+}
+
+impl InputGradient {
+    /// Gradients of γ and β for input `x` and output gradient `grad`, both `[rows, channels]`, go
+    /// into `dgamma` and `dbeta`.
+    pub fn new(
+        x: &[f32],
+        grad: &[f32],
+        gamma: &[f32],
+        moments: &Moments,
+        epsilon: f32,
+        forward: Normalize,
+        [dgamma, dbeta]: [&mut [f32]; 2],
+    ) -> Self {
+        let c = gamma.len();
+        let sums = sum_blocks(moments.count, block_rows(c), 2 * c, |r, partial| {
+            let range = r.start * c..r.end * c;
+            masked_sums(&x[range.clone()], &grad[range], &moments.mean, &forward, partial);
+        });
+        let n = moments.count.max(1) as f32;
+        let mut coefficients = [vec![0.0; c], vec![0.0; c], vec![0.0; c]];
+        for i in 0..c {
+            let inverse = 1.0 / (moments.variance[i] + epsilon).sqrt();
+            dbeta[i] = sums[i] as f32;
+            dgamma[i] = (sums[c + i] * f64::from(inverse)) as f32;
+            let k = gamma[i] * inverse;
+            let slope = -k * inverse * dgamma[i] / n;
+            coefficients[0][i] = k;
+            coefficients[1][i] = slope;
+            coefficients[2][i] = -k * dbeta[i] / n - slope * moments.mean[i];
+        }
+        Self { forward, coefficients: coefficients.map(|v| repeated(&v)) }
     }
-    let [kg, kx, k1] = coefficients.map(|v| repeated(&v));
-    let block = kg.len() * block_rows(kg.len());
-    let dx = collect_blocks(x.len(), block, |i, dx| {
-        let range = i * block..i * block + dx.len();
-        let (x, y, grad) = (&x[range.clone()], &y[range.clone()], &grad[range]);
-        input_gradient(x, y, grad, [&kg, &kx, &k1], dx, lo, hi);
-    });
-    (dx, dgamma, dbeta)
+
+    /// Rows of `x` and the gradient there, which becomes that of the input, on this thread.
+    pub fn rows(&self, x: &[f32], grad: &mut [f32]) {
+        let [kg, kx, k1] = &self.coefficients;
+        input_gradient(x, grad, [kg, kx, k1], &self.forward);
+    }
+
+    /// [`InputGradient::rows`] on all threads.
+    pub fn all(&self, x: &[f32], grad: &mut [f32]) {
+        let n = self.forward.scale.len();
+        let block = n * block_rows(n);
+        fill_blocks(grad, block, |i, grad| self.rows(&x[i * block..i * block + grad.len()], grad));
+    }
 }
 
 dispatch! {
     /// `sums[0..c] += Σ m`, `sums[c..2c] += Σ m · (x − mean)`, `m` = `grad` where `lo < y < hi`.
-    fn masked_sums(
-        x: &[f32], y: &[f32], grad: &[f32], mean: &[f32], sums: &mut [f32], lo: f32, hi: f32,
-    ) = masked_sums_body
+    fn masked_sums(x: &[f32], grad: &[f32], mean: &[f32], forward: &Normalize, sums: &mut [f32])
+        = masked_sums_body
 }
 
-#[allow(clippy::too_many_arguments)]
 #[inline(always)]
 fn masked_sums_body<const FMA: bool>(
     x: &[f32],
-    y: &[f32],
     grad: &[f32],
     mean: &[f32],
+    forward: &Normalize,
     sums: &mut [f32],
-    lo: f32,
-    hi: f32,
 ) {
-    let c = mean.len();
+    let c = forward.channels;
+    let (lo, hi) = (forward.lo, forward.hi);
     for_channels!(c, |c0, N| {
         let mu = load::<N>(mean, c0);
+        let (a, b) = (load::<N>(&forward.scale, c0), load::<N>(&forward.shift, c0));
         let (mut s, mut q) = ([[0.0f32; N]; 2], [[0.0f32; N]; 2]);
-        let rows = x.chunks_exact(c).zip(y.chunks_exact(c)).zip(grad.chunks_exact(c));
-        for (r, ((x, y), g)) in rows.enumerate() {
-            let (x, y, g) = (load::<N>(x, c0), load::<N>(y, c0), load::<N>(g, c0));
+        for (r, (x, g)) in x.chunks_exact(c).zip(grad.chunks_exact(c)).enumerate() {
+            let (x, g) = (load::<N>(x, c0), load::<N>(g, c0));
             let (s, q) = (&mut s[r & 1], &mut q[r & 1]);
             for i in 0..N {
-                let m = if (y[i] > lo) & (y[i] < hi) { g[i] } else { 0.0 };
+                let y = mul_add::<FMA>(x[i], a[i], b[i]);
+                let m = if (y > lo) & (y < hi) { g[i] } else { 0.0 };
                 s[i] += m;
                 q[i] = mul_add::<FMA>(m, x[i] - mu[i], q[i]);
             }
@@ -190,29 +259,25 @@ fn masked_sums_body<const FMA: bool>(
 }
 
 dispatch! {
-    fn input_gradient(
-        x: &[f32], y: &[f32], grad: &[f32], k: [&[f32]; 3], dx: &mut [f32], lo: f32, hi: f32,
-    ) = input_gradient_body
+    fn input_gradient(x: &[f32], grad: &mut [f32], k: [&[f32]; 3], forward: &Normalize)
+        = input_gradient_body
 }
 
-#[allow(clippy::too_many_arguments)]
 #[inline(always)]
 fn input_gradient_body<const FMA: bool>(
     x: &[f32],
-    y: &[f32],
-    grad: &[f32],
+    grad: &mut [f32],
     [kg, kx, k1]: [&[f32]; 3],
-    dx: &mut [f32],
-    lo: f32,
-    hi: f32,
+    forward: &Normalize,
 ) {
     let n = kg.len();
-    let blocks = dx.chunks_mut(n).zip(x.chunks(n)).zip(y.chunks(n)).zip(grad.chunks(n));
-    for (((dx, x), y), grad) in blocks {
-        let values = dx.iter_mut().zip(x).zip(y).zip(grad).zip(kg).zip(kx).zip(k1);
-        for ((((((dx, x), y), g), kg), kx), k1) in values {
-            let m = if (*y > lo) & (*y < hi) { *g } else { 0.0 };
-            *dx = mul_add::<FMA>(*kg, m, mul_add::<FMA>(*kx, *x, *k1));
+    let (a, b, lo, hi) = (&forward.scale[..n], &forward.shift[..n], forward.lo, forward.hi);
+    for (grad, x) in grad.chunks_mut(n).zip(x.chunks(n)) {
+        let values = grad.iter_mut().zip(x).zip(a).zip(b).zip(kg).zip(kx).zip(k1);
+        for ((((((g, x), a), b), kg), kx), k1) in values {
+            let y = mul_add::<FMA>(*x, *a, *b);
+            let m = if (y > lo) & (y < hi) { *g } else { 0.0 };
+            *g = mul_add::<FMA>(*kg, m, mul_add::<FMA>(*kx, *x, *k1));
         }
     }
 }

@@ -3,12 +3,13 @@
 //! `y = clamp(γ · (x − mean) / √(var + ε) + β, lo, hi)` per channel; mean and (biased) variance
 //! over batch, height and width (Ioffe & Szegedy 2015, algorithm 1). With `lo, hi` = 0, 6 it is
 //! batch norm + ReLU6, with ∓∞ batch norm alone. With stored statistics (evaluation) it is
-//! [`cpu::scale`]; networks are folded for that, so only the forward pass exists.
+//! [`cpu::Normalize`]; networks are folded for that, so only the forward pass exists.
 
 pub mod cpu;
 
 use crate::tensors::{floats, tensor_like, with_floats};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use cpu::InputGradient;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Mean and biased variance of each channel of a batch.
@@ -71,7 +72,8 @@ impl CustomOp3 for BatchNormAct {
         }
         let moments = cpu::moments(x, channels);
         let affine = cpu::Affine::new(gamma, beta, &moments, self.epsilon);
-        let y = cpu::scale(x, &affine, self.lo, self.hi);
+        let mut y = vec![0.0; x.len()];
+        cpu::Normalize::new(&affine, (self.lo, self.hi)).all(x, &mut y);
         *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(moments);
         Ok((CpuStorage::F32(y), lx.shape().clone()))
     }
@@ -81,12 +83,19 @@ impl CustomOp3 for BatchNormAct {
         x: &Tensor,
         gamma: &Tensor,
         beta: &Tensor,
-        y: &Tensor,
+        _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let Some(moments) = self.moments() else { bail!("batch norm: backward before forward") };
-        let (dx, dgamma, dbeta) = with_floats(&[x, y, grad, gamma], NAME, |s| {
-            cpu::backward(s[0], s[1], s[2], s[3], &moments, (self.epsilon, self.lo, self.hi))
+        let (dx, dgamma, dbeta) = with_floats(&[x, grad, gamma, beta], NAME, |s| {
+            let affine = cpu::Affine::new(s[2], s[3], &moments, self.epsilon);
+            let forward = cpu::Normalize::new(&affine, (self.lo, self.hi));
+            let (mut dgamma, mut dbeta) = (vec![0.0; s[2].len()], vec![0.0; s[2].len()]);
+            let both = [&mut dgamma[..], &mut dbeta[..]];
+            let back = InputGradient::new(s[0], s[1], s[2], &moments, self.epsilon, forward, both);
+            let mut dx = s[1].to_vec();
+            back.all(s[0], &mut dx);
+            (dx, dgamma, dbeta)
         })?;
         Ok((
             Some(tensor_like(dx, x)?),

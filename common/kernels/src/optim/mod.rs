@@ -1,13 +1,10 @@
-//! Optimizer steps fused into one pass over a parameter, as candle in-place operations.
+//! Optimizer steps fused into one pass over a parameter.
 //!
 //! candle-nn's AdamW makes fourteen temporaries per parameter and step, and its SGD has no
 //! momentum (candle-nn 0.11.1, `optim.rs`).
 
 use crate::simd::{dispatch, mul_add};
-use crate::tensors::with_floats;
-use candle_core::{CpuStorage, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
-use std::sync::{Mutex, PoisonError};
 
 const BLOCK: usize = 16 * 1024;
 
@@ -46,91 +43,33 @@ pub struct AdamW {
 }
 
 impl Sgd {
-    /// One step on `parameter` with gradient `grad`; `momentum` is the buffer m, zero at first.
-    ///
-    /// # Errors
-    /// Shapes that differ, or a tensor that is not contiguous f32 on the CPU.
-    pub fn step(&self, parameter: &Var, grad: &Tensor, momentum: &mut [f32]) -> Result<()> {
-        let lengths = [grad.elem_count(), momentum.len()];
-        in_place(parameter, grad, &lengths, |p, g| {
-            let blocks = p.par_chunks_mut(BLOCK).zip(g.par_chunks(BLOCK));
-            blocks
-                .zip(momentum.par_chunks_mut(BLOCK))
-                .for_each(|((p, g), m)| sgd_block(p, g, m, *self));
-        })
+    /// One step on `parameter` with gradient `grad`; `momentum` is the buffer m, zero at first. All of
+    /// one length.
+    pub fn step(&self, parameter: &mut [f32], grad: &[f32], momentum: &mut [f32]) {
+        let blocks = parameter.par_chunks_mut(BLOCK).zip(grad.par_chunks(BLOCK));
+        blocks
+            .zip(momentum.par_chunks_mut(BLOCK))
+            .for_each(|((p, g), m)| sgd_block(p, g, m, *self));
     }
 }
 
 impl AdamW {
-    /// One step on `parameter` with gradient `grad`; `first` and `second` are m and v.
-    ///
-    /// # Errors
-    /// Shapes that differ, or a tensor that is not contiguous f32 on the CPU.
-    pub fn step(
-        &self,
-        parameter: &Var,
-        grad: &Tensor,
-        first: &mut [f32],
-        second: &mut [f32],
-    ) -> Result<()> {
-        let lengths = [grad.elem_count(), first.len(), second.len()];
-        in_place(parameter, grad, &lengths, |p, g| {
-            let blocks = p.par_chunks_mut(BLOCK).zip(g.par_chunks(BLOCK));
-            blocks
-                .zip(first.par_chunks_mut(BLOCK))
-                .zip(second.par_chunks_mut(BLOCK))
-                .for_each(|(((p, g), m), v)| adamw_block(p, g, m, v, *self));
-        })
+    /// One step on `parameter` with gradient `grad`; `first` and `second` are m and v. All of one
+    /// length.
+    pub fn step(&self, parameter: &mut [f32], grad: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let blocks = parameter.par_chunks_mut(BLOCK).zip(grad.par_chunks(BLOCK));
+        blocks
+            .zip(first.par_chunks_mut(BLOCK))
+            .zip(second.par_chunks_mut(BLOCK))
+            .for_each(|(((p, g), m), v)| adamw_block(p, g, m, v, *self));
     }
 }
 
-/// Σ g² of a tensor, in f64 and in a fixed order.
-///
-/// # Errors
-/// A tensor that is not f32 on the CPU.
-pub fn square_sum(grad: &Tensor) -> Result<f64> {
-    with_floats(&[grad], "gradient norm", |s| {
-        let blocks: Vec<f64> =
-            s[0].par_chunks(BLOCK).map(|b| b.iter().map(|v| f64::from(*v).powi(2)).sum()).collect();
-        blocks.iter().sum()
-    })
-}
-
-struct InPlace<F>(Mutex<Option<F>>);
-
-impl<F: FnOnce(&mut [f32]) + Send> candle_core::InplaceOp1 for InPlace<F> {
-    fn name(&self) -> &'static str {
-        "optimizer step"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let (CpuStorage::F32(data), Some((start, end))) = (storage, layout.contiguous_offsets())
-        else {
-            bail!("optimizer step: needs a contiguous f32 parameter")
-        };
-        if let Some(f) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            f(&mut data[start..end]);
-        }
-        Ok(())
-    }
-}
-
-fn in_place(
-    parameter: &Var,
-    grad: &Tensor,
-    lengths: &[usize],
-    f: impl FnOnce(&mut [f32], &[f32]) + Send,
-) -> Result<()> {
-    if lengths.iter().any(|n| *n != parameter.elem_count()) {
-        bail!(
-            "optimizer step: parameter of {} values, state of {lengths:?}",
-            parameter.elem_count()
-        )
-    }
-    with_floats(&[grad], "optimizer step", |s| {
-        let g = s[0];
-        parameter.inplace_op1(&InPlace(Mutex::new(Some(|p: &mut [f32]| f(p, g)))))
-    })?
+/// Σ g², in f64 and in a fixed order.
+pub fn square_sum(grad: &[f32]) -> f64 {
+    let blocks: Vec<f64> =
+        grad.par_chunks(BLOCK).map(|b| b.iter().map(|v| f64::from(*v).powi(2)).sum()).collect();
+    blocks.iter().sum()
 }
 
 dispatch! {

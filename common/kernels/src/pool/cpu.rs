@@ -1,38 +1,51 @@
 //! Pooling on slices, one picture per task.
 
 use super::Window;
-use crate::parallel::collect_blocks;
+use crate::norm::cpu::Normalize;
+use crate::parallel::{fill_blocks, with_scratch};
 use crate::simd::dispatch;
 use rayon::prelude::*;
 
 type Size = (usize, usize, usize);
 
-/// Maxima and their places (`ky · kernel + kx`), both `[b, oh, ow, c]`.
-pub fn max_forward(x: &[f32], (h, w, c): Size, win: Window) -> (Vec<f32>, Vec<u8>) {
-    let out = win.output(h) * win.output(w) * c;
-    let batch = x.len() / (h * w * c).max(1);
-    let mut y = vec![f32::NEG_INFINITY; batch * out];
-    let mut places = vec![0u8; batch * out];
-    y.par_chunks_mut(out)
-        .zip(places.par_chunks_mut(out))
-        .zip(x.par_chunks(h * w * c))
-        .for_each(|((y, places), x)| max_picture(x, y, places, (h, w, c), win));
-    (y, places)
-}
-
-/// The input gradient of [`max_forward`], `len` = `b · h · w · c` floats.
-pub fn max_backward(
-    grad: &[f32],
-    places: &[u8],
-    len: usize,
+/// Maxima of `x` `[b, h, w, c]` and their places (`ky · kernel + kx`), both `[b, oh, ow, c]`; with
+/// `normalize`, of what that makes of `x`.
+pub fn max_forward(
+    x: &[f32],
+    normalize: Option<&Normalize>,
     (h, w, c): Size,
     win: Window,
-) -> Vec<f32> {
+    y: &mut [f32],
+    places: &mut [u8],
+) {
     let out = win.output(h) * win.output(w) * c;
-    collect_blocks(len, h * w * c, |i, dx| {
+    // Where windows do not overlap, a band of rows at a time, so that what is normalized stays near.
+    let band = if win.tiles() { win.kernel } else { h };
+    y.par_chunks_mut(out).zip(places.par_chunks_mut(out)).zip(x.par_chunks(h * w * c)).for_each(
+        |((y, places), x)| {
+            let Some(normalize) = normalize else {
+                return max_picture(x, y, places, (h, w, c), win);
+            };
+            with_scratch(band * w * c, |normalized| {
+                let row = win.output(band) * win.output(w) * c;
+                let bands = y.chunks_mut(row).zip(places.chunks_mut(row));
+                for ((y, places), x) in bands.zip(x.chunks_exact(band * w * c)) {
+                    normalize.rows(x, normalized);
+                    max_picture(normalized, y, places, (band, w, c), win);
+                }
+            });
+        },
+    );
+}
+
+/// The input gradient `dx` `[b, h, w, c]` of [`max_forward`].
+pub fn max_backward(grad: &[f32], places: &[u8], (h, w, c): Size, win: Window, dx: &mut [f32]) {
+    let out = win.output(h) * win.output(w) * c;
+    fill_blocks(dx, h * w * c, |i, dx| {
         let range = i * out..(i + 1) * out;
+        dx.fill(0.0);
         max_picture_gradient(&grad[range.clone()], &places[range], dx, (h, w, c), win);
-    })
+    });
 }
 
 /// Calls `f(output position, input position, place in the window)`, windows in row order.
@@ -59,7 +72,10 @@ fn for_places((h, w, _): Size, win: Window, mut f: impl FnMut(usize, usize, u8))
 }
 
 dispatch! {
-    fn max_picture(x: &[f32], y: &mut [f32], places: &mut [u8], size: Size, win: Window)
+    /// One picture.
+    pub(crate) fn max_picture(
+        x: &[f32], y: &mut [f32], places: &mut [u8], size: Size, win: Window,
+    )
         = max_picture_body
 }
 
@@ -71,7 +87,12 @@ fn max_picture_body<const FMA: bool>(
     size: Size,
     win: Window,
 ) {
+    if win == (Window { kernel: 2, stride: 2, padding: 0 }) {
+        return max_of_four(x, y, places, size);
+    }
     let c = size.2;
+    y.fill(f32::NEG_INFINITY);
+    places.fill(0);
     for_places(size, win, |to, from, place| {
         let y = &mut y[to * c..(to + 1) * c];
         let places = &mut places[to * c..(to + 1) * c];
@@ -83,8 +104,31 @@ fn max_picture_body<const FMA: bool>(
     });
 }
 
+/// 2×2 with stride 2, each window at once.
+#[inline(always)]
+fn max_of_four(x: &[f32], y: &mut [f32], places: &mut [u8], (h, w, c): Size) {
+    let ow = w / 2;
+    for oy in 0..h / 2 {
+        for ox in 0..ow {
+            let at = |ky: usize, kx: usize| ((2 * oy + ky) * w + 2 * ox + kx) * c;
+            let to = (oy * ow + ox) * c;
+            let inputs = [at(0, 0), at(0, 1), at(1, 0), at(1, 1)].map(|from| &x[from..from + c]);
+            let out = y[to..to + c].iter_mut().zip(&mut places[to..to + c]);
+            let [a, b, d, e] = inputs;
+            for (((((y, p), a), b), d), e) in out.zip(a).zip(b).zip(d).zip(e) {
+                // The first of equals, as one by one.
+                let (left, right) = (a.max(*b), d.max(*e));
+                let lower = right > left;
+                *y = if lower { right } else { left };
+                *p = if lower { 2 + u8::from(*e > *d) } else { u8::from(*b > *a) };
+            }
+        }
+    }
+}
+
 dispatch! {
-    fn max_picture_gradient(grad: &[f32], places: &[u8], dx: &mut [f32], size: Size, win: Window)
+    /// Adds one picture's gradient to `dx`.
+    pub(crate) fn max_picture_gradient(grad: &[f32], places: &[u8], dx: &mut [f32], size: Size, win: Window)
         = max_picture_gradient_body
 }
 
@@ -106,10 +150,10 @@ fn max_picture_gradient_body<const FMA: bool>(
     });
 }
 
-/// Means over `pixels` of `x` `[b, pixels, c]` → `[b, c]`.
-pub fn mean_forward(x: &[f32], pixels: usize, c: usize) -> Vec<f32> {
-    let mut y = vec![0.0; x.len() / pixels.max(1)];
+/// Means `y` `[b, c]` over `pixels` of `x` `[b, pixels, c]`.
+pub fn mean_forward(x: &[f32], pixels: usize, c: usize, y: &mut [f32]) {
     y.par_chunks_mut(c).zip(x.par_chunks(pixels * c)).for_each(|(y, x)| {
+        y.fill(0.0);
         for row in x.chunks_exact(c) {
             for (y, x) in y.iter_mut().zip(row) {
                 *y += x;
@@ -119,16 +163,15 @@ pub fn mean_forward(x: &[f32], pixels: usize, c: usize) -> Vec<f32> {
             *y /= pixels as f32;
         }
     });
-    y
 }
 
-/// The input gradient of [`mean_forward`].
-pub fn mean_backward(grad: &[f32], pixels: usize, c: usize) -> Vec<f32> {
-    collect_blocks(grad.len() * pixels, pixels * c, |i, dx| {
+/// The input gradient `dx` `[b, pixels, c]` of [`mean_forward`] for `grad` `[b, c]`.
+pub fn mean_backward(grad: &[f32], pixels: usize, c: usize, dx: &mut [f32]) {
+    fill_blocks(dx, pixels * c, |i, dx| {
         for row in dx.chunks_exact_mut(c) {
             for (dx, g) in row.iter_mut().zip(&grad[i * c..]) {
                 *dx = g / pixels as f32;
             }
         }
-    })
+    });
 }

@@ -26,6 +26,16 @@ impl Window {
     pub fn output(&self, n: usize) -> usize {
         ((n + 2 * self.padding).saturating_sub(self.kernel)) / self.stride.max(1) + 1
     }
+
+    /// [`Window::output`] where windows lie side by side: none of less than a window.
+    pub(crate) fn covered(&self, n: usize) -> usize {
+        n / self.kernel
+    }
+
+    /// Whether windows lie side by side, each row of pixels in one row of windows.
+    pub(crate) fn tiles(&self) -> bool {
+        self.stride == self.kernel && self.padding == 0
+    }
 }
 
 /// `x` `[b, h, w, c]` → `[b, oh, ow, c]`. One object serves one call: it keeps where the maxima were.
@@ -62,7 +72,9 @@ impl CustomOp1 for MaxPool {
         if !fits {
             bail!("max pool {win:?} does not fit an input of {h} × {w}")
         }
-        let (y, places) = cpu::max_forward(floats(x, layout, MAX)?, (h, w, c), win);
+        let n = b * win.output(h) * win.output(w) * c;
+        let (mut y, mut places) = (vec![0.0; n], vec![0; n]);
+        cpu::max_forward(floats(x, layout, MAX)?, None, (h, w, c), win, &mut y, &mut places);
         *self.places.lock().unwrap_or_else(PoisonError::into_inner) = places;
         Ok((CpuStorage::F32(y), Shape::from((b, win.output(h), win.output(w), c))))
     }
@@ -70,8 +82,9 @@ impl CustomOp1 for MaxPool {
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let (_, h, w, c) = x.dims4()?;
         let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let dx = with_floats(&[grad], MAX, |s| {
-            cpu::max_backward(s[0], &places, x.elem_count(), (h, w, c), self.window)
+        let mut dx = vec![0.0; x.elem_count()];
+        with_floats(&[grad], MAX, |s| {
+            cpu::max_backward(s[0], &places, (h, w, c), self.window, &mut dx);
         })?;
         Ok(Some(tensor_like(dx, x)?))
     }
@@ -88,13 +101,15 @@ impl CustomOp1 for GlobalAvgPool {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (b, h, w, c) = layout.shape().dims4()?;
-        let y = cpu::mean_forward(floats(x, layout, AVG)?, h * w, c);
+        let mut y = vec![0.0; b * c];
+        cpu::mean_forward(floats(x, layout, AVG)?, h * w, c, &mut y);
         Ok((CpuStorage::F32(y), Shape::from((b, 1, 1, c))))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let (_, h, w, c) = x.dims4()?;
-        let dx = with_floats(&[grad], AVG, |s| cpu::mean_backward(s[0], h * w, c))?;
+        let mut dx = vec![0.0; x.elem_count()];
+        with_floats(&[grad], AVG, |s| cpu::mean_backward(s[0], h * w, c, &mut dx))?;
         Ok(Some(tensor_like(dx, x)?))
     }
 }

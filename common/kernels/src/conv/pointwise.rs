@@ -1,0 +1,227 @@
+//! 1×1 convolutions fused with what stands around them: the batch norm and activation before, the max
+//! pool behind. Neither the normalized input nor the unpooled output is ever stored; a tile of rows
+//! passes through all of them while it is in cache, and once more on the way back.
+
+use super::cpu::{column_sum, finish};
+use super::gemm::{View, multiply};
+use crate::norm::cpu::Normalize;
+use crate::parallel::{add_up, with_scratch};
+use crate::pool::{self, cpu::max_picture, cpu::max_picture_gradient};
+use rayon::prelude::*;
+
+/// Floats of a tile on its wider side: 256 KiB.
+const TILE: usize = 64 * 1024;
+/// Floats of all partial weight gradients together, about.
+const PARTIAL_FLOATS: usize = 1024 * 1024;
+
+/// Sizes of a pointwise convolution.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pointwise {
+    pub(crate) batch: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) input: usize,
+    pub(crate) output: usize,
+    /// Of the max pool behind it, whose windows lie side by side.
+    pub(crate) pool: Option<pool::Window>,
+}
+
+/// Pictures `first..first + pictures`, of each the rows `row..row + rows`.
+#[derive(Clone, Copy)]
+struct Tile {
+    first: usize,
+    pictures: usize,
+    row: usize,
+    rows: usize,
+}
+
+impl Pointwise {
+    fn tiles(&self) -> Vec<Tile> {
+        let row = self.width * self.input.max(self.output);
+        let step = self.pool.map_or(1, |p| p.kernel);
+        let rows = (TILE / row / step * step).clamp(step, self.height);
+        let pictures = (TILE / (row * self.height)).clamp(1, self.batch.max(1));
+        let mut tiles = Vec::new();
+        for first in (0..self.batch).step_by(pictures) {
+            let pictures = pictures.min(self.batch - first);
+            let mut row = 0;
+            while row < self.height {
+                // What no window covers goes with the last band.
+                let left = self.height - row;
+                let rows = if left < rows + step { left } else { rows };
+                tiles.push(Tile { first, pictures, row, rows });
+                row += rows;
+            }
+        }
+        tiles
+    }
+
+    /// Rows and columns of output left of `rows` of convolution.
+    fn pooled(&self, rows: usize) -> (usize, usize) {
+        self.pool.map_or((rows, self.width), |p| (p.covered(rows), p.covered(self.width)))
+    }
+
+    /// Floats of the output.
+    fn out(&self, t: Tile) -> usize {
+        let (rows, columns) = self.pooled(t.rows);
+        t.pictures * rows * columns * self.output
+    }
+
+    fn input_range(&self, t: Tile) -> std::ops::Range<usize> {
+        let row = self.width * self.input;
+        let start = (t.first * self.height + t.row) * row;
+        start..start + t.pictures * t.rows * row
+    }
+
+    /// `y = pool(normalize(x) · wᵀ + bias)`, clamped where there is no pool, with `x` `[b, h, w, in]`
+    /// and `w` `[out, in]`. `places` as of a max pool, empty without.
+    pub(crate) fn forward(
+        &self,
+        x: &[f32],
+        normalize: Option<&Normalize>,
+        w: &[f32],
+        bias: Option<&[f32]>,
+        (lo, hi): (f32, f32),
+        y: &mut [f32],
+        places: &mut [u8],
+    ) {
+        let tiles = self.tiles();
+        let (mut outs, mut rest, mut rest_places) = (Vec::new(), y, places);
+        for t in &tiles {
+            let (out, tail) = rest.split_at_mut(self.out(*t));
+            let places = if self.pool.is_some() { out.len() } else { 0 };
+            let (place, tail_places) = rest_places.split_at_mut(places);
+            outs.push((*t, out, place));
+            (rest, rest_places) = (tail, tail_places);
+        }
+        outs.into_par_iter().for_each(|(t, y, places)| {
+            let x = &x[self.input_range(t)];
+            let rows = x.len() / self.input;
+            with_scratch(normalize.map_or(0, |_| x.len()), |normalized| {
+                let a = view(x, normalize, normalized, self.input);
+                let b = View::new(w, self.output, self.input, self.input).transposed();
+                let Some(window) = self.pool else {
+                    multiply(y, self.output, false, a, b);
+                    return finish(y, self.output, bias, lo, hi);
+                };
+                with_scratch(rows * self.output, |z| {
+                    multiply(z, self.output, false, a, b);
+                    finish(z, self.output, bias, lo, hi);
+                    let size = (t.rows, self.width, self.output);
+                    let n = y.len() / t.pictures;
+                    let outs = y.chunks_exact_mut(n).zip(places.chunks_exact_mut(n));
+                    for ((y, places), z) in outs.zip(z.chunks_exact(z.len() / t.pictures)) {
+                        max_picture(z, y, places, size, window);
+                    }
+                });
+            });
+        });
+    }
+
+    /// Runs of tiles, each with a partial weight gradient of its own.
+    fn runs(&self, tiles: usize) -> usize {
+        let most = (PARTIAL_FLOATS / (self.input * self.output)).clamp(4, 16);
+        tiles.div_ceil(tiles.div_ceil(most).max(1))
+    }
+
+    /// Gradients of [`Pointwise::forward`] without clamp: `grad` is that of `y`; `dx` that of the
+    /// normalized input.
+    pub(crate) fn backward(
+        &self,
+        (x, normalize): (&[f32], Option<&Normalize>),
+        w: &[f32],
+        grad: &[f32],
+        places: &[u8],
+        dx: &mut [f32],
+        dw: &mut [f32],
+        db: Option<&mut [f32]>,
+    ) {
+        let tiles = self.tiles();
+        let runs = self.runs(tiles.len());
+        let per_run = tiles.len().div_ceil(runs.max(1)).max(1);
+        let width = dw.len() + self.output;
+        let (mut work, mut rest, mut start) = (Vec::new(), dx, 0);
+        for run in tiles.chunks(per_run) {
+            let mut pieces = Vec::new();
+            for t in run {
+                let (dx, tail) = rest.split_at_mut(self.input_range(*t).len());
+                let out = start..start + self.out(*t);
+                start = out.end;
+                pieces.push((*t, dx, out));
+                rest = tail;
+            }
+            work.push(pieces);
+        }
+        with_scratch(work.len() * width, |partials| {
+            work.into_par_iter().zip(partials.par_chunks_mut(width)).for_each(|(run, partial)| {
+                partial.fill(0.0);
+                let (dw, db) = partial.split_at_mut(dw.len());
+                for (t, dx, out) in run {
+                    let x = (&x[self.input_range(t)], normalize);
+                    let places = places.get(out.clone()).unwrap_or_default();
+                    self.tile_backward(t, x, w, (&grad[out], places), dx, dw, db);
+                }
+            });
+            let total = add_up(partials, width);
+            let (weights, biases) = total.split_at(dw.len());
+            dw.iter_mut().zip(weights).for_each(|(d, t)| *d = *t as f32);
+            for (d, t) in db.into_iter().flatten().zip(biases) {
+                *d = *t as f32;
+            }
+        });
+    }
+
+    fn tile_backward(
+        &self,
+        t: Tile,
+        (x, normalize): (&[f32], Option<&Normalize>),
+        w: &[f32],
+        (grad, places): (&[f32], &[u8]),
+        dx: &mut [f32],
+        dw: &mut [f32],
+        db: &mut [f32],
+    ) {
+        let rows = x.len() / self.input;
+        let unpooled = if self.pool.is_some() { rows * self.output } else { 0 };
+        with_scratch(unpooled, |unpooled| {
+            let grad = match self.pool {
+                None => grad,
+                Some(window) => {
+                    unpooled.fill(0.0);
+                    let n = grad.len() / t.pictures;
+                    let size = (t.rows, self.width, self.output);
+                    let pictures = unpooled.chunks_exact_mut(rows / t.pictures * self.output);
+                    let pieces = grad.chunks_exact(n).zip(places.chunks_exact(n));
+                    for (dz, (grad, places)) in pictures.zip(pieces) {
+                        max_picture_gradient(grad, places, dz, size, window);
+                    }
+                    &*unpooled
+                }
+            };
+            column_sum(grad, db);
+            let g = View::new(grad, rows, self.output, self.output);
+            multiply(dx, self.input, false, g, View::new(w, self.output, self.input, self.input));
+            with_scratch(normalize.map_or(0, |_| x.len()), |normalized| {
+                let x = view(x, normalize, normalized, self.input);
+                multiply(dw, self.input, true, g.transposed(), x);
+            });
+        });
+    }
+}
+
+/// Rows of input as a matrix, normalized into `buffer` if need be.
+fn view<'a>(
+    x: &'a [f32],
+    normalize: Option<&Normalize>,
+    buffer: &'a mut [f32],
+    channels: usize,
+) -> View<'a> {
+    let x = match normalize {
+        Some(n) => {
+            n.rows(x, buffer);
+            &*buffer
+        }
+        None => x,
+    };
+    View::new(x, x.len() / channels, channels, channels)
+}

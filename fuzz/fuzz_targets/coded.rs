@@ -1,0 +1,14 @@
+//! Any bytes as an artifact of ours, coded weights above all: a model or an error, never a panic, a
+//! hang or memory out of proportion.
+#![no_main]
+
+use common::artifact::Artifact;
+use common::model::Model;
+use std::path::Path;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Ok(artifact) = Artifact::parse(Path::new("fuzzed"), bytes.to_vec()) {
+        let _ = Model::from_artifact(&artifact);
+        let _ = Model::parts(&artifact);
+    }
+});
