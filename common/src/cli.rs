@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Large blocks come and go with every layer; glibc returns each to the kernel and spends a
 /// quarter of the time on page faults.
@@ -16,7 +17,13 @@ pub struct Compute {
     /// Threads to use [default: all cores]. Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Print the peak memory of the process at the end.
+    #[arg(long)]
+    pub verbose: bool,
 }
+
+/// Whether to print the peak memory at the end.
+static VERBOSE: AtomicBool = AtomicBool::new(false);
 
 impl Compute {
     /// Set the number of threads of this process.
@@ -24,6 +31,7 @@ impl Compute {
     /// # Errors
     /// When the threads cannot be started.
     pub fn start(&self) -> Result<()> {
+        VERBOSE.store(self.verbose, Ordering::Relaxed);
         if let Some(n) = self.threads {
             rayon::ThreadPoolBuilder::new()
                 .num_threads(usize::from(n))
@@ -39,7 +47,11 @@ impl Compute {
 pub fn main(stage: impl FnOnce() -> Result<String>) -> ExitCode {
     // SAFETY: this is the first thing a stage's `main` does; no thread has been started.
     unsafe { kernels::parallel::one_candle_thread() };
-    match stage() {
+    let result = stage();
+    if let (true, Some(bytes)) = (VERBOSE.load(Ordering::Relaxed), peak_memory()) {
+        eprintln!("peak memory {} kB", thousands(bytes / 1000));
+    }
+    match result {
         Ok(summary) => {
             print(&summary);
             ExitCode::SUCCESS
@@ -49,6 +61,14 @@ pub fn main(stage: impl FnOnce() -> Result<String>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The largest memory this process has had resident, bytes; None where the system does not tell
+/// (it does on Linux).
+pub fn peak_memory() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
 }
 
 /// The error and its causes on one line. Causes print their first line only: candle appends
