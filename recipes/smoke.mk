@@ -14,7 +14,7 @@ TEACHER := --arch resnet18 --width 0.25 --epochs 18 --batch 32 --optimizer sgd -
 # 0.855 without).
 LOGITS := --augment flip,scale=0.7 --views 10 --seed 2
 
-STUDENT := --arch studentnet --epochs 22 --batch 32 --lr 4e-3 --weight-decay 2e-2 --ema 0.99 \
+STUDENT := --arch studentnet --width 1.4 --epochs 22 --batch 32 --lr 4e-3 --weight-decay 2e-2 --ema 0.99 \
   --alpha 0.7 --temperature 4 --seed 3
 
 # One step of 5 % of the channels, tuned afterwards.

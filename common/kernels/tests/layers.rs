@@ -150,6 +150,9 @@ fn global_average_is_the_mean() {
     assert!(e < 1e-6, "{e}");
 }
 
+/// A step on a parameter with a gradient, and its number.
+type Update<'a> = dyn FnMut(&mut [f32], &[f32], i32) + 'a;
+
 /// Three steps on [1, −2, 0.5] with gradients 0.1·k·[1, −1, 2], by PyTorch 2.15:
 /// ```python
 /// p = torch.nn.Parameter(torch.tensor([1., -2., .5]))
@@ -160,7 +163,7 @@ fn global_average_is_the_mean() {
 /// ```
 #[test]
 fn optimizer_steps_equal_torch() {
-    let run = |step: &mut dyn FnMut(&mut [f32], &[f32], i32)| -> Vec<f32> {
+    let run = |step: &mut Update| -> Vec<f32> {
         let mut p = vec![1.0, -2.0, 0.5];
         for k in 1..=3 {
             step(&mut p, &[1.0, -1.0, 2.0].map(|v| 0.1 * k as f32 * v), k);

@@ -26,6 +26,33 @@ pub(crate) struct Pointwise {
     pub(crate) pool: Option<pool::Window>,
 }
 
+/// An input, `[b, h, w, in]`, to be normalized first where that is so.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) normalize: Option<&'a Normalize>,
+}
+
+impl Source<'_> {
+    /// Calls `f` with a range of it as a matrix of `channels` columns.
+    fn with<R>(
+        self,
+        range: std::ops::Range<usize>,
+        channels: usize,
+        f: impl FnOnce(View) -> R,
+    ) -> R {
+        let x = &self.values[range];
+        let rows = x.len() / channels;
+        let Some(normalize) = self.normalize else {
+            return f(View::new(x, rows, channels, channels));
+        };
+        with_scratch(x.len(), |normalized| {
+            normalize.rows(x, normalized);
+            f(View::new(normalized, rows, channels, channels))
+        })
+    }
+}
+
 /// Pictures `first..first + pictures`, of each the rows `row..row + rows`.
 #[derive(Clone, Copy)]
 struct Tile {
@@ -73,32 +100,29 @@ impl Pointwise {
         start..start + t.pictures * t.rows * row
     }
 
-    /// `y = pool(normalize(x) · wᵀ + bias)`, clamped where there is no pool, with `x` `[b, h, w, in]`
-    /// and `w` `[out, in]`. `places` as of a max pool, empty without.
+    /// `y = pool(x · wᵀ + bias)`, clamped where there is no pool, with `w` `[out, in]`. `places` as of a
+    /// max pool, empty without.
     pub(crate) fn forward(
         &self,
-        x: &[f32],
-        normalize: Option<&Normalize>,
+        x: Source,
         w: &[f32],
         bias: Option<&[f32]>,
         (lo, hi): (f32, f32),
         y: &mut [f32],
         places: &mut [u8],
     ) {
-        let tiles = self.tiles();
         let (mut outs, mut rest, mut rest_places) = (Vec::new(), y, places);
-        for t in &tiles {
-            let (out, tail) = rest.split_at_mut(self.out(*t));
+        for t in self.tiles() {
+            let (out, tail) = rest.split_at_mut(self.out(t));
             let places = if self.pool.is_some() { out.len() } else { 0 };
             let (place, tail_places) = rest_places.split_at_mut(places);
-            outs.push((*t, out, place));
+            outs.push((t, out, place));
             (rest, rest_places) = (tail, tail_places);
         }
         outs.into_par_iter().for_each(|(t, y, places)| {
-            let x = &x[self.input_range(t)];
-            let rows = x.len() / self.input;
-            with_scratch(normalize.map_or(0, |_| x.len()), |normalized| {
-                let a = view(x, normalize, normalized, self.input);
+            let range = self.input_range(t);
+            let rows = range.len() / self.input;
+            x.with(range, self.input, |a| {
                 let b = View::new(w, self.output, self.input, self.input).transposed();
                 let Some(window) = self.pool else {
                     multiply(y, self.output, false, a, b);
@@ -124,14 +148,13 @@ impl Pointwise {
         tiles.div_ceil(tiles.div_ceil(most).max(1))
     }
 
-    /// Gradients of [`Pointwise::forward`] without clamp: `grad` is that of `y`; `dx` that of the
-    /// normalized input.
+    /// Gradients of [`Pointwise::forward`] without clamp: `grad` is that of `y`, with its `places`; `dx`
+    /// that of the normalized input.
     pub(crate) fn backward(
         &self,
-        (x, normalize): (&[f32], Option<&Normalize>),
+        x: Source,
         w: &[f32],
-        grad: &[f32],
-        places: &[u8],
+        (grad, places): (&[f32], &[u8]),
         dx: &mut [f32],
         dw: &mut [f32],
         db: Option<&mut [f32]>,
@@ -157,9 +180,8 @@ impl Pointwise {
                 partial.fill(0.0);
                 let (dw, db) = partial.split_at_mut(dw.len());
                 for (t, dx, out) in run {
-                    let x = (&x[self.input_range(t)], normalize);
                     let places = places.get(out.clone()).unwrap_or_default();
-                    self.tile_backward(t, x, w, (&grad[out], places), dx, dw, db);
+                    self.tile_backward(t, x, w, (&grad[out], places), dx, (dw, db));
                 }
             });
             let total = add_up(partials, width);
@@ -174,14 +196,14 @@ impl Pointwise {
     fn tile_backward(
         &self,
         t: Tile,
-        (x, normalize): (&[f32], Option<&Normalize>),
+        x: Source,
         w: &[f32],
         (grad, places): (&[f32], &[u8]),
         dx: &mut [f32],
-        dw: &mut [f32],
-        db: &mut [f32],
+        (dw, db): (&mut [f32], &mut [f32]),
     ) {
-        let rows = x.len() / self.input;
+        let range = self.input_range(t);
+        let rows = range.len() / self.input;
         let unpooled = if self.pool.is_some() { rows * self.output } else { 0 };
         with_scratch(unpooled, |unpooled| {
             let grad = match self.pool {
@@ -201,27 +223,7 @@ impl Pointwise {
             column_sum(grad, db);
             let g = View::new(grad, rows, self.output, self.output);
             multiply(dx, self.input, false, g, View::new(w, self.output, self.input, self.input));
-            with_scratch(normalize.map_or(0, |_| x.len()), |normalized| {
-                let x = view(x, normalize, normalized, self.input);
-                multiply(dw, self.input, true, g.transposed(), x);
-            });
+            x.with(range, self.input, |x| multiply(dw, self.input, true, g.transposed(), x));
         });
     }
-}
-
-/// Rows of input as a matrix, normalized into `buffer` if need be.
-fn view<'a>(
-    x: &'a [f32],
-    normalize: Option<&Normalize>,
-    buffer: &'a mut [f32],
-    channels: usize,
-) -> View<'a> {
-    let x = match normalize {
-        Some(n) => {
-            n.rows(x, buffer);
-            &*buffer
-        }
-        None => x,
-    };
-    View::new(x, x.len() / channels, channels, channels)
 }

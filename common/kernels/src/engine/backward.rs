@@ -68,7 +68,7 @@ impl Engine {
             Op::Input => {}
             Op::Conv(..) => self.conv_back(i, parameters, gradient, gradients, open),
             Op::Norm => {
-                let (x, _) = self.source(i);
+                let x = self.source(i).values;
                 let (Some(normalize), Some(moments)) =
                     (self.values[i].normalize.clone(), &self.values[i].moments)
                 else {
@@ -138,7 +138,8 @@ impl Engine {
         let mut dw = std::mem::take(&mut gradients[place]);
         let mut db = step.parameters.get(1).map(|p| std::mem::take(&mut gradients[*p]));
         let weight = parameters[place];
-        let (x, normalize) = self.source(i);
+        let source = self.source(i);
+        let x = source.values;
         let out = &self.values[i].out;
         if g.is_depthwise() && db.is_none() && step.bounds == LINEAR {
             let picture = g.out_height() * g.out_width() * g.output;
@@ -155,10 +156,9 @@ impl Engine {
             mask(&mut grad, out, step.bounds);
             match (&mut dx, is_pointwise(step.op, c)) {
                 (Some(dx), true) => self.pointwise(i, output).backward(
-                    (x, normalize),
+                    source,
                     weight,
-                    &grad,
-                    &self.values[i].places,
+                    (&grad, &self.values[i].places),
                     dx,
                     &mut dw,
                     db.as_deref_mut(),

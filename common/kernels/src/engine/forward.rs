@@ -2,7 +2,7 @@
 
 use super::fuse::is_pointwise;
 use super::{Engine, Misfit, Mode, Op, Value};
-use crate::conv::pointwise::Pointwise;
+use crate::conv::pointwise::{Pointwise, Source};
 use crate::conv::{cpu, depthwise};
 use crate::norm::Moments;
 use crate::norm::cpu::{Affine, Normalize, moments};
@@ -67,13 +67,14 @@ impl Engine {
     }
 
     /// The stored values that step `i` reads, and how they are to be normalized first.
-    pub(super) fn source(&self, i: usize) -> (&[f32], Option<&Normalize>) {
+    pub(super) fn source(&self, i: usize) -> Source<'_> {
         let input = self.steps[i].inputs[0];
         if self.steps[input].lazy {
             let from = self.steps[input].inputs[0];
-            return (&self.values[from].out, self.values[input].normalize.as_ref());
+            let normalize = self.values[input].normalize.as_ref();
+            return Source { values: &self.values[from].out, normalize };
         }
-        (&self.values[input].out, None)
+        Source { values: &self.values[input].out, normalize: None }
     }
 
     pub(super) fn pointwise(&self, i: usize, output: usize) -> Pointwise {
@@ -84,7 +85,8 @@ impl Engine {
     fn step(&self, i: usize, parameters: &[&[f32]], mode: Mode, value: &mut Value) {
         let step = &self.steps[i];
         let parameter = |k: usize| step.parameters.get(k).map(|p| parameters[*p]);
-        let (x, normalize) = self.source(i);
+        let source = self.source(i);
+        let (x, normalize) = (source.values, source.normalize);
         let [h, w, c] = self.steps[step.inputs[0]].shape;
         match step.op {
             Op::Input => {}
@@ -93,7 +95,7 @@ impl Engine {
                 if is_pointwise(step.op, c) {
                     let p = self.pointwise(i, output);
                     let (out, places) = (&mut value.out, &mut value.places);
-                    return p.forward(x, normalize, weight, bias, step.bounds, out, places);
+                    return p.forward(source, weight, bias, step.bounds, out, places);
                 }
                 let g = self.geometry(i, window, output);
                 let feeds_norm = mode == Mode::Training
