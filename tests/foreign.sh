@@ -27,3 +27,17 @@ fi
 
 # --- what needs Python
 ${PYTHON:-python3} tests/foreign.py "$bin" "$work"
+
+# --- the shipped file, decoded by a program written from FORMAT.md alone
+if ${PYTHON:-python3} -c 'import numpy, safetensors' 2>/dev/null; then
+    $bin/quantize pack --model artifacts/smoke/student.safetensors --bits 5 --budget 900000 --out "$work/coded.bin" >/dev/null
+    $bin/quantize pack --model artifacts/smoke/student.safetensors --bits 3 --grid codebook --budget 900000 \
+        --out "$work/codebook.bin" >/dev/null
+    for file in artifacts/smoke/model.bin "$work/coded.bin" "$work/codebook.bin"; do
+        $bin/quantize unpack --model "$file" --out "$work/plain.safetensors" >/dev/null
+        ${PYTHON:-python3} tests/decode.py "$file" "$work/plain.safetensors" || fail "tests/decode.py $file"
+        echo "ok: $(basename "$file") decoded from FORMAT.md alone"
+    done
+else
+    echo "skipped: decoding from FORMAT.md alone: no numpy or safetensors"
+fi

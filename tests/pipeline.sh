@@ -82,7 +82,23 @@ $bin/quantize unpack --model artifacts/smoke/model.bin --out "$work/plain.safete
 $bin/infer predict --model "$work/plain.safetensors" --photos "$photos/testing" --out "$work/plain.csv" >/dev/null
 cmp "$work/plain.csv" artifacts/smoke/prediction.csv || fail "the unpacked model predicts otherwise"
 pass "the unpacked model predicts the same"
-for file in training logits teacher cut1; do
+# --- a budget is met from below, by the file on the disk
+for budget in 60000 100000 200000; do
+    $bin/quantize plan --model $model --images artifacts/smoke/validation.safetensors --pictures 200 \
+        --budget $budget --out "$work/plan.safetensors" >"$work/stdout"
+    $bin/quantize pack --model $model --plan "$work/plan.safetensors" --out "$work/planned.bin" >>"$work/stdout"
+    size=$(stat -c %s "$work/planned.bin")
+    [ "$size" -le $budget ] && [ "$size" -gt $((budget - 1500)) ] || fail "a plan for $budget bytes made $size"
+    told=$(sed -n 's/.*plan.safetensors: \([0-9,]*\) bytes.*/\1/p' "$work/stdout" | tr -d ,)
+    [ "$told" = "$size" ] || fail "the plan announced $told bytes, the file has $size"
+    grep -q 'read back, logits of 8 pictures differ by 0$' "$work/stdout" || fail "pack does not read back"
+    pass "a plan for $budget bytes makes a file of $size"
+done
+refuses "a budget below the header" "takes* " $bin/quantize plan --model $model \
+    --images artifacts/smoke/validation.safetensors --pictures 20 --budget 2000
+refuses "a plan for another model" "another model" $bin/quantize pack --model artifacts/smoke/teacher.safetensors \
+    --plan "$work/plan.safetensors" --out "$work/m.bin"
+for file in training logits teacher cut1 plan quantized; do
     $bin/report show artifacts/smoke/$file.safetensors | grep -q '^kind ' || fail "report show $file"
 done
 $bin/report show artifacts/smoke/model.bin | grep -q '^parameters ' || fail "report show model.bin counts no parameters"
@@ -90,15 +106,15 @@ pass "report show reads every kind"
 
 # --- a run killed between two epochs goes on to the same bytes
 small="$bin/train --images artifacts/smoke/validation.safetensors --validation artifacts/smoke/validation.safetensors"
-small="$small --arch studentnet --width 0.5 --epochs 6 --ema 0.99 --augment flip,shift=0.1 --seed 5"
+small="$small --arch studentnet --width 0.5 --epochs 12 --ema 0.99 --augment flip,shift=0.1 --seed 5"
 $small --out "$work/whole.safetensors" >/dev/null
 $small --out "$work/killed.safetensors" >/dev/null &
 until [ -f "$work/killed.state.safetensors" ]; do sleep 0.05; done
-sleep 0.6
+sleep 0.2
 kill -9 $! && wait $! 2>/dev/null || true
 [ ! -e "$work/killed.safetensors" ] || fail "the run was over before it was killed"
 $small --out "$work/killed.safetensors" >/dev/null 2>"$work/stderr"
-grep -q '^continuing after epoch [1-5] of 6$' "$work/stderr" || fail "a killed run: $(cat "$work/stderr")"
+grep -q -E '^continuing after epoch [0-9]+ of 12$' "$work/stderr" || fail "a killed run: $(cat "$work/stderr")"
 cmp "$work/whole.safetensors" "$work/killed.safetensors" || fail "a resumed run ends with other bytes"
 cmp "$work/whole.epochs.csv" "$work/killed.epochs.csv" || fail "a resumed run has another log"
 pass "a killed run goes on ($(cat "$work/stderr")) and ends with the same bytes"
@@ -109,7 +125,7 @@ for n in 1 2; do
         TEACHER='--arch resnet18 --width 0.1 --epochs 1 --augment flip,cutmix=1 --seed 1' \
         LOGITS='--augment flip,rotate=10,mixup=0.5 --views 2' \
         STUDENT='--arch studentnet --epochs 2 --ema 0.9 --clip 1 --seed 3' \
-        TUNE='--epochs 1 --seed 4' >/dev/null
+        TUNE='--epochs 1 --seed 4' PLAN='--pictures 100' QUANT='--epochs 2 --rate 0.1 --seed 5' >/dev/null
 done
 [ "$(sum "$work/t1/model.bin")" = "$(sum "$work/t2/model.bin")" ] || fail "threads change model.bin"
 cmp "$work/t1/prediction.csv" "$work/t2/prediction.csv" || fail "threads change predictions"

@@ -35,24 +35,79 @@ fn covered(g: &Geometry, oy: usize, ox: usize, mut f: impl FnMut(usize, usize, u
 /// Gather the patches of output positions `rows` of one picture `x` `[h, w, in]`.
 pub(super) fn gather(x: &[f32], out: &mut [f32], g: &Geometry, c: Channels, rows: Range<usize>) {
     let patch = g.window.kernel * g.window.kernel * c.count;
-    let inside = g.window.padding == 0;
-    for (row, position) in out.chunks_exact_mut(patch).zip(rows) {
-        if !inside {
-            row.fill(0.0);
+    if c.count == g.input {
+        // Line by line of the output; the copies of stems are of a few floats, for which a call would
+        // take longer than the copy, so their lengths are known to the compiler.
+        let mut rest = out;
+        let mut start = rows.start;
+        while start < rows.end {
+            let oy = start / g.out_width();
+            let end = ((oy + 1) * g.out_width()).min(rows.end);
+            let (line, tail) = rest.split_at_mut((end - start) * patch);
+            let columns = start - oy * g.out_width()..end - oy * g.out_width();
+            match g.window.kernel * g.input {
+                9 => gather_line::<9>(x, line, g, oy, columns),
+                21 => gather_line::<21>(x, line, g, oy, columns),
+                _ => gather_line::<0>(x, line, g, oy, columns),
+            }
+            (rest, start) = (tail, end);
         }
+        return;
+    }
+    for (row, position) in out.chunks_exact_mut(patch).zip(rows) {
+        row.fill(0.0);
         let (oy, ox) = (position / g.out_width(), position % g.out_width());
         covered(g, oy, ox, |tap, pixel, taps| {
-            if c.count == g.input {
-                row[tap * c.count..(tap + taps) * c.count]
-                    .copy_from_slice(&x[pixel * g.input..(pixel + taps) * g.input]);
-                return;
-            }
             for t in 0..taps {
                 let from = (pixel + t) * g.input + c.first;
                 row[(tap + t) * c.count..(tap + t + 1) * c.count]
                     .copy_from_slice(&x[from..from + c.count]);
             }
         });
+    }
+}
+
+/// The patches of output positions `columns` of line `oy`, all channels. `N` = kernel · channels, or 0
+/// where the compiler does not know.
+#[inline]
+fn gather_line<const N: usize>(
+    x: &[f32],
+    out: &mut [f32],
+    g: &Geometry,
+    oy: usize,
+    columns: Range<usize>,
+) {
+    let (k, s, p, c) = (g.window.kernel, g.window.stride, g.window.padding, g.input);
+    let n = k * c;
+    for ky in 0..k {
+        let y = oy * s + ky;
+        let line = if y >= p && y - p < g.height {
+            &x[(y - p) * g.width * c..(y - p + 1) * g.width * c]
+        } else {
+            &[]
+        };
+        for (patch, ox) in out.chunks_exact_mut(k * n).zip(columns.clone()) {
+            let to = &mut patch[ky * n..(ky + 1) * n];
+            if line.is_empty() {
+                to.fill(0.0);
+                continue;
+            }
+            let inside = ox * s >= p && ox * s - p + k <= g.width;
+            if inside {
+                let from = &line[(ox * s - p) * c..];
+                match (from.first_chunk::<N>(), to.first_chunk_mut::<N>()) {
+                    (Some(from), Some(to)) if N > 0 => *to = *from,
+                    _ => to.copy_from_slice(&from[..n]),
+                }
+                continue;
+            }
+            for (kx, to) in to.chunks_exact_mut(c).enumerate() {
+                match (ox * s + kx).checked_sub(p) {
+                    Some(ix) if ix < g.width => to.copy_from_slice(&line[ix * c..(ix + 1) * c]),
+                    _ => to.fill(0.0),
+                }
+            }
+        }
     }
 }
 

@@ -209,7 +209,6 @@ impl Pointwise {
             let grad = match self.pool {
                 None => grad,
                 Some(window) => {
-                    unpooled.fill(0.0);
                     let n = grad.len() / t.pictures;
                     let size = (t.rows, self.width, self.output);
                     let pictures = unpooled.chunks_exact_mut(rows / t.pictures * self.output);

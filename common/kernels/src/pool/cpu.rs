@@ -43,7 +43,6 @@ pub fn max_backward(grad: &[f32], places: &[u8], (h, w, c): Size, win: Window, d
     let out = win.output(h) * win.output(w) * c;
     fill_blocks(dx, h * w * c, |i, dx| {
         let range = i * out..(i + 1) * out;
-        dx.fill(0.0);
         max_picture_gradient(&grad[range.clone()], &places[range], dx, (h, w, c), win);
     });
 }
@@ -127,7 +126,7 @@ fn max_of_four(x: &[f32], y: &mut [f32], places: &mut [u8], (h, w, c): Size) {
 }
 
 dispatch! {
-    /// Adds one picture's gradient to `dx`.
+    /// The input gradient of one picture.
     pub(crate) fn max_picture_gradient(grad: &[f32], places: &[u8], dx: &mut [f32], size: Size, win: Window)
         = max_picture_gradient_body
 }
@@ -140,7 +139,11 @@ fn max_picture_gradient_body<const FMA: bool>(
     size: Size,
     win: Window,
 ) {
+    if win == (Window { kernel: 2, stride: 2, padding: 0 }) {
+        return gradient_of_four(grad, places, dx, size);
+    }
     let c = size.2;
+    dx.fill(0.0);
     for_places(size, win, |to, from, place| {
         let grad = &grad[to * c..(to + 1) * c];
         let places = &places[to * c..(to + 1) * c];
@@ -148,6 +151,32 @@ fn max_picture_gradient_body<const FMA: bool>(
             *dx += if *p == place { *g } else { 0.0 };
         }
     });
+}
+
+/// 2×2 with stride 2, each window at once.
+#[inline(always)]
+fn gradient_of_four(grad: &[f32], places: &[u8], dx: &mut [f32], (h, w, c): Size) {
+    let ow = w / 2;
+    for (oy, band) in dx.chunks_mut(2 * w * c).enumerate() {
+        if oy >= h / 2 {
+            band.fill(0.0); // a last odd row
+            continue;
+        }
+        let (upper, lower) = band.split_at_mut(w * c);
+        for (ky, line) in [upper, lower].into_iter().enumerate() {
+            for ox in 0..ow {
+                let from = (oy * ow + ox) * c;
+                let (left, right) = line[2 * ox * c..(2 * ox + 2) * c].split_at_mut(c);
+                let inputs = grad[from..from + c].iter().zip(&places[from..from + c]);
+                let first = 2 * ky as u8;
+                for ((l, r), (g, p)) in left.iter_mut().zip(right).zip(inputs) {
+                    *l = if *p == first { *g } else { 0.0 };
+                    *r = if *p == first + 1 { *g } else { 0.0 };
+                }
+            }
+            line[2 * ow * c..].fill(0.0); // a last odd column
+        }
+    }
 }
 
 /// Means `y` `[b, c]` over `pixels` of `x` `[b, pixels, c]`.
