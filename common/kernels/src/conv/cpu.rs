@@ -7,6 +7,7 @@
 
 use super::gemm::{View, multiply};
 use super::patches::{Channels, gather, pack_weights, scatter_add, unpack_weights};
+use super::direct::{self, Panels};
 use super::{Geometry, depthwise};
 use crate::parallel::{block_rows, fill, fill_blocks, sum_blocks, with_scratch};
 use crate::simd::{dispatch, for_channels, load};
@@ -127,6 +128,11 @@ pub fn forward(
     if g.is_depthwise() {
         return depthwise::forward(x, w, bias, (lo, hi), g, y);
     }
+    if direct::is_direct(g) {
+        let mut panels = Panels::default();
+        panels.forward(w, g.input, g.window.kernel * g.window.kernel);
+        return direct::forward(x, &panels, bias, (lo, hi), g, y);
+    }
     let p = Product::new(g);
     let w = packed(w, g);
     let tiles = p.tiles(0..g.batch);
@@ -162,8 +168,15 @@ pub fn backward(
         return depthwise::backward(x, w, &mut grad, g, |_, _| {}, dx, dw);
     }
     let p = Product::new(g);
-    if let Some(dx) = dx {
-        input_gradient(&packed(w, g), grad, g, &p, dx);
+    match (dx, g.reversed()) {
+        (Some(dx), Some(reversed)) if direct::is_direct(&reversed) => {
+            let mut panels = Panels::default();
+            panels.backward(w, g.input, g.window.kernel * g.window.kernel);
+            let linear = (f32::NEG_INFINITY, f32::INFINITY);
+            direct::forward(grad, &panels, None, linear, &reversed, dx);
+        }
+        (Some(dx), _) => input_gradient(&packed(w, g), grad, g, &p, dx),
+        (None, _) => {}
     }
     let taps = g.window.kernel * g.window.kernel;
     with_scratch(dw.len(), |packed| {

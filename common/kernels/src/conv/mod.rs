@@ -9,6 +9,7 @@
 
 pub mod cpu;
 pub mod depthwise;
+pub(crate) mod direct;
 mod gemm;
 mod patches;
 pub(crate) mod pointwise;
@@ -93,6 +94,21 @@ impl Geometry {
     /// The input is already the matrix of patches.
     pub(crate) fn is_pointwise(&self) -> bool {
         self.window.kernel == 1 && self.window.stride == 1 && self.window.padding == 0
+    }
+
+    /// The convolution that gives the input gradient from the output gradient, with inputs and outputs
+    /// exchanged and taps mirrored; None where the stride leaves gaps or padding exceeds the kernel.
+    pub(crate) fn reversed(&self) -> Option<Self> {
+        let Window { kernel, stride, padding, groups } = self.window;
+        let padding = (kernel - 1).checked_sub(padding)?;
+        (stride == 1 && groups == 1).then(|| Self {
+            height: self.out_height(),
+            width: self.out_width(),
+            input: self.output,
+            output: self.input,
+            window: Window { kernel, stride, padding, groups },
+            ..*self
+        })
     }
 
     fn out_shape(&self) -> Shape {

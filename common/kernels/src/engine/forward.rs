@@ -3,7 +3,7 @@
 use super::fuse::is_pointwise;
 use super::{Engine, Misfit, Mode, Op, Value};
 use crate::conv::pointwise::{Pointwise, Source};
-use crate::conv::{cpu, depthwise};
+use crate::conv::{cpu, depthwise, direct};
 use crate::norm::Moments;
 use crate::norm::cpu::{Affine, Normalize, moments};
 use crate::pool::cpu::{max_forward, mean_forward};
@@ -107,6 +107,13 @@ impl Engine {
                     return;
                 }
                 value.result_moments = None;
+                if direct::is_direct(&g) {
+                    if mode == Mode::Training || value.panels.is_empty() {
+                        value.panels.forward(weight, g.input, window.kernel * window.kernel);
+                    }
+                    let (panels, out) = (&value.panels, &mut value.out);
+                    return direct::forward(x, panels, bias, step.bounds, &g, out);
+                }
                 cpu::forward(x, weight, bias, step.bounds, &g, &mut value.out);
             }
             Op::Norm => {

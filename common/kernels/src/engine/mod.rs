@@ -13,6 +13,7 @@ mod forward;
 mod fuse;
 
 use crate::conv::Geometry;
+use crate::conv::direct::Panels;
 use crate::norm::Moments;
 use crate::norm::cpu::Normalize;
 use crate::{conv, pool};
@@ -66,7 +67,8 @@ impl std::error::Error for Misfit {}
 pub enum Mode {
     /// By the moments of the batch; everything the backward pass needs is kept.
     Training,
-    /// By stored moments; what is no longer needed is given back at once.
+    /// By stored moments; what is no longer needed is given back at once. Parameters are those of the
+    /// first call: an engine that was run once like this is not trained.
     Inference,
 }
 
@@ -109,6 +111,8 @@ struct Value {
     moments: Option<Moments>,
     /// Of a convolution whose reader wants the moments of its result.
     result_moments: Option<Moments>,
+    /// Weights of a direct convolution, in the order they are read.
+    panels: Panels,
 }
 
 /// A network that runs; see the module.
