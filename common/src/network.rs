@@ -87,9 +87,9 @@ pub struct Inference {
     floats: usize,
 }
 
-/// Floats of the largest activations of the pictures run together: 4 MiB, so that what one layer
-/// writes is still in cache when the next reads it.
-const TOGETHER: usize = 1024 * 1024;
+/// Floats of the largest activations of the pictures run together, 16 MiB: enough rows for the deep
+/// layers' sums, little enough that what one layer writes is near when the next reads it.
+const TOGETHER: usize = 4 * 1024 * 1024;
 
 impl Inference {
     /// Fold `model` and load its weights.

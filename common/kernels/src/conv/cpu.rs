@@ -7,8 +7,7 @@
 
 use super::gemm::{View, multiply};
 use super::patches::{Channels, gather, pack_weights, scatter_add, unpack_weights};
-use super::direct::{self, Panels};
-use super::{Geometry, depthwise};
+use super::{Geometry, LINEAR, depthwise, direct};
 use crate::parallel::{block_rows, fill, fill_blocks, sum_blocks, with_scratch};
 use crate::simd::{dispatch, for_channels, load};
 use rayon::prelude::*;
@@ -129,9 +128,10 @@ pub fn forward(
         return depthwise::forward(x, w, bias, (lo, hi), g, y);
     }
     if direct::is_direct(g) {
-        let mut panels = Panels::default();
-        panels.forward(w, g.input, g.window.kernel * g.window.kernel);
-        return direct::forward(x, &panels, bias, (lo, hi), g, y);
+        return with_scratch(direct::packed_floats(g), |panels| {
+            direct::pack(w, g, panels);
+            direct::forward(x, panels, bias, (lo, hi), g, y);
+        });
     }
     let p = Product::new(g);
     let w = packed(w, g);
@@ -170,10 +170,10 @@ pub fn backward(
     let p = Product::new(g);
     match (dx, g.reversed()) {
         (Some(dx), Some(reversed)) if direct::is_direct(&reversed) => {
-            let mut panels = Panels::default();
-            panels.backward(w, g.input, g.window.kernel * g.window.kernel);
-            let linear = (f32::NEG_INFINITY, f32::INFINITY);
-            direct::forward(grad, &panels, None, linear, &reversed, dx);
+            with_scratch(direct::packed_floats(&reversed), |panels| {
+                direct::pack_reversed(w, &reversed, panels);
+                direct::forward(grad, panels, None, LINEAR, &reversed, dx);
+            });
         }
         (Some(dx), _) => input_gradient(&packed(w, g), grad, g, &p, dx),
         (None, _) => {}

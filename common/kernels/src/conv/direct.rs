@@ -29,49 +29,47 @@ pub(crate) fn is_direct(g: &Geometry) -> bool {
     g.window.groups == 1 && g.input >= FEWEST_CHANNELS && !g.is_depthwise()
 }
 
-/// Weights of a convolution in the order of the sums: `[panels, taps, in, 32]`, missing channels zero.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Panels(Vec<f32>);
+/// Floats of the weights of a convolution in the order of the sums, `[panels, taps, in, 32]`.
+pub(crate) fn packed_floats(g: &Geometry) -> usize {
+    g.output.div_ceil(PANEL) * g.window.kernel * g.window.kernel * g.input * PANEL
+}
 
-impl Panels {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
+/// Into that order, from `w` `[out, in, k, k]`.
+pub(crate) fn pack(w: &[f32], g: &Geometry, packed: &mut [f32]) {
+    let (input, taps) = (g.input, g.window.kernel * g.window.kernel);
+    reorder(w, g, packed, |o, i, t| (o * input + i) * taps + t);
+}
 
-    /// From `w` `[out, in, k, k]`.
-    pub(crate) fn forward(&mut self, w: &[f32], input: usize, taps: usize) {
-        self.pack(w.len() / (input * taps), input, taps, |o, i, t| (o * input + i) * taps + t, w);
-    }
+/// Into that order for `reversed`, the convolution that gives the input gradient of one with the weight
+/// `w` `[out, in, k, k]` (see [`Geometry::reversed`]).
+pub(crate) fn pack_reversed(w: &[f32], reversed: &Geometry, packed: &mut [f32]) {
+    let (output, taps) = (reversed.output, reversed.window.kernel * reversed.window.kernel);
+    reorder(w, reversed, packed, |o, i, t| (i * output + o) * taps + taps - 1 - t);
+}
 
-    /// For the input gradient of a convolution with `w` `[out, in, k, k]` and stride 1: a convolution
-    /// of the output gradient with inputs and outputs exchanged and taps mirrored.
-    pub(crate) fn backward(&mut self, w: &[f32], input: usize, taps: usize) {
-        let output = w.len() / (input * taps);
-        self.pack(input, output, taps, |o, i, t| (i * input + o) * taps + taps - 1 - t, w);
-    }
-
-    fn pack(
-        &mut self,
-        output: usize,
-        input: usize,
-        taps: usize,
-        place: impl Fn(usize, usize, usize) -> usize + Sync,
-        w: &[f32],
-    ) {
-        let n = taps * input * PANEL;
-        self.0.resize(output.div_ceil(PANEL) * n, 0.0);
-        self.0.par_chunks_mut(n).enumerate().for_each(|(p, panel)| {
-            let width = PANEL.min(output - p * PANEL);
-            for i in 0..input {
-                for t in 0..taps {
-                    let at = (t * input + i) * PANEL;
-                    for (o, v) in panel[at..at + width].iter_mut().enumerate() {
-                        *v = w[place(p * PANEL + o, i, t)];
-                    }
+/// `place(output, input, tap)` says where a weight is; channels beyond the last are zero.
+fn reorder(
+    w: &[f32],
+    g: &Geometry,
+    packed: &mut [f32],
+    place: impl Fn(usize, usize, usize) -> usize + Sync,
+) {
+    let taps = g.window.kernel * g.window.kernel;
+    let n = taps * g.input * PANEL;
+    packed.par_chunks_mut(n).enumerate().for_each(|(p, panel)| {
+        let width = PANEL.min(g.output - p * PANEL);
+        if width < PANEL {
+            panel.fill(0.0);
+        }
+        for i in 0..g.input {
+            for t in 0..taps {
+                let at = (t * g.input + i) * PANEL;
+                for (o, v) in panel[at..at + width].iter_mut().enumerate() {
+                    *v = w[place(p * PANEL + o, i, t)];
                 }
             }
-        });
-    }
+        }
+    });
 }
 
 /// A result that tasks write to in places of their own.
@@ -82,7 +80,7 @@ unsafe impl Sync for Shared {}
 /// `x` `[b, h, w, in]` and packed weights → `y` `[b, oh, ow, out]`, plus bias, clamped.
 pub(crate) fn forward(
     x: &[f32],
-    panels: &Panels,
+    panels: &[f32],
     bias: Option<&[f32]>,
     (lo, hi): (f32, f32),
     g: &Geometry,
@@ -91,7 +89,7 @@ pub(crate) fn forward(
     let taps = g.window.kernel * g.window.kernel;
     let panel = taps * g.input * PANEL;
     let rows = g.rows();
-    assert_eq!(panels.0.len(), g.output.div_ceil(PANEL) * panel, "weights of {g:?}");
+    assert_eq!(panels.len(), packed_floats(g), "weights of {g:?}");
     assert_eq!(x.len(), g.batch * g.height * g.width * g.input, "input of {g:?}");
     assert_eq!(y.len(), rows * g.output, "output of {g:?}");
     let chunks = rows.div_ceil(TASK_ROWS);
@@ -99,7 +97,7 @@ pub(crate) fn forward(
     let tasks = chunks * g.output.div_ceil(PANEL);
     (0..tasks).into_par_iter().for_each(|task| {
         let (p, chunk) = (task / chunks, task % chunks);
-        let weights = &panels.0[p * panel..(p + 1) * panel];
+        let weights = &panels[p * panel..(p + 1) * panel];
         let first = p * PANEL;
         let width = PANEL.min(g.output - first);
         let bias = bias.map(|b| &b[first..first + width]);

@@ -109,7 +109,8 @@ impl Engine {
                 value.result_moments = None;
                 if direct::is_direct(&g) {
                     if mode == Mode::Training || value.panels.is_empty() {
-                        value.panels.forward(weight, g.input, window.kernel * window.kernel);
+                        value.panels.resize(direct::packed_floats(&g), 0.0);
+                        direct::pack(weight, &g, &mut value.panels);
                     }
                     let (panels, out) = (&value.panels, &mut value.out);
                     return direct::forward(x, panels, bias, step.bounds, &g, out);

@@ -13,7 +13,6 @@ mod forward;
 mod fuse;
 
 use crate::conv::Geometry;
-use crate::conv::direct::Panels;
 use crate::norm::Moments;
 use crate::norm::cpu::Normalize;
 use crate::{conv, pool};
@@ -112,7 +111,7 @@ struct Value {
     /// Of a convolution whose reader wants the moments of its result.
     result_moments: Option<Moments>,
     /// Weights of a direct convolution, in the order they are read.
-    panels: Panels,
+    panels: Vec<f32>,
 }
 
 /// A network that runs; see the module.
