@@ -1,10 +1,10 @@
-//! Time of a training step or a forward pass, one line of JSON. bench/compare.py runs it and PyTorch
+//! Time of a training step, a forward pass, or of coding weights, one line of JSON. bench/compare.py runs it and PyTorch
 //! in turns.
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use common::cli;
-use common::codec::Grids;
+use common::codec::{self, Grids, Quantized, Rows, Spec};
 use common::model::{Input, Model};
 use common::nets::{self, Arch};
 use common::network::{Inference, Training};
@@ -16,13 +16,14 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Time training steps (forward, cross-entropy, backward, AdamW) or forward passes.
+/// Time training steps (forward, cross-entropy, backward, AdamW), forward passes, or the coding of the
+/// network's weights at 4 bits.
 #[derive(Parser)]
 struct Bench {
     /// Network family.
     #[arg(long, value_enum, default_value = "studentnet")]
     arch: Arch,
-    /// Whether to train or to run.
+    /// What to time.
     #[arg(long, value_enum, default_value = "train")]
     mode: Mode,
     /// Side of the pictures, pixels.
@@ -42,6 +43,7 @@ struct Bench {
 enum Mode {
     Train,
     Forward,
+    Code,
 }
 
 const CLASSES: usize = 11;
@@ -58,11 +60,14 @@ fn run(args: &Bench) -> Result<String> {
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..CLASSES).map(|c| c.to_string()).collect();
     let model = Model { graph, weights, input, classes, grids: Grids::new() };
+    if args.mode == Mode::Code {
+        return code(&model, args.steps);
+    }
     let mut rng = Rng::new(1, "pictures", 0);
     let n = args.batch * 3 * args.size * args.size;
     let x: Vec<f32> = (0..n).map(|_| rng.normal()).collect();
     let times = match args.mode {
-        Mode::Forward => {
+        Mode::Forward | Mode::Code => {
             let network = Inference::new(&model)?;
             time(args.steps, || network.logits(&x).map(|_| ()))?
         }
@@ -77,6 +82,23 @@ fn run(args: &Bench) -> Result<String> {
         "median": per_second(middle),
         "best": per_second(times[0]),
         "megabytes": cli::peak_memory().unwrap_or(0) / 1_000_000,
+    });
+    Ok(line.to_string())
+}
+
+/// Milliseconds of encoding and of decoding the network's file.
+fn code(model: &Model, steps: usize) -> Result<String> {
+    let model = model.folded()?;
+    let choices = codec::uniform_choices(&model.graph, Rows::Channel, 4);
+    let quantized = Quantized::new(&model.graph, &model.weights, &choices, 0.0)?;
+    let payload = quantized.encode(&model.graph)?;
+    let encode = time(steps, || quantized.encode(&model.graph).map(|_| ()))?;
+    let decode = time(steps, || codec::decode(&model.graph, Spec::Grids, &payload).map(|_| ()))?;
+    let line = serde_json::json!({
+        "weights": model.graph.parameter_count(),
+        "bytes": payload.len(),
+        "encode_ms": 1e3 * encode[encode.len() / 2],
+        "decode_ms": 1e3 * decode[decode.len() / 2],
     });
     Ok(line.to_string())
 }
