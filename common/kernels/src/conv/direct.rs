@@ -144,15 +144,15 @@ impl<'a> Group<'a> {
         let (oh, ow) = (g.out_height(), g.out_width());
         let (k, s, p) = (g.window.kernel, g.window.stride, g.window.padding);
         let mut corners = [(0, 0, 0); ROWS];
-        for r in 0..ROWS {
+        for (r, (corner, output)) in corners.iter_mut().zip(&mut self.outputs).enumerate() {
             let i = start + r.min(n - 1);
             let (b, at) = if ow < SMALL_MAP {
                 (i % g.batch, i / g.batch)
             } else {
                 (i / (oh * ow), i % (oh * ow))
             };
-            self.outputs[r] = b * oh * ow + at;
-            corners[r] = (b * g.height * g.width, at / ow * s, at % ow * s);
+            *output = b * oh * ow + at;
+            *corner = (b * g.height * g.width, at / ow * s, at % ow * s);
         }
         self.taps.clear();
         for ky in 0..k {
