@@ -21,8 +21,8 @@ const MIN_ROWS: usize = 192;
 const SMALL_WEIGHT: usize = 64 * 1024;
 /// Number of partial weight gradients.
 const PARTIALS: usize = 16;
-/// Floats of patches gathered for one step of a large weight gradient: 16 MiB.
-const LARGE_TILE: usize = 4 * 1024 * 1024;
+/// Floats of patches gathered for one step of a large weight gradient: 4 MiB.
+const LARGE_TILE: usize = 1024 * 1024;
 /// Output channels per task of a large weight gradient.
 const CHANNEL_BLOCK: usize = 64;
 
