@@ -7,7 +7,7 @@
 
 use super::gemm::{View, multiply};
 use super::patches::{Channels, gather, pack_weights, scatter_add, unpack_weights};
-use super::{Geometry, LINEAR, depthwise, direct};
+use super::{Geometry, LINEAR, depthwise, direct, stem};
 use crate::parallel::{block_rows, fill, fill_blocks, sum_blocks, with_scratch};
 use crate::simd::{dispatch, for_channels, load};
 use rayon::prelude::*;
@@ -132,6 +132,9 @@ pub fn forward(
             direct::pack(w, g, panels);
             direct::forward(x, panels, bias, (lo, hi), g, y);
         });
+    }
+    if g.window.groups == 1 {
+        return stem::forward(x, w, bias, (lo, hi), g, y);
     }
     let p = Product::new(g);
     let w = packed(w, g);

@@ -13,6 +13,7 @@ pub(crate) mod direct;
 mod gemm;
 mod patches;
 pub(crate) mod pointwise;
+mod stem;
 
 use crate::tensors::{floats, tensor_like, with_floats};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};

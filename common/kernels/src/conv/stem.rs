@@ -1,0 +1,100 @@
+//! Plain convolutions of few input channels, the first layer of a network: too few for the sums of
+//! [`super::direct`], and gathering patches would take longer than the sums.
+//!
+//! Neighbouring output positions share their weights; of one kernel row, taps and channels lie side by
+//! side in the picture.
+
+use super::Geometry;
+use super::cpu::finish;
+use crate::parallel::fill_blocks;
+use crate::simd::{dispatch, for_channels, load, mul_add, store};
+
+/// Output positions summed together.
+const RUN: usize = 8;
+
+/// `x` `[b, h, w, in]`, `w` `[out, in, k, k]` → `y` `[b, oh, ow, out]`, plus bias, clamped.
+pub(super) fn forward(
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    (lo, hi): (f32, f32),
+    g: &Geometry,
+    y: &mut [f32],
+) {
+    let taps = g.window.kernel * g.window.kernel;
+    // [taps, in, out]
+    let mut packed = vec![0.0; w.len()];
+    for (o, filter) in w.chunks_exact(g.input * taps).enumerate() {
+        for (i, plane) in filter.chunks_exact(taps).enumerate() {
+            for (t, v) in plane.iter().enumerate() {
+                packed[(t * g.input + i) * g.output + o] = *v;
+            }
+        }
+    }
+    let line = g.out_width() * g.output;
+    let picture = g.height * g.width * g.input;
+    fill_blocks(y, g.out_height() * line, |b, y| {
+        let x = &x[b * picture..(b + 1) * picture];
+        for (oy, y) in y.chunks_exact_mut(line).enumerate() {
+            one_line(x, &packed, y, oy, g);
+            finish(y, g.output, bias, lo, hi);
+        }
+    });
+}
+
+dispatch! {
+    /// Line `oy` of one picture.
+    fn one_line(x: &[f32], packed: &[f32], y: &mut [f32], oy: usize, g: &Geometry) = one_line_body
+}
+
+#[inline(always)]
+fn one_line_body<const FMA: bool>(
+    x: &[f32],
+    packed: &[f32],
+    y: &mut [f32],
+    oy: usize,
+    g: &Geometry,
+) {
+    let (k, s, p) = (g.window.kernel, g.window.stride, g.window.padding);
+    let (c, out, ow) = (g.input, g.output, g.out_width());
+    let mut ox = 0;
+    while ox < ow {
+        let inside = ox * s >= p && (ox + RUN - 1) * s + k <= g.width + p;
+        let run = if inside && ox + RUN <= ow { RUN } else { 1 };
+        // Taps of the run that are inside the picture: all of them, or those of its one position.
+        let first = p.saturating_sub(ox * s).min(k);
+        let last = (g.width + p).saturating_sub(ox * s).min(k).max(first);
+        for_channels!(out, |c0, N| {
+            let mut total = [[0.0f32; N]; RUN];
+            for ky in 0..k {
+                let iy = oy * s + ky;
+                if iy < p || iy - p >= g.height || first == last {
+                    continue;
+                }
+                let line = &x[(iy - p) * g.width * c..(iy - p + 1) * g.width * c];
+                let at = (ox * s + first - p) * c;
+                let weights = &packed[(ky * k + first) * c * out..(ky * k + last) * c * out];
+                for (j, w) in weights.chunks_exact(out).enumerate() {
+                    let w = load::<N>(w, c0);
+                    if run == RUN {
+                        for (q, t) in total.iter_mut().enumerate() {
+                            let v = line[at + q * s * c + j];
+                            for i in 0..N {
+                                t[i] = mul_add::<FMA>(v, w[i], t[i]);
+                            }
+                        }
+                    } else {
+                        let v = line[at + j];
+                        for i in 0..N {
+                            total[0][i] = mul_add::<FMA>(v, w[i], total[0][i]);
+                        }
+                    }
+                }
+            }
+            for (q, t) in total.iter().take(run).enumerate() {
+                store(y, (ox + q) * out + c0, *t);
+            }
+        });
+        ox += run;
+    }
+}
