@@ -2,11 +2,13 @@
 //! "Efficient bit allocation for an arbitrary set of quantizers": each tensor minimises divergence +
 //! price · bytes at a price common to all).
 
-use super::sensitivity::BITS;
 use anyhow::{Context, Result, ensure};
 use common::array::Array;
 use common::codec::{Choice, Choices, Integers, Rows, uniform_choices};
 use common::graph::Graph;
+
+/// Bits at which every tensor is measured.
+pub(super) const BITS: [u8; 7] = [2, 3, 4, 5, 6, 7, 8];
 
 /// Price of a bit, in squared steps, that rounding pays for when it is best spent: a uniform grid's
 /// error of 1/12 squared step falls by 6.02 dB per bit, 2 ln 2 / 12 = 0.1155.

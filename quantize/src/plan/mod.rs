@@ -134,7 +134,7 @@ fn search(model: &Model, layers: &[Layer], budget: usize) -> Result<Choices> {
 fn table(layers: &[Layer], choices: &Choices) -> Result<String> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let widths = sensitivity::BITS.map(|b| format!("nats at {b}"));
+    let widths = assignment::BITS.map(|b| format!("nats at {b}"));
     let fixed = ["tensor", "weights", "bits", "bytes"].map(String::from);
     table.set_header(fixed.into_iter().chain(widths));
     for layer in layers {

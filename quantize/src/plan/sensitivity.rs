@@ -1,6 +1,6 @@
 //! What each tensor's grid costs the network, measured.
 
-use super::assignment::{Layer, PRICE};
+use super::assignment::{BITS, Layer, PRICE};
 use anyhow::{Context, Result};
 use common::cli;
 use common::codec::{Choice, Integers, Rows};
@@ -10,9 +10,6 @@ use common::model::Model;
 use common::network::Inference;
 use common::score;
 use common::view;
-
-/// Bits at which every tensor is measured.
-pub(super) const BITS: [u8; 7] = [2, 3, 4, 5, 6, 7, 8];
 
 /// Pictures per batch.
 const BATCH: usize = 64;

@@ -5,7 +5,7 @@
 //! produces two pixels at a time; its input gradient is the same loop with the taps mirrored.
 
 use super::Geometry;
-use super::cpu::finish;
+use super::rows::finish;
 use crate::norm::Moments;
 use crate::norm::cpu::{combine, partial_moments};
 use crate::parallel::{add_up, fill_blocks, with_scratch};

@@ -8,7 +8,7 @@
 //! each sum is tap by tap, channel by channel, whatever the grouping.
 
 use super::Geometry;
-use super::cpu::finish;
+use super::rows::finish;
 use crate::parallel::with_scratch;
 use crate::simd::{Level, dispatch, level, load, mul_add};
 use rayon::prelude::*;

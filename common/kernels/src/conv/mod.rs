@@ -13,6 +13,7 @@ pub(crate) mod direct;
 mod gemm;
 mod patches;
 pub(crate) mod pointwise;
+mod rows;
 mod stem;
 
 use crate::tensors::{floats, tensor_like, with_floats};

@@ -2,8 +2,8 @@
 //! pool behind. Neither the normalized input nor the unpooled output is ever stored; a tile of rows
 //! passes through all of them while it is in cache, and once more on the way back.
 
-use super::cpu::{column_sum, finish};
 use super::gemm::{View, multiply};
+use super::rows::{column_sum, finish};
 use crate::norm::cpu::Normalize;
 use crate::parallel::{add_up, with_scratch};
 use crate::pool::{self, cpu::max_picture, cpu::max_picture_gradient};

@@ -5,7 +5,7 @@
 //! side in the picture.
 
 use super::Geometry;
-use super::cpu::finish;
+use super::rows::finish;
 use crate::parallel::fill_blocks;
 use crate::simd::{dispatch, for_channels, load, mul_add, store};
 
