@@ -83,7 +83,7 @@ $bin/infer predict --model "$work/plain.safetensors" --photos "$photos/testing" 
 cmp "$work/plain.csv" artifacts/smoke/prediction.csv || fail "the unpacked model predicts otherwise"
 pass "the unpacked model predicts the same"
 # --- a budget is met from below, by the file on the disk
-for budget in 60000 100000 200000; do
+for budget in 90000 150000 250000; do
     $bin/quantize plan --model $model --images artifacts/smoke/validation.safetensors --pictures 200 \
         --budget $budget --out "$work/plan.safetensors" >"$work/stdout"
     $bin/quantize pack --model $model --plan "$work/plan.safetensors" --out "$work/planned.bin" >>"$work/stdout"
