@@ -72,7 +72,7 @@ refuses "a model as pictures" "prepare images" $bin/infer eval --model $model --
 refuses "other pictures' logits" "infer logits again" $bin/distill --images artifacts/smoke/validation.safetensors \
     --validation artifacts/smoke/validation.safetensors --logits artifacts/smoke/logits.safetensors \
     --arch studentnet --out "$work/x.safetensors"
-$bin/quantize pack --model $model --bits 16 --budget 600000 --out "$work/m16.bin" >/dev/null
+$bin/quantize pack --model $model --bits 16 --budget 2000000 --out "$work/m16.bin" >/dev/null
 $bin/infer eval --model $model --images artifacts/smoke/validation.safetensors --out "$work/a.csv" >/dev/null
 $bin/infer eval --model "$work/m16.bin" --images artifacts/smoke/validation.safetensors --out "$work/b.csv" >/dev/null
 off=$(paste -d, "$work/a.csv" "$work/b.csv" | awk -F, 'NR == 2 {d = $7 - $17; print d < 0 ? -d : d}')
