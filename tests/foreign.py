@@ -112,23 +112,25 @@ def check_torch():
 
     expected = ours(STUDENT, PICTURES)
     x = normalized(PICTURES, STUDENT)
-    net = student_net([16, 32, 64, 128, 256, 256, 256, 256], 10)
-    net.load_state_dict(load_torch(STUDENT))
+    state = load_torch(STUDENT)
+    widths = [state[f"cnn.{i}.{3 if i else 0}.weight"].shape[0] for i in range(8)]
+    net = student_net(widths, 10)
+    net.load_state_dict(state)
     agree(f"student.safetensors in PyTorch {torch.__version__}", torch_answers(net, x), expected)
 
-    run("quantize", "pack", "--model", STUDENT, "--out", WORK / "m.bin")
+    run("quantize", "pack", "--model", STUDENT, "--budget", 2000000, "--out", WORK / "m.bin")
     run("quantize", "unpack", "--model", WORK / "m.bin", "--out", WORK / "plain.safetensors")
     net.load_state_dict(load_torch(WORK / "plain.safetensors"))
     agree("unpacked 8-bit student in PyTorch", torch_answers(net, x), ours(WORK / "m.bin", PICTURES))
 
-    run("quantize", "pack", "--model", STUDENT, "--format", "encode16", "--budget", 600000, "--out", WORK / "s.pkl")
+    run("quantize", "pack", "--model", STUDENT, "--format", "encode16", "--budget", 2000000, "--out", WORK / "s.pkl")
     coded = pickle.loads((WORK / "s.pkl").read_bytes())
     state = {k: torch.tensor(np.float64(v)) for k, v in coded.items()}
     net.load_state_dict(state)
     off = np.abs(torch_answers(net, x) - expected).max()
     assert off < 0.1, off
     print(f"ok: encode16 read by the tutorial's Python: half precision moves logits by {off:.1e}")
-    run("quantize", "pack", "--model", STUDENT, "--format", "encode8", "--out", WORK / "s.pkl")
+    run("quantize", "pack", "--model", STUDENT, "--format", "encode8", "--budget", 2000000, "--out", WORK / "s.pkl")
     coded = pickle.loads((WORK / "s.pkl").read_bytes())
     decode = lambda v: np.float64(v[2]) / 255 * (v[1] - v[0]) + v[0] if isinstance(v, tuple) else v
     net.load_state_dict({k: torch.tensor(decode(v)) for k, v in coded.items()})
