@@ -45,11 +45,6 @@ impl Engine {
             if let Some(gradient) = open[i].take() {
                 self.step_back(i, parameters, gradient, gradients, &mut open);
             }
-            // Whatever reads it has gone back already: the gradients of earlier steps may have it.
-            let value = &mut self.values[i];
-            let (out, places) = (std::mem::take(&mut value.out), std::mem::take(&mut value.places));
-            self.arena.give(out);
-            self.arena.give_places(places);
         }
         Ok(())
     }
