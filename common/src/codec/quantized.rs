@@ -79,7 +79,9 @@ pub fn check_grids(grids: &Grids, weights: &Weights) -> Result<()> {
         let array = weights.get(name).with_context(|| format!("a grid for {name}"))?;
         let rows = [1, array.shape.first().copied().unwrap_or(1)];
         ensure!(
-            rows.contains(&steps.len()) && (2..=MOST_BITS).contains(bits),
+            rows.contains(&steps.len())
+                && (2..=MOST_BITS).contains(bits)
+                && steps.iter().all(|s| Step::RANGE.contains(&s.code())),
             "{name}: a grid of {} steps and {bits} bits",
             steps.len()
         );
