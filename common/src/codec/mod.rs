@@ -88,7 +88,7 @@ fn check(spec: Spec, weights: &Weights) -> Result<()> {
     Ok(())
 }
 
-/// Code `weights`; for [`Spec::Grids`] at the `choices` of each tensor, see [`Quantized`].
+/// Code `weights` by `spec`, which is not [`Spec::Grids`]: see [`Quantized::encode`] for that.
 ///
 /// # Errors
 /// Unsupported bits, missing tensors, values that are not finite or too large.

@@ -3,7 +3,7 @@
 //! [`Engine::new`] fuses a network once: batch norm with the activation behind it; a convolution or a
 //! sum with its activation; a pointwise convolution with the batch norm before and the max pool behind
 //! it, whose tensors between are then never stored. [`Engine::forward`] and [`Engine::backward`] run
-//! the steps. Activations and gradients come from an [`Arena`], which after the first step of a batch
+//! the steps. Activations and gradients come from an arena, which after the first step of a batch
 //! size no longer allocates. The arithmetic is that of the other modules of this crate, the custom
 //! operations for candle included; sums are cut and added in an order that depends on shapes alone.
 
