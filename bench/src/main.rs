@@ -90,7 +90,7 @@ fn run(args: &Bench) -> Result<String> {
 fn code(model: &Model, steps: usize) -> Result<String> {
     let model = model.folded()?;
     let choices = codec::uniform_choices(&model.graph, Rows::Channel, 4);
-    let quantized = Quantized::new(&model.graph, &model.weights, &choices, 0.0)?;
+    let quantized = Quantized::new(&model.graph, &model.weights, &choices)?;
     let payload = quantized.encode(&model.graph)?;
     let encode = time(steps, || quantized.encode(&model.graph).map(|_| ()))?;
     let decode = time(steps, || codec::decode(&model.graph, Spec::Grids, &payload).map(|_| ()))?;

@@ -166,7 +166,7 @@ impl Training {
         let buffer_names = model.graph.nodes().iter().flat_map(|n| n.buffers());
         let buffer_names: std::collections::BTreeSet<String> =
             buffer_names.map(|(name, _)| name).collect();
-        let latents = quantized::latents(&model.weights, &model.grids);
+        let latents = Self::latents(&model.weights, &model.grids);
         let (buffers, variables) = latents
             .into_iter()
             .partition(|(name, array)| buffer_names.contains(name) || array.shape.is_empty());

@@ -84,7 +84,7 @@ fn write(m: &Model, spec: Spec, bits: u8, path: &Path) -> usize {
 
 fn quantized(folded: &Model, rows: Rows, bits: u8) -> Quantized {
     let choices = codec::uniform_choices(&folded.graph, rows, bits);
-    Quantized::new(&folded.graph, &folded.weights, &choices, 0.0).unwrap()
+    Quantized::new(&folded.graph, &folded.weights, &choices).unwrap()
 }
 
 /// Half precision rounds by 2⁻¹¹; a grid of 2^b levels between the ends by half a step.
@@ -189,7 +189,7 @@ fn rounding_lands_below_the_budget() {
 fn tensors_without_a_grid_are_refused() {
     let m = model().folded().unwrap();
     let mut choices = codec::uniform_choices(&m.graph, Rows::Channel, 4);
-    let e = |choices| Quantized::new(&m.graph, &m.weights, &choices, 0.0).unwrap_err();
+    let e = |choices| Quantized::new(&m.graph, &m.weights, &choices).unwrap_err();
     choices.insert("cnn.0.0.weight".into(), Choice { rows: Rows::Tensor, bits: 13, coarser: 0 });
     assert!(format!("{:#}", e(choices.clone())).contains("13 bits"));
     choices.remove("cnn.0.0.weight");

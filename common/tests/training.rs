@@ -257,7 +257,7 @@ fn on_grids(dir: &TempDir, images: &Images, bits: u8) -> (Model, usize) {
     let (_, weights) = train(dir, fresh(images), images, &labels, &settings(15));
     let mut model = Model { weights, ..fresh(images) }.folded().unwrap();
     let choices = codec::uniform_choices(&model.graph, Rows::Channel, bits);
-    let quantized = Quantized::new(&model.graph, &model.weights, &choices, 0.0).unwrap();
+    let quantized = Quantized::new(&model.graph, &model.weights, &choices).unwrap();
     model.grids = quantized.grids();
     let bytes = model.coded_bytes(&quantized).unwrap();
     (model, bytes)

@@ -130,7 +130,7 @@ fn start(args: &Distill, train: &Images) -> Result<Start> {
     );
     parents.insert("quant".to_owned(), hash);
     let mut model = model.folded()?;
-    model.grids = Quantized::new(&model.graph, &model.weights, &plan.choices, 0.0)?.grids();
+    model.grids = Quantized::new(&model.graph, &model.weights, &plan.choices)?.grids();
     let Student { rate, settle, .. } = args.student;
     let rounding = Some(Rounding { budget: plan.budget, rate, settle });
     Ok(Start { model, rounding, parents })

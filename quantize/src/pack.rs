@@ -153,7 +153,7 @@ impl Pack {
                     path.display(),
                     self.model.display()
                 );
-                let grids = Quantized::new(&model.graph, &model.weights, &plan.choices, 0.0)?;
+                let grids = Quantized::new(&model.graph, &model.weights, &plan.choices)?;
                 let quantized = Quantized::on(&model.weights, &grids.grids(), plan.lambda)?;
                 return grids_of(model, &quantized);
             }
@@ -182,7 +182,7 @@ impl Pack {
                 codec::uniform_choices(&model.graph, rows, bits)
             }
         };
-        grids_of(model, &Quantized::new(&model.graph, &model.weights, &choices, 0.0)?)
+        grids_of(model, &Quantized::new(&model.graph, &model.weights, &choices)?)
     }
 
     /// How much larger the network could be.

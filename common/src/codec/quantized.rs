@@ -130,8 +130,7 @@ impl Integers {
             .chunks(columns)
             .map(|row| Ok(uniform::best_step(row, bits)?.coarser(coarser)))
             .collect::<Result<Vec<Step>>>()?;
-        let codes = uniform::round(values, &steps, bits, lambda);
-        Ok(Self { shape, bits, levels: Levels::Uniform(steps), codes })
+        Ok(Self::on(array, &Grid { bits, steps }, lambda))
     }
 
     /// The values of `array` on a grid that is known, rounded as [`uniform::round`] does.
@@ -206,31 +205,29 @@ const VALUES_PER_BYTE: usize = 256;
 const STEPS: usize = 5;
 
 impl Quantized {
-    /// `weights` on the grids `choices`.
+    /// `weights` at the nearest points of the grids `choices`.
     ///
     /// # Errors
     /// A tensor without a choice, or that its grid cannot hold.
-    pub fn new(graph: &Graph, weights: &Weights, choices: &Choices, lambda: f32) -> Result<Self> {
-        let mut all = BTreeMap::new();
-        for slot in slots(graph) {
+    pub fn new(graph: &Graph, weights: &Weights, choices: &Choices) -> Result<Self> {
+        let new = |slot: Slot| {
             let name = slot.name;
             let array = weights.get(&name).with_context(|| name.clone())?;
             let choice = *choices.get(&name).with_context(|| format!("no grid for {name}"))?;
-            // Vectors are few, and a bias rounded for bytes would be an error of every picture.
-            let lambda = if slot.shape.len() == 1 { 0.0 } else { lambda };
-            let integers = Integers::new(array, choice, lambda).with_context(|| name.clone())?;
-            all.insert(name, integers);
-        }
-        Ok(Self(all))
+            let integers = Integers::new(array, choice, 0.0).with_context(|| name.clone())?;
+            Ok((name, integers))
+        };
+        slots(graph).into_iter().map(new).collect::<Result<_>>().map(Self)
     }
 
-    /// `weights` on `grids`, which every tensor must have.
+    /// `weights` on `grids`, which every tensor must have, weights rounded as [`uniform::round`] does.
     ///
     /// # Errors
     /// A tensor without a grid.
     pub fn on(weights: &Weights, grids: &Grids, lambda: f32) -> Result<Self> {
         let on = |(name, array): (&String, &Array)| {
             let grid = grids.get(name).with_context(|| format!("no grid for {name}"))?;
+            // Vectors are few, and a bias rounded for bytes would be an error of every picture.
             let lambda = if array.shape.len() == 1 { 0.0 } else { lambda };
             Ok((name.clone(), Integers::on(array, grid, lambda)))
         };

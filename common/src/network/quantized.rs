@@ -20,39 +20,12 @@ fn steps(logarithms: &[f32]) -> Vec<Step> {
     logarithms.iter().map(|l| Step::nearest(l.exp2())).collect()
 }
 
-/// Weights → latent values and logarithms of steps; tensors without a grid stay.
-pub(super) fn latents(weights: &Weights, grids: &Grids) -> Weights {
-    let mut latents = weights.clone();
-    for (name, Grid { bits, steps }) in grids {
-        let Some(array) = latents.get_mut(name) else { continue };
-        let top = f32::from(codec::top(*bits));
-        let columns = (array.values.len() / steps.len().max(1)).max(1);
-        for (row, s) in array.values.chunks_mut(columns).zip(steps) {
-            row.iter_mut().for_each(|v| *v /= s.value() * top);
-        }
-        let logarithms = steps.iter().map(|s| s.value().log2()).collect();
-        let array = Array { shape: vec![steps.len()], values: logarithms };
-        latents.insert(log_step_name(name), array);
+/// Replaces each value `v` of a row with step `s` by `f(v, s)`.
+fn map_rows(array: &mut Array, steps: &[Step], f: impl Fn(f32, f32) -> f32) {
+    let columns = (array.values.len() / steps.len().max(1)).max(1);
+    for (row, s) in array.values.chunks_mut(columns).zip(steps) {
+        row.iter_mut().for_each(|v| *v = f(*v, s.value()));
     }
-    latents
-}
-
-/// What latents stand for: weights between the grid's points, and the grids as they are now.
-pub(super) fn unrounded(latents: &Weights, grids: &Grids) -> Result<(Weights, Grids)> {
-    let (mut weights, mut now) = (latents.clone(), Grids::new());
-    for (name, Grid { bits, .. }) in grids {
-        let log_step = log_step_name(name);
-        let logarithms = weights.remove(&log_step).context(log_step)?;
-        let steps = steps(&logarithms.values);
-        let array = weights.get_mut(name).with_context(|| name.clone())?;
-        let top = f32::from(codec::top(*bits));
-        let columns = (array.values.len() / steps.len().max(1)).max(1);
-        for (row, s) in array.values.chunks_mut(columns).zip(&steps) {
-            row.iter_mut().for_each(|u| *u *= s.value() * top);
-        }
-        now.insert(name.clone(), Grid { bits: *bits, steps });
-    }
-    Ok((weights, now))
 }
 
 impl Training {
@@ -91,14 +64,9 @@ impl Training {
     /// # Errors
     /// Values of other variables.
     pub fn stored(&self, raw: &Weights) -> Result<(Weights, Grids)> {
-        let (_, grids) = unrounded(raw, &self.grids)?;
-        let mut weights = raw.clone();
-        for (name, Grid { bits, steps }) in &grids {
-            weights.remove(&log_step_name(name));
-            let array = weights.get_mut(name).with_context(|| name.clone())?;
-            kernel_grid(*bits, steps).round(&mut array.values);
-        }
-        Ok((weights, grids))
+        self.meaning(raw, |array, grid| {
+            kernel_grid(grid.bits, &grid.steps).round(&mut array.values)
+        })
     }
 
     /// What variables with the values `raw` stand for before rounding, and their grids.
@@ -106,12 +74,38 @@ impl Training {
     /// # Errors
     /// Values of other variables.
     pub fn unrounded(&self, raw: &Weights) -> Result<(Weights, Grids)> {
-        unrounded(raw, &self.grids)
+        self.meaning(raw, |array, Grid { bits, steps }| {
+            let top = f32::from(codec::top(*bits));
+            map_rows(array, steps, |u, s| u * (s * top));
+        })
     }
 
-    /// The variables that stand for weights on `grids`.
+    /// `raw` with the latents of every grid, as it is now, turned into weights by `f`.
+    fn meaning(&self, raw: &Weights, f: impl Fn(&mut Array, &Grid)) -> Result<(Weights, Grids)> {
+        let (mut weights, mut grids) = (raw.clone(), Grids::new());
+        for (name, Grid { bits, .. }) in &self.grids {
+            let log_step = log_step_name(name);
+            let logarithms = weights.remove(&log_step).context(log_step)?;
+            let grid = Grid { bits: *bits, steps: steps(&logarithms.values) };
+            f(weights.get_mut(name).with_context(|| name.clone())?, &grid);
+            grids.insert(name.clone(), grid);
+        }
+        Ok((weights, grids))
+    }
+
+    /// The variables that stand for weights on `grids`: latent values and logarithms of steps; tensors
+    /// without a grid stay.
     pub fn latents(weights: &Weights, grids: &Grids) -> Weights {
-        latents(weights, grids)
+        let mut latents = weights.clone();
+        for (name, Grid { bits, steps }) in grids {
+            let Some(array) = latents.get_mut(name) else { continue };
+            let top = f32::from(codec::top(*bits));
+            map_rows(array, steps, |v, s| v / (s * top));
+            let logarithms = steps.iter().map(|s| s.value().log2()).collect();
+            let array = Array { shape: vec![steps.len()], values: logarithms };
+            latents.insert(log_step_name(name), array);
+        }
+        latents
     }
 
     /// Number of values in weights, vectors left out.

@@ -103,16 +103,14 @@ pub(super) fn assign(graph: &Graph, layers: &[Layer], budget: f64) -> Result<Cho
     }
     let mut choices = uniform_choices(graph, Rows::Channel, 8);
     let mut spare = budget - bytes(&best);
-    // What the common price leaves over goes to whoever gains most from it.
+    // What the common price leaves over goes to one tensor after the other: each gets the best grid
+    // that the rest pays for.
     for (layer, grid) in layers.iter().zip(best) {
-        let better = layer
-            .grids
-            .iter()
-            .filter(|g| g.bytes - grid.bytes <= spare && g.divergence < grid.divergence);
-        let grid = better.min_by(|a, b| a.divergence.total_cmp(&b.divergence)).unwrap_or(grid);
-        let old = layer.cheapest(high).map_or(grid.bytes, |g| g.bytes);
-        spare -= grid.bytes - old;
-        choices.insert(layer.name.clone(), grid.choice);
+        let affordable = layer.grids.iter().filter(|g| g.bytes - grid.bytes <= spare);
+        let finest = affordable.min_by(|a, b| a.divergence.total_cmp(&b.divergence));
+        let better = finest.filter(|g| g.divergence < grid.divergence).unwrap_or(grid);
+        spare -= better.bytes - grid.bytes;
+        choices.insert(layer.name.clone(), better.choice);
     }
     Ok(choices)
 }

@@ -104,7 +104,7 @@ const ROUNDS: usize = 6;
 
 /// The grids of `choices`.
 fn grids(model: &Model, choices: &Choices) -> Result<Grids> {
-    Ok(Quantized::new(&model.graph, &model.weights, choices, 0.0)?.grids())
+    Ok(Quantized::new(&model.graph, &model.weights, choices)?.grids())
 }
 
 /// The assignment whose file comes out nearest below the budget at the price of a bit that

@@ -1,4 +1,4 @@
-//! Convolution on slices: matrix products over tiles of patches.
+//! Convolution on slices: which way each is computed, and matrix products over tiles of patches.
 //!
 //! Work is cut by shape alone. The weight gradient, a sum over all output positions, is either
 //! summed from a fixed number of partial results (small weights) or computed tile by tile of the

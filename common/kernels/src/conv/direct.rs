@@ -172,7 +172,7 @@ impl<'a> Group<'a> {
 }
 
 /// Longest run of input channels summed in one call: rows outside the picture read zeros from here.
-const ZEROS: [f32; 4096] = [0.0; 4096];
+static ZEROS: [f32; 4096] = [0.0; 4096];
 
 /// `sums` `[ROWS, PANEL]` of a group.
 fn sum(group: &Group, x: &[f32], weights: &[f32], sums: &mut [f32]) {

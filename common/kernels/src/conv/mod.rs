@@ -4,8 +4,11 @@
 //! `y[b, oy, ox, o] = bias[o] + Σ x[b, oy·s + ky − p, ox·s + kx − p, i] · w[o, i, ky, kx]`
 //!
 //! with `x` `[b, h, w, in]`, `w` `[out, in / groups, k, k]` (PyTorch's layout), `y` `[b, oh, ow, out]`.
-//! Out-of-picture taps read zero. Depthwise filters have loops of their own ([`depthwise`]);
-//! everything else becomes matrix products over tiles of gathered patches ([`cpu`]).
+//! Out-of-picture taps read zero. [`cpu`] chooses: depthwise filters have loops of their own
+//! ([`depthwise`]), plain convolutions are summed straight from the picture (`direct`, and `stem` for
+//! the few channels of a first layer), as is the input gradient at stride 1; groups, weight gradients
+//! and the other input gradients are matrix products over tiles of gathered patches. `pointwise` is
+//! what the engine fuses a 1×1 convolution with.
 
 pub mod cpu;
 pub mod depthwise;
