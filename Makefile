@@ -72,11 +72,12 @@ endef
 # --- pictures
 ifeq ($(DATA),)
 SPLITS := $(addprefix $(OUT)/photos/,training validation testing)
-$(SPLITS): $(OUT)/photos/unpacked ;
+$(SPLITS): $(OUT)/photos/unpacked
+	@touch $@
 $(OUT)/photos/unpacked: samples/pictures.tar.gz
 	@mkdir -p $(@D)
 	tar -xzf $< -C $(@D)
-	@touch $@ && touch $(SPLITS)
+	@touch $@
 endif
 $(foreach split,training validation,$(eval $(call stage,$(OUT)/$(split).safetensors,\
   $(PHOTOS)/$(split),prepare images $(PHOTOS)/$(split) $(PREPARE) --classes $(CLASSES))))
