@@ -3,6 +3,11 @@
 # Every artifact is a file in $(OUT); beside artifact X lies X.flags, the command that made it,
 # written after success. A command that differs from its .flags makes X again, and everything made
 # from X; `make -n` tells in advance. Rebuilding the tools throws no training away.
+#
+# To add a stage: write it as a program from files to one file (--out), then call `stage` below with
+# the artifact, the artifacts it is made from and the command without --out, at the place where its
+# inputs are known; later stages name the artifact as theirs. Its flags get a variable of their own in
+# every recipe. Nothing else knows the order.
 
 # The recipe: recipes/$(RECIPE).mk holds the flags of every stage.
 # Default: smoke (built-in pictures, minutes on a CPU); with DATA given: food11.
@@ -17,6 +22,8 @@ RUN ?=
 TEACHER_FILE ?=
 # Largest size of the shipped file, bytes.
 BUDGET ?= 300000
+# Where networks run: cpu, candle or auto. Default: cpu.
+DEVICE ?=
 # Threads per stage. Default: all cores. Results do not depend on it, so it is no flag.
 THREADS ?=
 
@@ -26,13 +33,13 @@ endif
 include recipes/$(RECIPE).mk
 
 BIN := target/release
-TOOLS := $(addprefix $(BIN)/,prepare train distill prune quantize infer report)
+STAGES := prepare train distill prune quantize infer report
 PHOTOS := $(if $(DATA),$(DATA),$(OUT)/photos)
 STEPS := $(shell seq 1 $(PRUNE_STEPS))
 LAST := $(lastword student $(STEPS:%=tuned%))
 export RAYON_NUM_THREADS := $(THREADS)
 
-.PHONY: help submission test tools clean FORCE
+.PHONY: help submission announce test tools clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := help
@@ -41,19 +48,30 @@ help: ## this list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t14
 	@echo 'recipes: $(basename $(notdir $(wildcard recipes/*.mk)))'
 
-submission: $(OUT)/table.txt $(OUT)/prediction.csv ## train, compress, pack, measure, predict
+submission: announce $(OUT)/table.txt $(OUT)/prediction.csv ## train, compress, pack, measure, predict
 	@cmp -s $(OUT)/model.bin model.bin || cp $(OUT)/model.bin model.bin
 	@cat $(OUT)/table.txt
 	@echo "shipped file  $(OUT)/model.bin, copied to model.bin"
 	@echo "predictions   $(OUT)/prediction.csv"
 
-tools: ## build the stages
-	cargo build --release
+# Before anything is made: how long it will take.
+announce:
+	@$(if $(wildcard $(OUT)/table.txt),:,echo "recipe $(RECIPE): $(TAKES)")
+	@$(if $(wildcard $(BIN)/report),:,echo "first the tools are compiled: about 2 minutes on 2 cores")
+
+tools: | announce ## build the stages
+	cargo build --release $(STAGES:%=-p %)
+
+# Where checks that cannot be made here leave a line.
+export SKIPPED := $(CURDIR)/target/skipped
 
 test: ## all tests: units, kernels, the pipeline on the built-in pictures
+	@mkdir -p target && rm -f $(SKIPPED)
 	cargo test --release --workspace
 	tests/pipeline.sh
 	tests/foreign.sh
+	@if [ -s $(SKIPPED) ]; then echo "checks skipped: $$(sort -u $(SKIPPED) | wc -l)"; \
+	  sort -u $(SKIPPED) | sed 's/^/  /'; else echo "checks skipped: 0"; fi
 
 clean: ## remove the artifacts of this recipe
 	rm -rf $(OUT)
@@ -83,46 +101,47 @@ $(foreach split,training validation,$(eval $(call stage,$(OUT)/$(split).safetens
   $(PHOTOS)/$(split),prepare images $(PHOTOS)/$(split) $(PREPARE) --classes $(CLASSES))))
 
 # --- teacher and its logits
-T := --images $(OUT)/training.safetensors --validation $(OUT)/validation.safetensors
+ON_DEVICE := $(if $(DEVICE),--device $(DEVICE))
+TRAIN_ON := --images $(OUT)/training.safetensors --validation $(OUT)/validation.safetensors $(ON_DEVICE)
 PICTURES := $(OUT)/training.safetensors $(OUT)/validation.safetensors
 ifeq ($(TEACHER_FILE),)
-$(eval $(call stage,$(OUT)/teacher.safetensors,$(PICTURES),train $(T) $(TEACHER)))
+$(eval $(call stage,$(OUT)/teacher.safetensors,$(PICTURES),train $(TRAIN_ON) $(TEACHER)))
 else
 $(eval $(call stage,$(OUT)/teacher.safetensors,$(TEACHER_FILE),\
   prepare model $(TEACHER_FILE) $(PREPARE) --classes $(CLASSES)))
 endif
 $(eval $(call stage,$(OUT)/logits.safetensors,$(OUT)/teacher.safetensors $(OUT)/training.safetensors,\
-  infer logits --teacher $(OUT)/teacher.safetensors --images $(OUT)/training.safetensors $(LOGITS)))
+  infer logits --teacher $(OUT)/teacher.safetensors --images $(OUT)/training.safetensors $(ON_DEVICE) $(LOGITS)))
 
 # --- student, then (cut, tune) x PRUNE_STEPS
-KD := distill $(T) --logits $(OUT)/logits.safetensors
-$(eval $(call stage,$(OUT)/student.safetensors,$(PICTURES) $(OUT)/logits.safetensors,$(KD) $(STUDENT)))
+DISTILL := distill $(TRAIN_ON) --logits $(OUT)/logits.safetensors
+$(eval $(call stage,$(OUT)/student.safetensors,$(PICTURES) $(OUT)/logits.safetensors,$(DISTILL) $(STUDENT)))
 before = $(if $(filter 1,$1),student,tuned$(shell expr $1 - 1))
 $(foreach k,$(STEPS),$(eval $(call stage,$(OUT)/cut$k.safetensors,$(OUT)/$(call before,$k).safetensors,\
   prune channels --model $(OUT)/$(call before,$k).safetensors $(PRUNE))))
 $(foreach k,$(STEPS),$(eval $(call stage,$(OUT)/tuned$k.safetensors,\
   $(OUT)/cut$k.safetensors $(PICTURES) $(OUT)/logits.safetensors,\
-  $(KD) --init $(OUT)/cut$k.safetensors $(TUNE))))
+  $(DISTILL) --init $(OUT)/cut$k.safetensors $(TUNE))))
 
 # --- the file that ships: planned for the budget and trained for the plan, or packed by QUANTIZE
 ifeq ($(QUANTIZE),)
 $(eval $(call stage,$(OUT)/plan.safetensors,$(OUT)/$(LAST).safetensors $(OUT)/validation.safetensors,\
   quantize plan --model $(OUT)/$(LAST).safetensors --images $(OUT)/validation.safetensors \
-  --budget $(BUDGET) $(PLAN)))
+  --budget $(BUDGET) $(ON_DEVICE) $(PLAN)))
 $(eval $(call stage,$(OUT)/quantized.safetensors,\
   $(OUT)/plan.safetensors $(OUT)/$(LAST).safetensors $(PICTURES) $(OUT)/logits.safetensors,\
-  $(KD) --init $(OUT)/$(LAST).safetensors --quant $(OUT)/plan.safetensors $(QUANT)))
+  $(DISTILL) --init $(OUT)/$(LAST).safetensors --quant $(OUT)/plan.safetensors $(QUANT)))
 READY := quantized
 else
 READY := $(LAST)
 endif
 $(eval $(call stage,$(OUT)/model.bin,$(OUT)/$(READY).safetensors,\
-  quantize pack --model $(OUT)/$(READY).safetensors --budget $(BUDGET) $(QUANTIZE)))
+  quantize pack --model $(OUT)/$(READY).safetensors $(if $(findstring --budget,$(QUANTIZE)),,--budget $(BUDGET)) $(QUANTIZE)))
 
 # --- what it is worth
 # $(call eval,row,artifact)
 measure = $(call stage,$(OUT)/eval/$1.csv,$(OUT)/$2 $(OUT)/validation.safetensors,\
-  infer eval --model $(OUT)/$2 --images $(OUT)/validation.safetensors --name "$1")
+  infer eval --model $(OUT)/$2 --images $(OUT)/validation.safetensors $(ON_DEVICE) --name "$1")
 $(eval $(call measure,teacher,teacher.safetensors))
 $(eval $(call measure,student,student.safetensors))
 $(eval $(call measure,pruned,$(LAST).safetensors))
@@ -133,4 +152,4 @@ $(OUT)/table.txt: $(ROWS) | tools
 	$(RUN) $(BIN)/report table $(ROWS) >$@
 
 $(eval $(call stage,$(OUT)/prediction.csv,$(OUT)/model.bin $(PHOTOS)/testing,\
-  infer predict --model $(OUT)/model.bin --photos $(PHOTOS)/testing))
+  infer predict --model $(OUT)/model.bin --photos $(PHOTOS)/testing $(ON_DEVICE)))

@@ -3,6 +3,8 @@
 #
 #   make submission RECIPE=food11-like DATA=food11-like
 
+TAKES := hours on 2 cores
+
 CLASSES := "Bread,Dairy product,Dessert,Egg,Fried food,Meat,Noodles/Pasta,Rice,Seafood,Soup,Vegetable/Fruit"
 PREPARE := --size 64
 

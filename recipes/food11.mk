@@ -3,6 +3,8 @@
 #
 #   make submission DATA=food-11
 
+TAKES := days on a few CPU cores, meant for many
+
 CLASSES := "Bread,Dairy product,Dessert,Egg,Fried food,Meat,Noodles/Pasta,Rice,Seafood,Soup,Vegetable/Fruit"
 PREPARE := --size 128
 

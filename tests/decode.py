@@ -79,7 +79,7 @@ class Integers:
         return out
 
 
-def step(code):
+def scale(code):
     return (16 + code % 16) * 2.0 ** (code // 16 - 4)
 
 
@@ -123,13 +123,13 @@ def decode(body, payload):
         else:
             mean = d.number(11) - 1024
             rest = integers.row_major(5, shape[0], shape[0]) if rows else [0]
-            steps = [step(min(max(mean + r, -1024), 1023)) for r in rest]
+            scales = [scale(min(max(mean + r, -1024), 1023)) for r in rest]
         columns = n // shape[0] if len(shape) > 1 else n
         q = np.array(integers.row_major(kind, columns, n), np.int16)
         if rows == 2:
             values = np.array(levels, np.float32)[q + len(levels) // 2]
         else:
-            values = (np.array(steps, np.float32)[:, None] * q.reshape(len(steps), -1)).ravel()
+            values = (np.array(scales, np.float32)[:, None] * q.reshape(len(scales), -1)).ravel()
         tensors[name] = q, values.astype(np.float32).reshape(shape)
     assert d.at == len(payload), "the stream ends elsewhere than the payload"
     return tensors

@@ -17,9 +17,9 @@ table=artifacts/smoke/table.txt
 bytes=$(stat -c %s artifacts/smoke/model.bin)
 [ "$bytes" -le 300000 ] || fail "model.bin has $bytes bytes"
 [ "$(cell $table shipped 4)" = "$bytes" ] || fail "the table says $(cell $table shipped 4) bytes, the file has $bytes"
-# 0.863 was measured (RESULTS.md). Training rounds differently on CPUs with other instruction sets;
+# 0.827 was measured (RESULTS.md). Training rounds differently on CPUs with other instruction sets;
 # on 1,000 pictures three standard errors are 0.033.
-awk -v a="$(cell $table shipped 5)" 'BEGIN {exit !(a >= 0.83)}' || fail "shipped file: top-1 $(cell $table shipped 5)"
+awk -v a="$(cell $table shipped 5)" 'BEGIN {exit !(a >= 0.79)}' || fail "shipped file: top-1 $(cell $table shipped 5)"
 pass "shipped file: $bytes bytes, top-1 $(cell $table shipped 5) on the validation pictures"
 
 head -1 artifacts/smoke/prediction.csv | grep -qx 'Id,label' || fail "prediction header"
@@ -28,16 +28,21 @@ right=$(paste -d, artifacts/smoke/prediction.csv samples/test_labels.csv | awk -
 pass "$right of 1000 test pictures right"
 
 # --- nothing runs twice; a changed flag reruns what lies behind it and nothing else
-again=$(make -n submission | grep -E '(prepare|train|infer|distill|prune|quantize|report) ' || true)
+again=$(make -n submission | grep -E '^(nice )?target/release/' || true)
 [ -z "$again" ] || fail "a second make submission would run: $again"
 pass "a second make submission runs no stage"
-stages=$(make -n submission QUANTIZE='--bits 8 --budget 290000' | grep -oE '^target/release/[a-z]+ [a-z]+' | sort | uniq -c | awk '{print $1, $2, $3}')
+packed() { make -n submission QUANTIZE='--bits 5 --budget 310000'; }
+stages=$(packed | grep -oE '^target/release/[a-z]+ [a-z]+' | sort | uniq -c | awk '{print $1, $2, $3}')
 expected='1 target/release/infer eval
 1 target/release/infer predict
 1 target/release/quantize pack
 1 target/release/report table'
 [ "$stages" = "$expected" ] || fail "after changing quantize's flags: $stages"
 pass "changing only quantize's flags reruns quantize, its evaluation and predictions"
+# The command that make would run is one that runs.
+command=$(packed | grep -E '^target/release/quantize pack' | sed "s#--out [^ ]*#--out $work/five.bin#")
+eval "$command" >/dev/null || fail "make's own command does not run: $command"
+pass "a budget in QUANTIZE takes the place of make's"
 
 # --- the hand-in script
 photos=$work/"a folder with spaces"
@@ -73,11 +78,20 @@ refuses "other pictures' logits" "infer logits again" $bin/distill --images arti
     --validation artifacts/smoke/validation.safetensors --logits artifacts/smoke/logits.safetensors \
     --arch studentnet --out "$work/x.safetensors"
 $bin/quantize pack --model $model --bits 16 --budget 2000000 --out "$work/m16.bin" >/dev/null
-$bin/infer eval --model $model --images artifacts/smoke/validation.safetensors --out "$work/a.csv" >/dev/null
-$bin/infer eval --model "$work/m16.bin" --images artifacts/smoke/validation.safetensors --out "$work/b.csv" >/dev/null
-off=$(paste -d, "$work/a.csv" "$work/b.csv" | awk -F, 'NR == 2 {d = $7 - $17; print d < 0 ? -d : d}')
+# Answer by answer: opposite changes must not cancel.
+changed() { paste -d, "$1" "$2" | awk -F, 'NR > 1 && $2 != $4' | wc -l; }
+$bin/infer predict --model $model --photos "$photos/testing" --out "$work/a.csv" >/dev/null
+$bin/infer predict --model "$work/m16.bin" --photos "$photos/testing" --out "$work/b.csv" >/dev/null
+off=$(changed "$work/a.csv" "$work/b.csv")
 [ "$off" -le 3 ] || fail "16 bits change $off of 1000 answers"
 pass "16-bit weights change $off of 1000 answers"
+$bin/infer predict --model $model --photos "$photos/testing" --device candle --out "$work/b.csv" >/dev/null
+off=$(changed "$work/a.csv" "$work/b.csv")
+[ "$off" -le 1 ] || fail "--device candle changes $off of 1000 answers"
+pass "--device candle changes $off of 1000 answers"
+$bin/infer eval --model $model --images artifacts/smoke/validation.safetensors --device auto 2>"$work/stderr" >/dev/null
+grep -qx 'device: cpu' "$work/stderr" || fail "--device auto does not say what it chose"
+refuses "an unknown device" "possible values" $bin/infer eval --model $model --images $model --device tpu
 $bin/quantize unpack --model artifacts/smoke/model.bin --out "$work/plain.safetensors" >/dev/null
 $bin/infer predict --model "$work/plain.safetensors" --photos "$photos/testing" --out "$work/plain.csv" >/dev/null
 cmp "$work/plain.csv" artifacts/smoke/prediction.csv || fail "the unpacked model predicts otherwise"
@@ -91,16 +105,20 @@ for budget in 90000 150000 250000; do
     [ "$size" -le $budget ] && [ "$size" -gt $((budget - 1500)) ] || fail "a plan for $budget bytes made $size"
     told=$(sed -n 's/.*plan.safetensors: \([0-9,]*\) bytes.*/\1/p' "$work/stdout" | tr -d ,)
     [ "$told" = "$size" ] || fail "the plan announced $told bytes, the file has $size"
-    grep -q 'read back, logits of 8 pictures differ by 0$' "$work/stdout" || fail "pack does not read back"
+    grep -q 'read back from disk, logits of 8 pictures of noise are off by at most' "$work/stdout" \
+        || fail "pack does not read back"
+    slack=$(sed -n 's/.*planned.bin: [0-9,]* bytes, \([0-9,]*\) below the budget.*/\1/p' "$work/stdout" | tr -d ,)
+    [ "$slack" = $((budget - size)) ] || fail "pack counts $slack bytes of slack, not those of the plan's budget"
     pass "a plan for $budget bytes makes a file of $size"
 done
 refuses "a budget below the header" "takes* " $bin/quantize plan --model $model \
     --images artifacts/smoke/validation.safetensors --pictures 20 --budget 2000
-refuses "a plan for another model" "another model" $bin/quantize pack --model artifacts/smoke/teacher.safetensors \
+refuses "a plan for another model" "made for another model" $bin/quantize pack --model artifacts/smoke/teacher.safetensors \
     --plan "$work/plan.safetensors" --out "$work/m.bin"
 for file in training logits teacher cut1 plan quantized; do
     $bin/report show artifacts/smoke/$file.safetensors | grep -q '^kind ' || fail "report show $file"
 done
+if $bin/report show artifacts/smoke/plan.safetensors | grep -q '[{}"]'; then fail "report show prints JSON"; fi
 $bin/report show artifacts/smoke/model.bin | grep -q '^parameters ' || fail "report show model.bin counts no parameters"
 pass "report show reads every kind"
 

@@ -1,28 +1,31 @@
-//! Time of a training step, a forward pass, or of coding weights, one line of JSON. bench/compare.py runs it and PyTorch
-//! in turns.
+//! Time of a training step, of a training run, of a forward pass or of coding weights, one line of JSON.
+//! bench/compare.py runs it and PyTorch in turns.
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use codec::{Quantized, Rows, Spec};
 use common::cli;
-use common::codec::{self, Grids, Quantized, Rows, Spec};
-use common::model::{Input, Model};
-use common::nets::{self, Arch};
-use common::network::{Inference, Training};
-use common::photos::{Fit, Preparation};
-use common::rng::Rng;
-use common::view::Normalization;
-use kernels::optim::AdamW;
-use std::collections::BTreeMap;
+use common::executor::Executor;
+use common::fit::{Fit, Optimizer, Pictures, Settings, Targets};
+use graph::grid::Grids;
+use graph::rng::Rng;
+use kernels::Batch;
+use kernels::loss::Loss;
+use kernels::optim::{Rule, Update};
+use model::artifact::Data;
+use model::images::Unsaved;
+use model::{Fit as Square, Images, Input, Model, Normalization, Preparation, Provenance};
+use std::cell::RefCell;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Time training steps (forward, cross-entropy, backward, AdamW), forward passes, or the coding of the
-/// network's weights at 4 bits.
+/// Time training steps, training with views, forward passes, or the coding of the network's weights
+/// at 4 bits; or print how the engine runs the network.
 #[derive(Parser)]
 struct Bench {
     /// Network family.
-    #[arg(long, value_enum, default_value = "studentnet")]
-    arch: Arch,
+    #[arg(long, default_value = "studentnet", value_parser = cli::families())]
+    arch: String,
     /// What to time.
     #[arg(long, value_enum, default_value = "train")]
     mode: Mode,
@@ -30,8 +33,8 @@ struct Bench {
     #[arg(long, default_value_t = 64)]
     size: usize,
     /// Pictures per step.
-    #[arg(long, default_value_t = 32)]
-    batch: usize,
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(2..=65_536))]
+    batch: u32,
     /// Steps that are timed, after two that are not.
     #[arg(long, default_value_t = 20)]
     steps: usize,
@@ -41,9 +44,17 @@ struct Bench {
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Mode {
+    /// A step: forward, cross-entropy, backward, AdamW, as PyTorch's side of the comparison.
     Train,
+    /// Steps as train makes them: views (crop, flip, rotation, colour, CutMix) and the moving average
+    /// besides.
+    Fit,
+    /// Answers to pictures.
     Forward,
+    /// Encoding and decoding the network's file.
     Code,
+    /// No time: the engine's fused operations and how each convolution is computed.
+    Plan,
 }
 
 const CLASSES: usize = 11;
@@ -54,30 +65,33 @@ fn main() -> ExitCode {
 
 fn run(args: &Bench) -> Result<String> {
     args.compute.start()?;
-    let graph = args.arch.build(1.0, CLASSES)?;
-    let weights = nets::initial_weights(&graph, 1);
-    let preparation = Preparation { size: args.size, fit: Fit::Crop, exif: false };
+    let graph = graph::families::find(&args.arch)?.build(1.0, CLASSES)?;
+    let weights = graph::init::weights(&graph, 1);
+    let preparation = Preparation { size: args.size, fit: Square::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..CLASSES).map(|c| c.to_string()).collect();
     let model = Model { graph, weights, input, classes, grids: Grids::new() };
-    if args.mode == Mode::Code {
-        return code(&model, args.steps);
-    }
     let mut rng = Rng::new(1, "pictures", 0);
-    let n = args.batch * 3 * args.size * args.size;
-    let x: Vec<f32> = (0..n).map(|_| rng.normal()).collect();
+    let batch = args.batch as usize;
+    let x: Vec<f32> = (0..batch * preparation.bytes()).map(|_| rng.normal()).collect();
     let times = match args.mode {
-        Mode::Forward | Mode::Code => {
-            let network = Inference::new(&model)?;
-            time(args.steps, || network.logits(&x).map(|_| ()))?
+        Mode::Code => return code(&model, args.steps),
+        Mode::Plan => {
+            let engine = kernels::engine::Engine::new(&model.graph, args.size)?;
+            return Ok(engine.to_string());
+        }
+        Mode::Forward => {
+            let mut executor = args.compute.device.executor(&model)?;
+            time(args.steps, || executor.logits(&x).map(|_| ()))?
         }
         Mode::Train => {
-            let mut step = Step::new(&model)?;
-            time(args.steps, || step.run(&x))?
+            let mut executor = args.compute.device.executor(&model)?;
+            time(args.steps, || step(&mut *executor, &x, batch))?
         }
+        Mode::Fit => fit(model, args)?,
     };
     let middle = times[times.len() / 2];
-    let per_second = |seconds: f64| args.batch as f64 / seconds;
+    let per_second = |seconds: f64| f64::from(args.batch) / seconds;
     let line = serde_json::json!({
         "median": per_second(middle),
         "best": per_second(times[0]),
@@ -117,56 +131,61 @@ fn time(steps: usize, mut f: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
     Ok(times)
 }
 
-/// A training step as PyTorch's side of the comparison makes it.
-struct Step {
-    network: Training,
-    moments: BTreeMap<String, [Vec<f32>; 2]>,
-    count: i32,
+/// A training step as PyTorch's side of the comparison makes it: all pictures are of class 0.
+fn step(executor: &mut dyn Executor, x: &[f32], pictures: usize) -> Result<()> {
+    let mut labels = vec![0.0; pictures * CLASSES];
+    labels.iter_mut().step_by(CLASSES).for_each(|l| *l = 1.0);
+    let batch = Batch { pictures: x.to_vec(), labels, teacher: Vec::new() };
+    let update = Update {
+        rule: Rule::AdamW,
+        lr: 1e-3,
+        weight_decay: 1e-2,
+        clip: 0.0,
+        ema: 0.0,
+        rate: 0.0,
+        settled: false,
+    };
+    executor.step(batch, Loss::LABELS, &update)?;
+    Ok(())
 }
 
-impl Step {
-    fn new(model: &Model) -> Result<Self> {
-        let network = Training::new(model)?;
-        let zeros = |n: usize| [vec![0.0; n], vec![0.0; n]];
-        let moments =
-            network.variables.iter().map(|(n, v)| (n.clone(), zeros(v.values.len()))).collect();
-        Ok(Self { network, moments, count: 0 })
+/// Seconds between the steps of a run of `train` on pictures of noise, ascending.
+fn fit(model: Model, args: &Bench) -> Result<Vec<f64>> {
+    let folder = tempfile::tempdir().context("a folder for pictures")?;
+    let path = folder.path().join("images.safetensors");
+    let (n, preparation) = (args.batch as usize * (args.steps + 2), model.input.preparation);
+    let mut rng = Rng::new(1, "pixels", 0);
+    let pixels = (0..n * preparation.bytes()).map(|_| (rng.bits() >> 56) as u8).collect();
+    Unsaved {
+        preparation,
+        classes: model.classes.clone(),
+        labels: (0..n).map(|i| Some(i % CLASSES)).collect(),
+        names: (0..n).map(|i| i.to_string()).collect(),
+        pixels: Data::Bytes(pixels),
     }
-
-    fn run(&mut self, x: &[f32]) -> Result<()> {
-        let logits: Vec<f32> = self.network.forward(x.to_vec())?.flatten_all()?.to_vec1()?;
-        let grad = cross_entropy_gradient(&logits);
-        self.network.backward(&grad, 0.0)?;
-        self.count += 1;
-        let rule = AdamW {
-            lr: 1e-3,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-            weight_decay: 1e-2,
-            step: self.count,
-            grad_scale: 1.0,
-        };
-        let mut missing = None;
-        self.network.update(|name, variable, gradient| match self.moments.get_mut(name) {
-            Some([m, v]) => rule.step(&mut variable.values, gradient, m, v),
-            None => missing = Some(name.to_owned()),
-        });
-        missing.map_or(Ok(()), |name| Err(anyhow::anyhow!("{name} appeared"))).context("optimizer")
-    }
-}
-
-/// Of the mean cross-entropy with class 0 for every picture.
-fn cross_entropy_gradient(logits: &[f32]) -> Vec<f32> {
-    let b = (logits.len() / CLASSES) as f32;
-    let mut grad = Vec::with_capacity(logits.len());
-    for row in logits.chunks(CLASSES) {
-        let largest = row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
-        let sum: f32 = row.iter().map(|v| (v - largest).exp()).sum();
-        for (c, v) in row.iter().enumerate() {
-            let target = if c == 0 { 1.0 } else { 0.0 };
-            grad.push(((v - largest).exp() / sum - target) / b);
-        }
-    }
-    grad
+    .save(&path, &Provenance::new("bench", &())?)?;
+    let images = Images::load(&path)?;
+    let settings = Settings {
+        epochs: 1,
+        batch: args.batch,
+        optimizer: Optimizer::Adamw,
+        lr: 1e-3,
+        warmup: 0.0,
+        weight_decay: 1e-2,
+        clip: 0.0,
+        label_smoothing: 0.0,
+        ema: 0.999,
+        seed: 1,
+    };
+    let targets = Targets::Labels("flip,scale=0.4,rotate=15,colour=0.2,cutmix=1".parse()?);
+    let pictures = Pictures { train: &images, validation: &images };
+    let device = args.compute.device;
+    let mut fit = Fit::new(model, pictures, &targets, &settings, None, device)?;
+    let ticks = RefCell::new(Vec::new());
+    fit.run(|| ticks.borrow_mut().push(Instant::now()), |_, _| Ok(()))?;
+    let ticks = ticks.into_inner();
+    let between = ticks.windows(2).skip(1).map(|t| (t[1] - t[0]).as_secs_f64());
+    let mut times: Vec<f64> = between.collect();
+    times.sort_by(f64::total_cmp);
+    Ok(times)
 }

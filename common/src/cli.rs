@@ -1,7 +1,10 @@
 //! What every stage's `main` shares: errors, threads, progress.
 
+use crate::executor::Device;
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use model::Fit;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Flags of every stage that computes.
+/// Threads of a stage.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Compute {
+pub struct Threads {
     /// Threads to use [default: all cores]. Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -22,10 +25,56 @@ pub struct Compute {
     pub verbose: bool,
 }
 
+/// Flags of every stage that runs networks.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Compute {
+    /// Where the network runs. Devices round differently: what they make is equal but for that.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = devices())]
+    pub device: Device,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+/// A flag's value out of a list of names and what they mean.
+fn one_of(names: impl IntoIterator<Item = (&'static str, &'static str)>) -> PossibleValuesParser {
+    let value = |(name, about)| PossibleValue::new(name).help(about);
+    PossibleValuesParser::new(names.into_iter().map(value))
+}
+
+fn devices() -> impl TypedValueParser<Value = Device> {
+    one_of(Device::NAMES).try_map(|name| {
+        let device: Device = name.parse()?;
+        if name == "auto" {
+            eprintln!("device: {device}");
+        }
+        Ok::<_, anyhow::Error>(device)
+    })
+}
+
+/// The names of network families.
+pub fn families() -> PossibleValuesParser {
+    one_of(graph::families::ALL.iter().map(|f| (f.name, f.about)))
+}
+
+/// The ways in which a picture becomes a square.
+pub fn fits() -> impl TypedValueParser<Value = Fit> {
+    one_of(Fit::ALL.map(|(_, name, about)| (name, about))).try_map(|name| name.parse::<Fit>())
+}
+
 /// Whether to print the peak memory at the end.
 static VERBOSE: AtomicBool = AtomicBool::new(false);
 
 impl Compute {
+    /// As [`Threads::start`].
+    ///
+    /// # Errors
+    /// When the threads cannot be started.
+    pub fn start(&self) -> Result<()> {
+        self.threads.start()
+    }
+}
+
+impl Threads {
     /// Set the number of threads of this process.
     ///
     /// # Errors
@@ -43,13 +92,10 @@ impl Compute {
 }
 
 /// Run a stage: its summary line goes to stdout, an error to stderr with exit code 1.
-#[allow(unsafe_code)]
 pub fn main(stage: impl FnOnce() -> Result<String>) -> ExitCode {
-    // SAFETY: this is the first thing a stage's `main` does; no thread has been started.
-    unsafe { kernels::parallel::one_candle_thread() };
     let result = stage();
     if let (true, Some(bytes)) = (VERBOSE.load(Ordering::Relaxed), peak_memory()) {
-        eprintln!("peak memory {} kB", thousands(bytes / 1000));
+        eprintln!("peak memory {} kB", count(bytes / 1000));
     }
     match result {
         Ok(summary) => {
@@ -99,16 +145,8 @@ pub fn progress(length: usize, what: &'static str) -> ProgressBar {
 }
 
 /// A number with thousands separated by commas.
-pub fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, d) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(d);
-    }
-    out
+pub fn count(n: usize) -> HumanCount {
+    HumanCount(n as u64)
 }
 
 /// The name of a file for messages, without its folders.

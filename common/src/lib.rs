@@ -1,37 +1,21 @@
-//! The nouns of the pipeline, used by every stage. A module uses only what stands above it.
+//! What several stages share, above the crates below: a module uses only what stands above it.
 //!
-//! | module | what it is |
-//! |---|---|
-//! | [`array`] | a dense f32 tensor outside any framework |
-//! | [`artifact`] | a file of named tensors with a header: the only door to disk |
-//! | [`rng`] | randomness as a function of (seed, purpose, index) |
-//! | [`photos`] | pictures from outside → u8 pixels of one size |
-//! | [`images`] | prepared pictures with labels and names |
-//! | [`graph`] | a network as data: nodes, shapes, counts, channel groups, folding |
-//! | [`codec`] | weights ↔ few bytes |
-//! | [`view`] | the k-th random view of picture i: crop, flip, colour, mixing |
-//! | [`nets`] | network families, each a table of widths |
-//! | [`model`] | graph + weights + how pictures must be prepared |
-//! | [`plan`] | how a network is to be quantized to a budget |
-//! | [`logits`] | a teacher's logits for views of pictures |
-//! | [`network`] | a model that runs: forward pass, gradients |
-//! | [`score`] | accuracy with its interval, the row every evaluation writes |
-//! | [`cli`] | main wrapper, common flags, progress bars |
-//! | [`fit`] | the one training loop, shared by `train` and `distill` |
+//! | module | what it is | its customers |
+//! |---|---|---|
+//! | [`photos`] | pictures from outside → u8 pixels of one size | `prepare images`, `infer predict` |
+//! | [`view`] | the k-th random view of picture i | `fit`, `infer logits` |
+//! | [`executor`] | the seam where compute happens: CPU engine or candle | every stage that computes |
+//! | [`answers`] | pictures → logits | `fit`, `infer`, `quantize plan` |
+//! | [`score`] | accuracy with its interval, the row every evaluation writes | `fit`, `infer`, `quantize`, `report` |
+//! | [`cli`] | main wrapper, common flags, progress bars | every stage |
+//! | [`fit`] | the training loop | `train`, `distill` |
+//! | [`run`] | a training run on disk: progress, files, going on after an interruption | `train`, `distill` |
 
-pub mod array;
-pub mod artifact;
+pub mod answers;
 pub mod cli;
-pub mod codec;
+pub mod executor;
 pub mod fit;
-pub mod graph;
-pub mod images;
-pub mod logits;
-pub mod model;
-pub mod nets;
-pub mod network;
 pub mod photos;
-pub mod plan;
-pub mod rng;
+pub mod run;
 pub mod score;
 pub mod view;

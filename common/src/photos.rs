@@ -2,45 +2,11 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use fast_image_resize as fir;
+use fir::images::{TypedImage, TypedImageRef};
+use fir::pixels::U8x3;
 use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
-use serde::{Deserialize, Serialize};
+use model::pictures::{Fit, MAX_SIZE, Preparation};
 use std::path::{Path, PathBuf};
-
-/// How a picture of any size becomes a square.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Fit {
-    /// Resize the short side, cut the middle out of the long one.
-    Crop,
-    /// Resize both sides, whatever becomes of the proportions.
-    Squash,
-    /// Resize the long side, black bars beside the short one.
-    Letterbox,
-    /// No resizing: the middle of the picture, black where it is too small (torchvision's
-    /// CenterCrop alone, the course's preparation).
-    Center,
-}
-
-/// How pictures are prepared; travels in every artifact made from them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Preparation {
-    /// Side of the square, pixels.
-    pub size: usize,
-    /// How it is made.
-    pub fit: Fit,
-    /// Whether the EXIF orientation is obeyed.
-    pub exif: bool,
-}
-
-impl Preparation {
-    /// Bytes of one prepared picture: 3 planes.
-    pub fn bytes(&self) -> usize {
-        3 * self.size * self.size
-    }
-}
-
-/// Largest side a picture may be prepared to.
-pub const MAX_SIZE: usize = 4096;
 
 /// The pictures of a folder (not of its subfolders), in the order of their names.
 ///
@@ -121,15 +87,16 @@ fn resize(picture: RgbImage, w: usize, h: usize) -> Result<RgbImage> {
     if (picture.width() as usize, picture.height() as usize) == (w, h) {
         return Ok(picture);
     }
+    // Typed, so that code for this one pixel type is compiled and not for a dozen.
     let (from_w, from_h) = picture.dimensions();
-    let source =
-        fir::images::Image::from_vec_u8(from_w, from_h, picture.into_raw(), fir::PixelType::U8x3)?;
-    let (w, h) = (u32::try_from(w)?, u32::try_from(h)?);
-    let mut out = fir::images::Image::new(w, h, fir::PixelType::U8x3);
+    let source = TypedImageRef::<U8x3>::from_buffer(from_w, from_h, picture.as_raw())?;
+    let mut out = RgbImage::new(u32::try_from(w)?, u32::try_from(h)?);
+    let (to_w, to_h) = out.dimensions();
+    let mut target = TypedImage::<U8x3>::from_buffer(to_w, to_h, out.as_mut())?;
     let options = fir::ResizeOptions::new()
         .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear));
-    fir::Resizer::new().resize(&source, &mut out, &options)?;
-    RgbImage::from_raw(w, h, out.into_vec()).context("resized picture has the wrong size")
+    fir::Resizer::new().resize_typed(&source, &mut target, &options)?;
+    Ok(out)
 }
 
 /// First row or column of the middle `side` of `n`; torchvision rounds half to even.

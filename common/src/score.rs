@@ -1,39 +1,8 @@
 //! Accuracy, its confidence interval, and the row every evaluation writes.
 
-use crate::images::Images;
-use crate::network::Inference;
-use crate::view::{self, Normalization};
 use anyhow::{Context, Result, ensure};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-
-/// Pictures per batch when nothing is trained.
-const BATCH: usize = 64;
-
-/// Logits `[n, classes]` of pictures `0..n` as they are; `tick` gets the pictures done.
-///
-/// # Errors
-/// Pictures of another size than the model's.
-pub fn logits(
-    network: &Inference,
-    images: &Images,
-    normalization: &Normalization,
-    tick: impl Fn(usize),
-) -> Result<Vec<f32>> {
-    let floats = 3 * images.size() * images.size();
-    let mut all = Vec::with_capacity(images.len() * network.classes());
-    for start in (0..images.len()).step_by(BATCH) {
-        let n = BATCH.min(images.len() - start);
-        let mut x = vec![0.0; n * floats];
-        x.par_chunks_mut(floats)
-            .enumerate()
-            .for_each(|(i, x)| view::plain(images.pixels(start + i), normalization, x));
-        all.extend(network.logits(&x)?);
-        tick(n);
-    }
-    Ok(all)
-}
 
 /// Position of the largest value; the first of equals.
 pub fn argmax(values: &[f32]) -> usize {
@@ -97,7 +66,7 @@ impl Row {
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.serialize(self)?;
-        crate::artifact::save_bytes(path, &writer.into_inner()?)
+        model::artifact::save_bytes(path, &writer.into_inner()?)
     }
 
     /// Read the rows of a CSV.

@@ -5,102 +5,8 @@
 //! the student later sees the very same view ("consistent teaching", Beyer et al. 2022,
 //! "Knowledge distillation: a good teacher is patient and consistent", section 3.1).
 
-use crate::images::Images;
-use crate::rng::Rng;
-use anyhow::{Result, bail, ensure};
-use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
-
-/// How views are drawn. Written as a comma-separated list, e.g. `flip,shift=0.1,rotate=15,cutmix=1`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct Policy {
-    /// Mirror left-right half of the time.
-    pub flip: bool,
-    /// Move by up to this fraction of the side, each way.
-    pub shift: f32,
-    /// Cut out a square of at least this fraction of the area and enlarge it; 0 = off
-    /// (RandomResizedCrop with aspect ratio 1).
-    pub scale: f32,
-    /// Rotate by up to this many degrees, each way.
-    pub rotate: f32,
-    /// Change brightness, contrast and saturation by a factor in `1 ± colour`.
-    pub colour: f32,
-    /// α of mixup (Zhang et al. 2018); 0 = off.
-    pub mixup: f32,
-    /// α of CutMix (Yun et al. 2019); 0 = off. With both, each view draws one of the two.
-    pub cutmix: f32,
-}
-
-impl FromStr for Policy {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let mut policy = Self::default();
-        for part in text.split(',').map(str::trim).filter(|p| !p.is_empty() && *p != "none") {
-            let (key, value) = part.split_once('=').unwrap_or((part, ""));
-            if key == "flip" {
-                ensure!(value.is_empty(), "{part:?}: flip takes no value");
-                policy.flip = true;
-                continue;
-            }
-            let (slot, max) = match key {
-                "shift" => (&mut policy.shift, 0.5),
-                "scale" => (&mut policy.scale, 1.0),
-                "rotate" => (&mut policy.rotate, 180.0),
-                "colour" => (&mut policy.colour, 1.0),
-                "mixup" => (&mut policy.mixup, 1.0),
-                "cutmix" => (&mut policy.cutmix, 1.0),
-                _ => bail!(
-                    "unknown augmentation {key:?}; known: flip, shift, scale, rotate, colour, mixup, cutmix"
-                ),
-            };
-            let value: f32 =
-                value.parse().map_err(|_| anyhow::anyhow!("{part:?}: expected {key}=NUMBER"))?;
-            ensure!((0.0..=max).contains(&value), "{part:?}: expected 0..={max}");
-            *slot = value;
-        }
-        Ok(policy)
-    }
-}
-
-impl fmt::Display for Policy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts = Vec::new();
-        if self.flip {
-            parts.push("flip".to_owned());
-        }
-        for (key, value) in [
-            ("shift", self.shift),
-            ("scale", self.scale),
-            ("rotate", self.rotate),
-            ("colour", self.colour),
-            ("mixup", self.mixup),
-            ("cutmix", self.cutmix),
-        ] {
-            if value > 0.0 {
-                parts.push(format!("{key}={value}"));
-            }
-        }
-        f.write_str(if parts.is_empty() { "none" } else { "" })?;
-        f.write_str(&parts.join(","))
-    }
-}
-
-impl From<Policy> for String {
-    fn from(p: Policy) -> Self {
-        p.to_string()
-    }
-}
-
-impl TryFrom<String> for Policy {
-    type Error = anyhow::Error;
-
-    fn try_from(s: String) -> Result<Self> {
-        s.parse()
-    }
-}
+use graph::rng::Rng;
+use model::{Images, Normalization, Policy};
 
 /// Where and how one picture is looked at.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -206,32 +112,6 @@ impl View {
     }
 }
 
-/// Pixel values in 0..1 → network input: `(v − mean) / deviation` per colour.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Normalization {
-    /// Per colour, in 0..1.
-    pub mean: [f32; 3],
-    /// Per colour, in 0..1.
-    pub deviation: [f32; 3],
-}
-
-impl Normalization {
-    /// Leaves values as they are.
-    pub const NONE: Self = Self { mean: [0.0; 3], deviation: [1.0; 3] };
-}
-
-/// Picture `pixels` `[3, size, size]` as it is → `out` `[size, size, 3]`.
-pub fn plain(pixels: &[u8], normalization: &Normalization, out: &mut [f32]) {
-    let plane = pixels.len() / 3;
-    let n = normalization;
-    for (i, out) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-        for c in 0..3 {
-            let v = f32::from(pixels[c * plane + i]) / 255.0;
-            out[c] = (v - n.mean[c]) / n.deviation[c];
-        }
-    }
-}
-
 /// A view of picture `i` → `out` `[size, size, 3]`.
 pub fn render(
     images: &Images,
@@ -263,7 +143,7 @@ pub fn render(
     }
     for pixel in out.as_chunks_mut::<3>().0 {
         for (c, v) in pixel.iter_mut().enumerate() {
-            *v = (*v - normalization.mean[c]) / normalization.deviation[c];
+            *v = (*v - normalization.mean[c]) / normalization.std[c];
         }
     }
 }
@@ -272,7 +152,7 @@ pub fn render(
 fn shoot(pixels: &[u8], size: usize, shot: &Shot, out: &mut [f32]) {
     let plane = size * size;
     if shot.matrix == Shot::PLAIN.matrix && shot.center == Shot::PLAIN.center {
-        plain(pixels, &Normalization::NONE, out);
+        Normalization::NONE.apply(pixels, out);
     } else {
         let side = size as f32;
         let [[yy, yx], [xy, xx]] = shot.matrix;
@@ -333,18 +213,7 @@ fn recolour(out: &mut [f32], [brightness, contrast, saturation]: [f32; 3]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn policies_are_written_as_they_are_read() -> Result<()> {
-        let text = "flip,shift=0.1,scale=0.5,rotate=15,colour=0.2,mixup=0.2,cutmix=1";
-        assert_eq!(text.parse::<Policy>()?.to_string(), text);
-        assert_eq!("none".parse::<Policy>()?.to_string(), "none");
-        assert_eq!("none".parse::<Policy>()?, Policy::default());
-        for bad in ["flop", "shift", "shift=x", "shift=0.6", "flip=1", "mixup=-1", "mixup=nan"] {
-            assert!(bad.parse::<Policy>().is_err(), "{bad}");
-        }
-        Ok(())
-    }
+    use anyhow::Result;
 
     #[test]
     fn views_are_pure_and_differ() -> Result<()> {

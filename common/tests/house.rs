@@ -1,59 +1,74 @@
-//! The walls of the house: who may use whom. Reads manifests and sources as text.
+//! The walls of the house: who may use whom. Reads manifests and sources as text. ARCHITECTURE.md says
+//! why they stand where they stand.
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const STAGES: [&str; 7] = ["prepare", "train", "distill", "prune", "quantize", "infer", "report"];
 
-/// Modules of `common`, lowest first: a module uses only what stands before it, or beside it.
-const FLOORS: [&[&str]; 10] = [
-    &["array"],
-    &["artifact", "rng"],
-    &["graph", "photos"],
-    &["codec", "images"],
-    &["view", "nets"],
-    &["model"],
-    &["plan"],
-    &["network", "logits"],
-    &["score", "cli"],
-    &["fit"],
+/// Crate, its folder, the crates of the house it may depend on.
+const CRATES: [(&str, &str, &[&str]); 7] = [
+    ("graph", "common/graph", &[]),
+    ("codec", "common/codec", &["graph"]),
+    ("model", "common/model", &["graph", "codec"]),
+    ("kernels", "common/kernels", &["graph"]),
+    ("device", "common/device", &["graph", "kernels"]),
+    ("checkpoint", "common/checkpoint", &["graph"]),
+    ("common", "common", &["graph", "codec", "model", "kernels", "device"]),
 ];
+
+/// What everything else may depend on: programs above the stages' shared crates.
+const ABOVE: [&str; 9] =
+    ["prepare", "train", "distill", "prune", "quantize", "infer", "report", "bench", "examples"];
 
 /// Outside crate → where alone it may be used (path prefixes).
-const OWNERS: [(&str, &[&str]); 8] = [
+const OWNERS: [(&str, &[&str]); 15] = [
+    ("candle_core", &["common/device/", "common/src/executor.rs"]),
+    ("candle_nn", &["common/device/"]),
+    ("gemm", &["common/kernels/src/conv/gemm.rs"]),
     ("image", &["common/src/photos.rs"]),
+    ("fir", &["common/src/photos.rs"]),
     ("fast_image_resize", &["common/src/photos.rs"]),
-    ("safetensors", &["common/src/artifact.rs", "prepare/src/checkpoint/"]),
-    ("tempfile", &["common/src/artifact/"]),
-    ("csv", &["common/src/score.rs", "common/src/fit.rs", "infer/", "report/"]),
+    ("indicatif", &["common/src/cli.rs", "infer/src/logits.rs"]),
+    ("mimalloc", &["common/src/cli.rs"]),
+    ("safetensors", &["common/model/src/artifact.rs", "common/checkpoint/"]),
+    ("tempfile", &["common/model/src/artifact/", "bench/"]),
+    ("blake3", &["common/model/src/artifact/"]),
+    ("zip", &["common/checkpoint/"]),
+    ("half", &["common/codec/", "common/checkpoint/"]),
+    ("csv", &["common/src/score.rs", "common/src/fit/", "infer/src/predict.rs"]),
     ("comfy_table", &["quantize/", "report/"]),
-    ("candle_core", &["common/src/network", "common/src/fit/", "common/kernels/"]),
-    ("candle_nn", &["common/src/fit/"]),
 ];
 
-const FORBIDDEN_NAMES: [&str; 7] =
-    ["util", "utils", "helper", "helpers", "misc", "manager", "prelude"];
+/// Modules of `common`, lowest first: a module uses only what stands before it.
+const FLOORS: [&[&str]; 6] =
+    [&["photos", "view", "executor"], &["answers"], &["score"], &["cli"], &["fit"], &["run"]];
+
+const FORBIDDEN_NAMES: [&str; 8] =
+    ["util", "utils", "helper", "helpers", "misc", "manager", "prelude", "types"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
+/// Folders of every package.
+fn folders() -> impl Iterator<Item = &'static str> {
+    CRATES.iter().map(|(_, folder, _)| *folder).chain(ABOVE)
+}
+
 /// Source files by path relative to `root`, tests left out.
 fn sources(root: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    let mut folders: Vec<PathBuf> = STAGES
-        .iter()
-        .chain(&["common", "common/kernels"])
-        .map(|s| root.join(s).join("src"))
-        .collect();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
+    let mut open: Vec<PathBuf> = folders().map(|s| root.join(s).join("src")).collect();
+    open.push(root.join("examples"));
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                open.push(path);
             } else if path.extension().is_some_and(|e| e == "rs") {
                 let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
                 found.insert(name, fs::read_to_string(&path).unwrap());
@@ -63,64 +78,152 @@ fn sources(root: &Path) -> BTreeMap<String, String> {
     found
 }
 
-/// Lines that are code.
-fn code(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim).filter(|l| !l.starts_with("//"))
+/// Code without comments.
+fn code(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|l| !l.starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
-fn uses_crate(text: &str, name: &str) -> bool {
-    let path = format!("{name}::");
-    code(text).any(|l| {
-        l.match_indices(&path)
-            .any(|(i, _)| !l[..i].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
-    })
+/// The word that ends before `end`.
+fn word_before(text: &str, end: usize) -> &str {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    text[..end].rsplit(|c: char| !is_word(c)).next().unwrap_or_default()
 }
 
-fn floor(module: &str) -> Option<usize> {
-    FLOORS.iter().position(|f| f.contains(&module))
+fn uses_crate(code: &str, name: &str) -> bool {
+    code.match_indices("::")
+        .any(|(at, _)| word_before(code, at) == name && !code[..at - name.len()].ends_with("::"))
+}
+
+/// The top-level modules of its own crate that a file names after `crate::`.
+fn modules_used(code: &str) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        if word_before(code, at + 5) != "crate" {
+            continue;
+        }
+        let rest = &code[at + 7..];
+        let names: Vec<&str> = match rest.strip_prefix('{') {
+            None => vec![rest],
+            Some(list) => {
+                let (mut depth, mut start, mut names) = (0usize, 0, Vec::new());
+                for (i, c) in list.char_indices() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => {
+                            names.push(&list[start..i]);
+                            break;
+                        }
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => {
+                            names.push(&list[start..i]);
+                            start = i + 1;
+                        }
+                        _ => {}
+                    }
+                }
+                names
+            }
+        };
+        for name in names {
+            let name = name.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next();
+            used.extend(name.filter(|n| !n.is_empty()).map(str::to_owned));
+        }
+    }
+    used
+}
+
+/// Names under `[dependencies]`, and no other table, of a manifest.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let lines = manifest.lines().skip_while(|l| *l != "[dependencies]").skip(1);
+    let own = lines.take_while(|l| !l.starts_with('['));
+    own.filter_map(|l| l.split(['.', ' ', '=']).next()).map(str::to_owned).collect()
+}
+
+fn manifests(root: &Path) -> Vec<String> {
+    let mut bad = Vec::new();
+    let house: Vec<&str> = CRATES.iter().map(|(name, ..)| *name).collect();
+    for folder in folders() {
+        let manifest = fs::read_to_string(root.join(folder).join("Cargo.toml")).unwrap();
+        let name = CRATES.iter().find(|(_, f, _)| *f == folder).map_or(folder, |(n, ..)| n);
+        for on in dependencies(&manifest) {
+            if STAGES.contains(&on.as_str()) {
+                bad.push(format!("{name} depends on the stage {on}"));
+            }
+            let allowed = CRATES.iter().find(|(n, ..)| *n == name).map(|(.., on)| *on);
+            if let Some(allowed) = allowed
+                && house.contains(&on.as_str())
+                && !allowed.contains(&on.as_str())
+            {
+                bad.push(format!("{name} depends on {on}: it may depend on {allowed:?}"));
+            }
+            if name == "graph" {
+                bad.push(format!("graph depends on {on}: it depends on nothing"));
+            }
+        }
+    }
+    bad
+}
+
+/// Circles among the top-level modules of each crate.
+fn circles(sources: &BTreeMap<String, String>) -> Vec<String> {
+    let mut bad = Vec::new();
+    for folder in folders() {
+        let prefix = format!("{folder}/src/");
+        let mut uses = BTreeMap::<String, BTreeSet<String>>::new();
+        for (file, text) in sources.iter().filter(|(f, _)| f.starts_with(&prefix)) {
+            let module = file[prefix.len()..].split(['/', '.']).next().unwrap().to_owned();
+            uses.entry(module).or_default().extend(modules_used(&code(text)));
+        }
+        for start in uses.keys() {
+            let mut open = vec![start.clone()];
+            let mut seen = BTreeSet::new();
+            while let Some(module) = open.pop() {
+                for next in uses.get(&module).into_iter().flatten() {
+                    if next == start && module != *start {
+                        bad.push(format!("{prefix}{start} and {module} lead to each other"));
+                    }
+                    if seen.insert(next.clone()) && next != start {
+                        open.push(next.clone());
+                    }
+                }
+            }
+        }
+    }
+    bad
 }
 
 fn violations(root: &Path) -> Vec<String> {
-    let mut bad = Vec::new();
-    for krate in STAGES.iter().chain(&["common", "common/kernels"]) {
-        let manifest = fs::read_to_string(root.join(krate).join("Cargo.toml")).unwrap();
-        let depends = |on: &str| {
-            let names = manifest.lines().filter_map(|l| l.split(['.', ' ', '=']).next());
-            names.skip_while(|l| *l != "[dependencies]").any(|l| l == on)
-        };
-        for stage in STAGES.iter().filter(|s| depends(s)) {
-            bad.push(format!("{krate} depends on the stage {stage}"));
-        }
-        if *krate != "common" && depends("kernels") {
-            bad.push(format!("{krate} depends on kernels: only common may"));
-        }
-    }
-    for (file, text) in sources(root) {
+    let mut bad = manifests(root);
+    let sources = sources(root);
+    bad.extend(circles(&sources));
+    for (file, text) in &sources {
         let lines = text.lines().count();
         if lines > 400 {
             bad.push(format!("{file} has {lines} lines: at most 400"));
         }
+        let code = code(text);
         for (krate, rooms) in OWNERS {
-            if uses_crate(&text, krate) && !rooms.iter().any(|r| file.starts_with(r)) {
+            if uses_crate(&code, krate) && !rooms.iter().any(|r| file.starts_with(r)) {
                 bad.push(format!("{file} uses {krate}, which belongs to {rooms:?}"));
             }
         }
-        let stem = Path::new(&file).file_stem().unwrap().to_str().unwrap().to_owned();
-        if FORBIDDEN_NAMES.contains(&stem.as_str()) {
+        let stem = Path::new(file).file_stem().unwrap().to_str().unwrap();
+        if FORBIDDEN_NAMES.contains(&stem) {
             bad.push(format!("{file}: a name that says nothing"));
         }
         let Some(inside) = file.strip_prefix("common/src/") else { continue };
         let module = inside.split(['/', '.']).next().unwrap();
+        let floor = |m: &str| FLOORS.iter().position(|f| f.contains(&m));
         let Some(mine) = floor(module) else {
             if module != "lib" {
                 bad.push(format!("{file}: the module has no floor"));
             }
             continue;
         };
-        for used in code(&text).flat_map(|l| l.split("crate::").skip(1)) {
-            let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
-            if used != module && floor(used).is_some_and(|f| f > mine) {
-                bad.push(format!("{file} uses crate::{used}, which stands above it"));
+        for used in modules_used(&code) {
+            if used != module && floor(&used).is_some_and(|f| f >= mine) {
+                bad.push(format!("{file} uses crate::{used}, which stands above it or beside it"));
             }
         }
     }
@@ -138,10 +241,10 @@ fn every_wall_stands() {
 fn every_fault_is_seen() {
     let plant = |file: &str, line: &str, expected: &str| {
         let dir = tempfile::tempdir().unwrap();
-        for krate in STAGES.iter().chain(&["common", "common/kernels"]) {
-            let to = dir.path().join(krate);
+        for folder in folders() {
+            let to = dir.path().join(folder);
             fs::create_dir_all(to.join("src")).unwrap();
-            fs::copy(root().join(krate).join("Cargo.toml"), to.join("Cargo.toml")).unwrap();
+            fs::copy(root().join(folder).join("Cargo.toml"), to.join("Cargo.toml")).unwrap();
         }
         for (name, text) in sources(&root()) {
             let path = dir.path().join(name);
@@ -151,15 +254,28 @@ fn every_fault_is_seen() {
         assert_eq!(violations(dir.path()), Vec::<String>::new());
         let path = dir.path().join(file);
         let old = fs::read_to_string(&path).unwrap_or_default();
-        fs::write(&path, format!("{old}\n{line}\n")).unwrap();
+        let new = match line.strip_suffix(".workspace = true") {
+            Some(_) => old.replace("[dependencies]\n", &format!("[dependencies]\n{line}\n")),
+            None => format!("{old}\n{line}\n"),
+        };
+        let new = if new == old { format!("{old}\n[dependencies]\n{line}\n") } else { new };
+        fs::write(&path, new).unwrap();
         let seen = violations(dir.path()).join("\n");
         assert!(seen.contains(expected), "{file} + {line:?}: {seen:?}");
     };
     plant("train/Cargo.toml", "prune.workspace = true", "train depends on the stage prune");
-    plant("infer/Cargo.toml", "kernels.workspace = true", "only common may");
-    plant("common/src/rng.rs", "use crate::images::Images;", "stands above it");
-    plant("common/src/codec/grid.rs", "use candle_core::Tensor;", "belongs to");
-    plant("report/src/show.rs", "use candle_core::Tensor;", "belongs to");
+    plant("common/graph/Cargo.toml", "anyhow.workspace = true", "it depends on nothing");
+    plant("common/kernels/Cargo.toml", "model.workspace = true", "kernels depends on model");
+    plant("common/model/Cargo.toml", "kernels.workspace = true", "model depends on kernels");
+    plant("common/codec/Cargo.toml", "model.workspace = true", "codec depends on model");
+    plant("common/src/view.rs", "use crate::fit::Fit;", "stands above it");
+    plant("common/src/score.rs", "use crate::{answers, cli};", "stands above it");
+    plant("common/model/src/images.rs", "use crate::plan::Plan;", "lead to each other");
+    plant("common/checkpoint/src/object.rs", "use crate::pickle::Pickle;", "lead to each other");
+    plant("common/kernels/src/pool.rs", "use candle_core::Tensor;", "belongs to");
+    plant("common/codec/src/grid.rs", "use candle_core::Tensor;", "belongs to");
+    plant("bench/src/main.rs", "use candle_core::Tensor;", "belongs to");
+    plant("report/src/show.rs", "use image::RgbImage;", "belongs to");
     plant("common/src/util.rs", "", "says nothing");
     plant("train/src/main.rs", &"\n".repeat(400), "at most 400");
 }

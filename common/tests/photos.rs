@@ -1,10 +1,7 @@
 //! Pictures of every kind against what Pillow makes of them.
 
-#![allow(clippy::disallowed_methods)] // tests write files as they please
-
-use common::images::{Images, prepare_folder};
-use common::photos::{self, Fit, Preparation};
-use std::fs;
+use common::photos;
+use model::{Fit, Preparation};
 use std::path::{Path, PathBuf};
 
 include!("pictures/pillow.rs");
@@ -53,88 +50,5 @@ fn exif_is_obeyed_only_when_asked() {
         let (c, y, x) = (i / (size * size), i / size % size, i % size);
         let stored = as_stored[c * size * size + (size - 1 - x) * size + y];
         assert!(v.abs_diff(stored) <= 1, "plane {c} ({y}, {x}): {v}, stored {stored}");
-    }
-}
-
-fn how() -> Preparation {
-    Preparation { size: 16, fit: Fit::Crop, exif: false }
-}
-
-/// A folder with two good files and two bad ones, in a path full of digits.
-fn folder() -> tempfile::TempDir {
-    let dir = tempfile::Builder::new().prefix("food-11 7_x ").tempdir().unwrap();
-    fs::copy(picture("rgb.jpg"), dir.path().join("2_10.jpg")).unwrap();
-    fs::copy(picture("grey.png"), dir.path().join("0_9.PNG")).unwrap();
-    fs::write(dir.path().join("1_0.jpg"), b"not a picture").unwrap();
-    let whole = fs::read(picture("rgb.png")).unwrap();
-    fs::write(dir.path().join("1_1.png"), &whole[..whole.len() / 2]).unwrap();
-    fs::write(dir.path().join("notes.txt"), b"ignored").unwrap();
-    dir
-}
-
-#[test]
-fn bad_files_are_reported_and_left_out() {
-    let dir = folder();
-    let out = dir.path().join("out.safetensors");
-    let report = prepare_folder(dir.path(), how(), &[], false, &out, |_| {}).unwrap();
-    assert_eq!((report.written, report.classes, report.unlabelled), (2, 3, 0));
-    let bad: Vec<_> =
-        report.unreadable.iter().map(|(p, _)| p.file_name().unwrap().to_owned()).collect();
-    assert_eq!(bad, ["1_0.jpg", "1_1.png"]);
-    assert!(report.unreadable.iter().all(|(_, reason)| !reason.is_empty()));
-
-    let images = Images::load(&out).unwrap();
-    assert_eq!(images.names, ["0_9.PNG", "2_10.jpg"]);
-    assert_eq!(images.all_labels().unwrap(), [0, 2]);
-    assert_eq!(images.about.classes, ["0", "1", "2"]);
-    assert_eq!(images.pixels(1), prepare("rgb.jpg", Fit::Crop, 16, false));
-    let first = fs::read(&out).unwrap();
-    prepare_folder(dir.path(), how(), &[], false, &out, |_| {}).unwrap();
-    assert_eq!(first, fs::read(&out).unwrap(), "same input, same bytes");
-}
-
-#[test]
-fn strict_fails_and_leaves_no_file() {
-    let dir = folder();
-    let out = dir.path().join("out.safetensors");
-    let error = prepare_folder(dir.path(), how(), &[], true, &out, |_| {}).err().unwrap();
-    assert!(format!("{error:#}").contains("1_0.jpg"), "{error:#}");
-    assert!(!out.exists());
-    let names = ["a".to_owned(), "b".to_owned()];
-    let error = prepare_folder(dir.path(), how(), &names, false, &out, |_| {}).err().unwrap();
-    assert!(format!("{error:#}").contains("class 2"), "{error:#}");
-    assert!(prepare_folder(&dir.path().join("no"), how(), &[], false, &out, |_| {}).is_err());
-}
-
-#[test]
-fn pictures_without_labels_say_so() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::copy(picture("rgb.jpg"), dir.path().join("0001.jpg")).unwrap();
-    let out = dir.path().join("testing.safetensors");
-    let report = prepare_folder(dir.path(), how(), &[], false, &out, |_| {}).unwrap();
-    assert_eq!((report.unlabelled, report.classes), (1, 0));
-    let images = Images::load(&out).unwrap();
-    assert_eq!(images.labels, [None]);
-    let error = format!("{:#}", images.all_labels().unwrap_err());
-    assert!(error.contains("1 of 1 pictures have no label"), "{error}");
-}
-
-/// Mean and deviation of the two pictures' planes by plain loops.
-#[test]
-fn moments_are_those_of_the_pixels() {
-    let dir = folder();
-    let out = dir.path().join("out.safetensors");
-    prepare_folder(dir.path(), how(), &[], false, &out, |_| {}).unwrap();
-    let images = Images::load(&out).unwrap();
-    let (mean, deviation) = images.moments();
-    for c in 0..3 {
-        let v: Vec<f64> = (0..2)
-            .flat_map(|i| images.pixels(i)[c * 256..(c + 1) * 256].to_vec())
-            .map(|p| f64::from(p) / 255.0)
-            .collect();
-        let m = v.iter().sum::<f64>() / 512.0;
-        let d = (v.iter().map(|x| (x - m).powi(2)).sum::<f64>() / 512.0).sqrt();
-        assert!((f64::from(mean[c]) - m).abs() < 1e-6);
-        assert!((f64::from(deviation[c]) - d).abs() < 1e-6);
     }
 }

@@ -2,31 +2,31 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
-use candle_core::{Device, Tensor, Var};
-use common::array::Array;
-use common::codec::{self, Quantized, Rows};
-use common::fit::{
-    self, Files, Pictures, Provenance, Rounding, Rule, Settings, Targets, distillation_loss,
+use candle_core::{Tensor, Var};
+use codec::{Quantized, Rows};
+use common::executor::Device;
+use common::fit::{Fit, OnGrids, Optimizer, Pictures, Settings, Summary, Targets};
+use common::run::run;
+use graph::grid::Grids;
+use graph::{Array, Weights};
+use kernels::loss::Loss;
+use model::artifact::Data;
+use model::images::Unsaved;
+use model::logits::Views;
+use model::{
+    Fit as Square, Images, Input, Logits, Model, Normalization, Policy, Preparation, Provenance,
 };
-use common::graph::Weights;
-use common::images::{Images, prepare_folder};
-use common::logits::{About, Logits};
-use common::model::{Input, Model};
-use common::nets;
-use common::photos::{Fit, Preparation};
-use common::view::Policy;
-use std::collections::BTreeMap;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// The tutorial's loss and its gradient by PyTorch: `reference/torch_loss.py`.
+/// The tutorial's loss and its gradient by PyTorch: `reference/torch_loss.py`. Both losses, that of the
+/// engine and that in candle operations.
 #[test]
 fn distillation_loss_equals_the_tutorial() {
-    let tensor = |v: &[f32]| Tensor::from_vec(v.to_vec(), (2, 3), &Device::Cpu).unwrap();
-    let student = Var::from_tensor(&tensor(&[1.0, -2.0, 0.5, 3.0, 0.0, -1.0])).unwrap();
-    let teacher = tensor(&[5.0, -1.0, 2.0, -2.0, 4.0, 1.0]);
-    let labels = tensor(&[1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
-    for (t, alpha, loss, gradient) in [
+    let student = [1.0, -2.0, 0.5, 3.0, 0.0, -1.0];
+    let teacher = [5.0, -1.0, 2.0, -2.0, 4.0, 1.0];
+    let labels = [1.0, 0.0, 0.0, 0.0, 0.0, 1.0];
+    for (temperature, alpha, loss, gradient) in [
         (
             20.0,
             0.5,
@@ -46,34 +46,47 @@ fn distillation_loss_equals_the_tutorial() {
             [-0.198_126, 0.015_029, 0.183_096, 0.468_120, 0.023_306, -0.491_426],
         ),
     ] {
-        let y = distillation_loss(&student, &labels, &teacher, alpha, t).unwrap();
-        assert!((y.to_scalar::<f32>().unwrap() - loss).abs() < 1e-5, "T {t}: {y}");
+        let how = Loss { alpha, temperature };
+        let off =
+            |g: &[f32]| g.iter().zip(gradient).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let mut grad = [0.0; 6];
+        let y = kernels::loss::loss(&student, &labels, &teacher, 3, how, &mut grad);
+        assert!((y - loss).abs() < 1e-5 && off(&grad) < 1e-6, "T {temperature}: {y} {grad:?}");
+
+        let cpu = &candle_core::Device::Cpu;
+        let tensor = |v: &[f32]| Tensor::from_slice(v, (2, 3), cpu).unwrap();
+        let x = Var::from_tensor(&tensor(&student)).unwrap();
+        let y = device::loss(&x, &tensor(&labels), Some(&tensor(&teacher)), how).unwrap();
         let grads = y.backward().unwrap();
-        let g: Vec<f32> = grads.get(&student).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-        let off = g.iter().zip(gradient).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(off < 1e-5, "T {t}: {g:?}");
+        let y = f64::from(y.to_scalar::<f32>().unwrap());
+        let g: Vec<f32> = grads.get(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        assert!((y - loss).abs() < 1e-5 && off(&g) < 1e-5, "T {temperature}: {y} {g:?}");
     }
 }
 
 /// 60 pictures of two classes, 16 px: class 0 is red, class 1 blue, both noisy.
 fn colours(dir: &Path) -> Images {
-    let folder = dir.join("pictures");
-    std::fs::create_dir_all(&folder).unwrap();
-    for i in 0..60u32 {
-        let class = i % 2;
-        let picture = image::RgbImage::from_fn(16, 16, |x, y| {
-            let noise = ((x * 31 + y * 17 + i * 57) % 90) as u8;
-            if class == 0 {
-                image::Rgb([150 + noise, noise, 60])
-            } else {
-                image::Rgb([noise, 60, 150 + noise])
-            }
-        });
-        picture.save(folder.join(format!("{class}_{i}.png"))).unwrap();
+    let mut pixels = Vec::new();
+    for i in 0..60usize {
+        let noise = |p: usize| ((p % 16 * 31 + p / 16 * 17 + i * 57) % 90) as u8;
+        let bright = (0..256).map(|p| 150 + noise(p));
+        let dark = (0..256).map(noise);
+        if i % 2 == 0 {
+            pixels.extend(bright.chain(dark).chain([60; 256]));
+        } else {
+            pixels.extend(dark.chain([60; 256]).chain(bright));
+        }
     }
     let out = dir.join("images.safetensors");
-    let how = Preparation { size: 16, fit: Fit::Crop, exif: false };
-    prepare_folder(&folder, how, &[], true, &out, |_| {}).unwrap();
+    Unsaved {
+        preparation: Preparation { size: 16, fit: Square::Crop, exif: false },
+        classes: ["0", "1"].map(String::from).into(),
+        labels: (0..60).map(|i| Some(i % 2)).collect(),
+        names: (0..60).map(|i| format!("{}_{i}.png", i % 2)).collect(),
+        pixels: Data::Bytes(pixels),
+    }
+    .save(&out, &Provenance::new("test", &()).unwrap())
+    .unwrap();
     Images::load(&out).unwrap()
 }
 
@@ -81,7 +94,7 @@ fn settings(epochs: u32) -> Settings {
     Settings {
         epochs,
         batch: 10,
-        optimizer: Rule::Adamw,
+        optimizer: Optimizer::Adamw,
         lr: 0.01,
         warmup: 0.0,
         weight_decay: 0.0,
@@ -93,17 +106,30 @@ fn settings(epochs: u32) -> Settings {
 }
 
 fn fresh(images: &Images) -> Model {
-    let graph = nets::studentnet([8, 8, 12, 12, 16, 16, 16, 16], 2).unwrap();
-    let weights = nets::initial_weights(&graph, 1);
-    let (mean, deviation) = images.moments();
-    let normalization = common::view::Normalization { mean, deviation };
-    let input = Input { preparation: images.about.preparation, normalization };
-    let classes = images.about.classes.clone();
-    Model { graph, weights, input, classes, grids: BTreeMap::new() }
+    let graph = graph::families::studentnet([8, 8, 12, 12, 16, 16, 16, 16], 2).unwrap();
+    let weights = graph::init::weights(&graph, 1);
+    let (mean, std) = images.moments();
+    let input =
+        Input { preparation: images.preparation, normalization: Normalization { mean, std } };
+    let classes = images.classes.clone();
+    Model { graph, weights, input, classes, grids: Grids::new() }
 }
 
 fn pictures(images: &Images) -> Pictures<'_> {
     Pictures { train: images, validation: images }
+}
+
+/// A run on disk, best weights to `out`.
+fn train_to(
+    out: &Path,
+    model: Model,
+    images: &Images,
+    targets: &Targets,
+    s: &Settings,
+    on_grids: Option<OnGrids>,
+) -> anyhow::Result<Summary> {
+    let fit = Fit::new(model, pictures(images), targets, s, on_grids, Device::Cpu)?;
+    run(fit, s.epochs, out, &Provenance::new("test", s)?)
 }
 
 /// Train and return the summary and the last weights.
@@ -113,12 +139,9 @@ fn train(
     images: &Images,
     targets: &Targets,
     s: &Settings,
-) -> (fit::Summary, Weights) {
+) -> (Summary, Weights) {
     let out = dir.path().join("model.safetensors");
-    let files = Files::beside(&out);
-    let provenance = Provenance::new("test", s, BTreeMap::new()).unwrap();
-    let summary =
-        fit::fit(model, &pictures(images), targets, s, None, &files, &provenance).unwrap();
+    let summary = train_to(&out, model, images, targets, s, None).unwrap();
     let (last, _) = Model::load(&out.with_extension("last.safetensors")).unwrap();
     (summary, last.weights)
 }
@@ -128,7 +151,7 @@ fn two_colours_are_learned_and_written_down() {
     let dir = tempfile::tempdir().unwrap();
     let images = colours(dir.path());
     let policy: Policy = "flip,shift=0.1,mixup=0.2".parse().unwrap();
-    for (rule, lr, ema) in [(Rule::Adamw, 0.01, 0.0), (Rule::Sgd, 0.05, 0.8)] {
+    for (rule, lr, ema) in [(Optimizer::Adamw, 0.01, 0.0), (Optimizer::Sgd, 0.05, 0.8)] {
         let s = Settings { optimizer: rule, lr, ema, clip: 5.0, warmup: 1.0, ..settings(15) };
         let (summary, _) = train(&dir, fresh(&images), &images, &Targets::Labels(policy), &s);
         assert_eq!(summary.best, 1.0, "{rule:?}: {summary:?}");
@@ -192,18 +215,19 @@ fn a_student_follows_its_teacher() {
         .flat_map(|_| truth.iter().flat_map(|l| if *l == 0 { [-4.0, 4.0] } else { [4.0, -4.0] }))
         .collect();
     let path = dir.path().join("logits.safetensors");
-    let about = About {
+    let views = Views {
         policy: "flip".parse().unwrap(),
         seed: 5,
         views: 2,
-        images: images.hash().to_owned(),
+        images: images.source.hash.clone(),
     };
     let array = Array::new(vec![2, 60, 2], values).unwrap();
-    Logits::save(&path, &about, BTreeMap::new(), &array).unwrap();
+    Logits::save(&path, &views, &Provenance::new("test", &()).unwrap(), &array).unwrap();
     let logits = Logits::load(&path).unwrap();
-    logits.check(&path, &images, 2).unwrap();
-    assert!(logits.check(&path, &images, 3).is_err());
-    let targets = Targets::Teacher { logits: &logits, alpha: 1.0, temperature: 2.0 };
+    logits.check(&images, 2).unwrap();
+    assert!(logits.check(&images, 3).is_err());
+    let loss = Loss { alpha: 1.0, temperature: 2.0 };
+    let targets = Targets::Teacher { logits: &logits, loss };
     let (summary, _) = train(&dir, fresh(&images), &images, &targets, &settings(15));
     assert_eq!(summary.last, 0.0, "{summary:?}");
 }
@@ -212,13 +236,10 @@ fn a_student_follows_its_teacher() {
 fn a_diverging_loss_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let images = colours(dir.path());
-    let s = Settings { optimizer: Rule::Sgd, lr: 1e30, ..settings(3) };
-    let files = Files::beside(&dir.path().join("m.safetensors"));
-    let provenance = Provenance::new("test", &s, BTreeMap::new()).unwrap();
+    let s = Settings { optimizer: Optimizer::Sgd, lr: 1e30, ..settings(3) };
     let labels = Targets::Labels(Policy::default());
-    let error =
-        fit::fit(fresh(&images), &pictures(&images), &labels, &s, None, &files, &provenance)
-            .unwrap_err();
+    let out = dir.path().join("m.safetensors");
+    let error = train_to(&out, fresh(&images), &images, &labels, &s, None).unwrap_err();
     assert!(error.to_string().contains("lower --lr"), "{error:#}");
     assert!(!dir.path().join("m.safetensors").exists());
 }
@@ -232,13 +253,9 @@ fn a_failed_run_goes_on_to_the_same_bytes() {
     let labels = Targets::Labels("flip,shift=0.1".parse().unwrap());
     let out = dir.path().join("m.safetensors");
     let state = dir.path().join("m.state.safetensors");
-    for rule in [Rule::Adamw, Rule::Sgd] {
+    for rule in [Optimizer::Adamw, Optimizer::Sgd] {
         let s = Settings { optimizer: rule, ema: 0.9, clip: 1.0, ..settings(3) };
-        let provenance = Provenance::new("test", &s, BTreeMap::new()).unwrap();
-        let run = || {
-            let files = Files::beside(&out);
-            fit::fit(fresh(&images), &pictures(&images), &labels, &s, None, &files, &provenance)
-        };
+        let run = || train_to(&out, fresh(&images), &images, &labels, &s, None);
         run().unwrap();
         assert!(!state.exists());
         let whole = std::fs::read(&out).unwrap();
@@ -273,21 +290,17 @@ fn a_network_learns_to_live_on_its_grids() {
     let (model, bytes) = on_grids(&dir, &images, 3);
     let budget = bytes * 97 / 100;
     let s = Settings { ema: 0.8, ..settings(30) };
-    let provenance = Provenance::new("test", &s, BTreeMap::new()).unwrap();
     let labels = Targets::Labels("flip".parse().unwrap());
     let out = dir.path().join("q.safetensors");
-    let rounding = Some(Rounding { budget, rate: 0.02, settle: 0.4 });
-    let run = || {
-        let files = Files::beside(&out);
-        fit::fit(model.clone(), &pictures(&images), &labels, &s, rounding, &files, &provenance)
-    };
+    let on_grids = Some(OnGrids { budget, rate: 0.02, settle: 0.4 });
+    let run = || train_to(&out, model.clone(), &images, &labels, &s, on_grids);
     let summary = run().unwrap();
     assert_eq!(summary.best, 1.0, "{summary:?}");
     let (found, _) = Model::load(&out).unwrap();
-    let nearest = Quantized::on(&found.weights, &found.grids, 0.0).unwrap();
+    let nearest = Quantized::on(&found.graph, &found.weights, &found.grids, 0.0).unwrap();
     assert!(nearest.weights().unwrap() == found.weights, "weights between grid points");
     assert!(found.coded_bytes(&nearest).unwrap() <= budget);
-    assert!(found.grids != model.grids, "steps are learned");
+    assert!(found.grids != model.grids, "scales are learned");
 
     let whole = std::fs::read(&out).unwrap();
     std::fs::remove_file(&out).unwrap();
@@ -298,7 +311,7 @@ fn a_network_learns_to_live_on_its_grids() {
     assert!(whole == std::fs::read(&out).unwrap());
 }
 
-/// Settled integers stay; steps and biases move. A price on bits makes the integers smaller.
+/// Settled integers stay; scales and biases move. A price on bits makes the integers smaller.
 #[test]
 fn integers_settle_and_bits_cost() {
     let dir = tempfile::tempdir().unwrap();
@@ -308,16 +321,13 @@ fn integers_settle_and_bits_cost() {
     let run = |epochs, rate, settle| {
         let out = dir.path().join("q.safetensors");
         let s = settings(epochs);
-        let provenance = Provenance::new("test", &s, BTreeMap::new()).unwrap();
-        let files = Files::beside(&out);
-        let rounding = Some(Rounding { budget: 2 * bytes, rate, settle });
-        fit::fit(model.clone(), &pictures(&images), &labels, &s, rounding, &files, &provenance)
-            .unwrap();
+        let on_grids = Some(OnGrids { budget: 2 * bytes, rate, settle });
+        train_to(&out, model.clone(), &images, &labels, &s, on_grids).unwrap();
         let (last, _) = Model::load(&out.with_extension("last.safetensors")).unwrap();
-        let quantized = Quantized::on(&last.weights, &last.grids, 0.0).unwrap();
+        let quantized = Quantized::on(&last.graph, &last.weights, &last.grids, 0.0).unwrap();
         (last, quantized)
     };
-    let start = Quantized::on(&model.weights, &model.grids, 0.0).unwrap();
+    let start = Quantized::on(&model.graph, &model.weights, &model.grids, 0.0).unwrap();
     let (settled, integers) = run(2, 0.0, 1.0);
     for (name, before) in &start.0 {
         let is_vector = model.weights[name].shape.len() == 1;

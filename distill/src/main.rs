@@ -3,15 +3,13 @@
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use common::cli;
-use common::codec::Quantized;
-use common::fit::{self, Files, Pictures, Provenance, Rounding, Settings, Targets};
-use common::images::Images;
-use common::logits::Logits;
-use common::model::Model;
-use common::nets::Arch;
-use common::plan::Plan;
+use common::executor::Device;
+use common::fit::{Fit, OnGrids, Pictures, Settings, Targets};
+use common::run::run as train_to;
+use graph::families;
+use kernels::loss::Loss;
+use model::{Images, Logits, Model, Plan, Provenance};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -65,8 +63,8 @@ struct Distill {
 #[derive(Serialize, clap::Args)]
 struct Student {
     /// Network family of a fresh student.
-    #[arg(long, value_enum, required_unless_present = "init")]
-    arch: Option<Arch>,
+    #[arg(long, required_unless_present = "init", value_parser = cli::families())]
+    arch: Option<String>,
     /// Factor on every inner width of the family.
     #[arg(long, default_value_t = 1.0)]
     width: f32,
@@ -83,7 +81,7 @@ struct Student {
     #[arg(long, default_value_t = 0.0)]
     rate: f32,
     /// With --quant: share of the epochs, the last ones, in which integers are settled and only
-    /// steps and biases are trained.
+    /// scales and biases are trained.
     #[arg(long, default_value_t = 0.25)]
     settle: f32,
 }
@@ -94,46 +92,45 @@ struct Record<'a> {
     student: &'a Student,
     #[serde(flatten)]
     settings: &'a Settings,
+    #[serde(skip_serializing_if = "Device::is_cpu")]
+    device: Device,
 }
 
 fn main() -> ExitCode {
     cli::main(|| run(&Distill::parse()))
 }
 
-/// The network to start from, how it is rounded, and the hashes of the files that say so.
+/// The network to start from, how it is trained on grids, and what it comes from.
 struct Start {
     model: Model,
-    rounding: Option<Rounding>,
-    parents: BTreeMap<String, String>,
+    on_grids: Option<OnGrids>,
+    provenance: Provenance,
 }
 
 fn start(args: &Distill, train: &Images) -> Result<Start> {
-    let mut parents = BTreeMap::new();
+    let record =
+        Record { student: &args.student, settings: &args.settings, device: args.compute.device };
+    let provenance = Provenance::new("distill", &record)?;
     let Some(path) = &args.init else {
-        let Some(arch) = args.student.arch else { bail!("either --init or --arch is needed") };
+        let Some(arch) = &args.student.arch else { bail!("either --init or --arch is needed") };
         let Student { width, raw_pixels, .. } = args.student;
-        let model = Model::fresh(arch, width, train, raw_pixels, args.settings.seed)?;
-        return Ok(Start { model, rounding: None, parents });
+        let family = families::find(arch)?;
+        let model = Model::fresh(family, width, train, raw_pixels, args.settings.seed)?;
+        return Ok(Start { model, on_grids: None, provenance });
     };
-    let (mut model, origin) = Model::load(path)?;
+    let (mut model, init) = Model::load(path)?;
     model.grids.clear(); // what is trained leaves the grids it may have been on
-    parents.insert("init".to_owned(), origin.hash.clone());
+    let provenance = provenance.from("init", &init);
     let Some(plan_path) = &args.quant else {
-        return Ok(Start { model, rounding: None, parents });
+        return Ok(Start { model, on_grids: None, provenance });
     };
-    let (plan, made_for, hash) = Plan::load(plan_path)?;
-    ensure!(
-        made_for.as_ref() == Some(&origin.hash),
-        "{}: a plan for another model than {}; run quantize plan on this one",
-        plan_path.display(),
-        path.display()
-    );
-    parents.insert("quant".to_owned(), hash);
+    let (plan, quant) = Plan::load(plan_path)?;
+    quant.check_made_for("model", &init)?;
     let mut model = model.folded()?;
-    model.grids = Quantized::new(&model.graph, &model.weights, &plan.choices)?.grids();
+    model.grids = plan.grids(&model)?;
     let Student { rate, settle, .. } = args.student;
-    let rounding = Some(Rounding { budget: plan.budget, rate, settle });
-    Ok(Start { model, rounding, parents })
+    let on_grids = Some(OnGrids { budget: plan.budget, rate, settle });
+    Ok(Start { model, on_grids, provenance: provenance.from("quant", &quant) })
 }
 
 fn run(args: &Distill) -> Result<String> {
@@ -144,24 +141,18 @@ fn run(args: &Distill) -> Result<String> {
     let train = Images::load(&args.images)?;
     let validation = Images::load(&args.validation)?;
     let logits = Logits::load(&args.logits)?;
-    let Start { model, rounding, mut parents } = start(args, &train)?;
-    logits.check(&args.logits, &train, model.graph.classes())?;
+    let Start { model, on_grids, provenance } = start(args, &train)?;
+    logits.check(&train, model.graph.classes())?;
     let parameters = model.graph.parameter_count();
 
-    let record = Record { student: &args.student, settings: &args.settings };
-    parents.extend([
-        ("images".to_owned(), train.hash().to_owned()),
-        ("validation".to_owned(), validation.hash().to_owned()),
-        ("logits".to_owned(), logits.hash.clone()),
-    ]);
-    let summary = fit::fit(
-        model,
-        &Pictures { train: &train, validation: &validation },
-        &Targets::Teacher { logits: &logits, alpha, temperature },
-        &args.settings,
-        rounding,
-        &Files::beside(&args.out),
-        &Provenance::new("distill", &record, parents)?,
-    )?;
-    Ok(format!("{}: {} parameters, {summary}", args.out.display(), cli::thousands(parameters),))
+    let provenance = provenance
+        .from("images", &train.source)
+        .from("validation", &validation.source)
+        .from("logits", &logits.source);
+    let targets = Targets::Teacher { logits: &logits, loss: Loss { alpha, temperature } };
+    let pictures = Pictures { train: &train, validation: &validation };
+    let device = args.compute.device;
+    let fit = Fit::new(model, pictures, &targets, &args.settings, on_grids, device)?;
+    let summary = train_to(fit, args.settings.epochs, &args.out, &provenance)?;
+    Ok(format!("{}: {} parameters, {summary}", args.out.display(), cli::count(parameters)))
 }

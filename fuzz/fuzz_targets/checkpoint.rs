@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = prepare::checkpoint::read(bytes);
+    let _ = checkpoint::read(bytes);
 });

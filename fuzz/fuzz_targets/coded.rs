@@ -2,12 +2,10 @@
 //! hang or memory out of proportion.
 #![no_main]
 
-use common::artifact::Artifact;
-use common::model::Model;
-use std::path::Path;
+use model::{Artifact, Model};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    if let Ok(artifact) = Artifact::parse(Path::new("fuzzed"), bytes.to_vec()) {
+    if let Ok(artifact) = Artifact::parse("fuzzed", bytes.to_vec()) {
         let _ = Model::from_artifact(&artifact);
         let _ = Model::parts(&artifact);
     }

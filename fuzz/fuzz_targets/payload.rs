@@ -2,8 +2,8 @@
 //! What decodes must come back after encoding again.
 #![no_main]
 
-use common::codec::{self, Spec};
-use common::graph::Graph;
+use codec::Spec;
+use graph::Graph;
 use std::sync::LazyLock;
 
 static GRAPH: LazyLock<Graph> = LazyLock::new(|| {

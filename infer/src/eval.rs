@@ -1,11 +1,9 @@
 //! `infer eval`: how often a file is right.
 
 use anyhow::Result;
-use common::cli;
-use common::images::Images;
-use common::model::Model;
-use common::network::Inference;
 use common::score::{self, Row};
+use common::{answers, cli};
+use model::{Images, Model};
 use std::path::PathBuf;
 
 /// Measure the accuracy of a model file, as read back from disk.
@@ -35,24 +33,24 @@ pub(crate) struct Eval {
 impl Eval {
     pub(crate) fn run(self) -> Result<String> {
         self.compute.start()?;
-        let (model, origin) = Model::load(&self.model)?;
+        let (model, source) = Model::load(&self.model)?;
         let images = Images::load(&self.images)?;
         model.check_images(&images)?;
         let labels = images.all_labels()?;
-        let network = Inference::new(&model)?;
+        let mut executor = self.compute.device.executor(&model)?;
         let bar = cli::progress(images.len(), "pictures");
-        let logits = score::logits(&network, &images, &model.input.normalization, |n| {
-            bar.inc(n as u64);
-        })?;
+        let normalization = &model.input.normalization;
+        let tick = |n| bar.inc(n as u64);
+        let logits = answers::of_images(&mut *executor, &images, normalization, tick)?;
         bar.finish_and_clear();
         let correct = score::correct(&logits, &labels);
         let (low, high) = score::wilson(correct, labels.len());
         let row = Row {
             name: self.name.unwrap_or_else(|| cli::name(&self.model)),
             file: self.model.display().to_string(),
-            hash: origin.hash,
+            hash: source.hash,
             parameters: model.graph.parameter_count(),
-            bytes: origin.bytes,
+            bytes: source.bytes,
             pictures: labels.len(),
             correct,
             top1: correct as f64 / labels.len() as f64,

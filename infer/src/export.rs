@@ -2,9 +2,8 @@
 
 use crate::onnx;
 use anyhow::Result;
-use common::artifact;
 use common::cli;
-use common::model::Model;
+use model::{Model, artifact};
 use std::path::PathBuf;
 
 /// Write a model as ONNX, for other runtimes.
@@ -26,22 +25,22 @@ pub(crate) struct Export {
 
 impl Export {
     pub(crate) fn run(self) -> Result<String> {
-        let (model, origin) = Model::load(&self.model)?;
-        let (graph, weights) = model.graph.fold(&model.weights)?;
+        let (model, source) = Model::load(&self.model)?;
+        let (graph, weights) = model.graph.fold(model.weights)?;
         let normalization = model.input.normalization;
         let metadata = [
             ("preparation", serde_json::to_string(&model.input.preparation)?),
             ("classes", serde_json::to_string(&model.classes)?),
-            ("made_from", origin.hash),
+            ("made_from", source.hash),
         ];
         let bytes = onnx::file(
             &graph,
             &weights,
             model.input.preparation.size,
-            (normalization.mean, normalization.deviation),
+            (normalization.mean, normalization.std),
             &metadata,
         )?;
         artifact::save_bytes(&self.onnx, &bytes)?;
-        Ok(format!("{}: {} bytes", self.onnx.display(), cli::thousands(bytes.len())))
+        Ok(format!("{}: {} bytes", self.onnx.display(), cli::count(bytes.len())))
     }
 }

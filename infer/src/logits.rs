@@ -1,19 +1,15 @@
 //! `infer logits`: teachers' answers to K views of every picture, kept for students.
 
 use anyhow::{Context, Result, ensure};
-use common::array::Array;
-use common::cli;
-use common::images::Images;
-use common::logits::{About, Logits as Cached};
-use common::model::Model;
-use common::network::Inference;
-use common::view::{self, Policy, View};
-use rayon::prelude::*;
+use common::executor::Device;
+use common::view::{self, View};
+use common::{answers, cli};
+use graph::Array;
+use indicatif::ProgressBar;
+use model::logits::Views;
+use model::{Images, Logits as Cached, Model, Policy, Provenance};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-/// Pictures per batch.
-const BATCH: usize = 64;
 
 /// Compute teachers' logits for random views of the training pictures.
 ///
@@ -51,14 +47,15 @@ impl Logits {
     pub(crate) fn run(self) -> Result<String> {
         self.compute.start()?;
         let images = Images::load(&self.images)?;
-        let mut parents = BTreeMap::from([("images".to_owned(), images.hash().to_owned())]);
-        let views = usize::from(self.views);
-        let bar = cli::progress(views * images.len() * self.teacher.len(), "views");
+        let mut provenance = Provenance::new("infer logits", &self.device())?;
+        provenance = provenance.from("images", &images.source);
+        let bar =
+            cli::progress(usize::from(self.views) * images.len() * self.teacher.len(), "views");
         let mut sum: Option<Array> = None;
         for (i, path) in self.teacher.iter().enumerate() {
-            let (model, origin) = Model::load(path)?;
+            let (model, source) = Model::load(path)?;
             model.check_images(&images)?;
-            parents.insert(format!("teacher {i}"), origin.hash);
+            provenance = provenance.from(&format!("teacher {i}"), &source);
             let logits = self.answers(&model, &images, &bar)?;
             match &mut sum {
                 None => sum = Some(logits),
@@ -77,46 +74,42 @@ impl Logits {
         bar.finish_and_clear();
         let mut mean = sum.context("no teacher")?;
         mean.values.iter_mut().for_each(|v| *v /= self.teacher.len() as f32);
-        let about = About {
+        let views = Views {
             policy: self.augment,
             seed: self.seed,
-            views,
-            images: images.hash().to_owned(),
+            views: usize::from(self.views),
+            images: images.source.hash.clone(),
         };
-        Cached::save(&self.out, &about, parents, &mean)?;
+        Cached::save(&self.out, &views, &provenance, &mean)?;
         Ok(format!(
             "{}: {} views of {} pictures by {} teacher(s)",
             self.out.display(),
-            views,
+            self.views,
             images.len(),
             self.teacher.len(),
         ))
     }
 
+    /// What a header keeps of the settings: nothing but a device that is not the usual one, as the
+    /// rest stands in the body.
+    fn device(&self) -> Option<BTreeMap<&str, Device>> {
+        let device = self.compute.device;
+        (!device.is_cpu()).then(|| BTreeMap::from([("device", device)]))
+    }
+
     /// Logits `[views, n, classes]` of one teacher.
-    fn answers(
-        &self,
-        model: &Model,
-        images: &Images,
-        bar: &indicatif::ProgressBar,
-    ) -> Result<Array> {
-        let network = Inference::new(model)?;
+    fn answers(&self, model: &Model, images: &Images, bar: &ProgressBar) -> Result<Array> {
+        let mut executor = self.compute.device.executor(model)?;
         let (n, size, views) = (images.len(), images.size(), usize::from(self.views));
-        let floats = 3 * size * size;
-        let mut values = Vec::with_capacity(views * n * network.classes());
-        for k in 0..views {
-            for start in (0..n).step_by(BATCH) {
-                let count = BATCH.min(n - start);
-                let mut x = vec![0.0; count * floats];
-                x.par_chunks_mut(floats).enumerate().for_each(|(j, x)| {
-                    let i = start + j;
-                    let view = View::of(&self.augment, self.seed, i, k, n, size);
-                    view::render(images, i, &view, &model.input.normalization, x);
-                });
-                values.extend(network.logits(&x)?);
-                bar.inc(count as u64);
-            }
-        }
-        Array::new(vec![views, n, network.classes()], values)
+        let fill = |at: usize, x: &mut [f32]| {
+            let (k, i) = (at / n, at % n);
+            let view = View::of(&self.augment, self.seed, i, k, n, size);
+            view::render(images, i, &view, &model.input.normalization, x);
+            Ok(())
+        };
+        let tick = |n| bar.inc(n as u64);
+        let floats = images.preparation.bytes();
+        let values = answers::logits(&mut *executor, views * n, floats, fill, tick)?;
+        Ok(Array::new(vec![views, n, executor.classes()], values)?)
     }
 }

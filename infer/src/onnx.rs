@@ -5,14 +5,15 @@
 //! a length and bytes (2).
 
 use anyhow::{Context, Result};
-use common::array::Array;
-use common::graph::{EPSILON, Graph, Node, Op, Weights, Window};
+use graph::op::{Activation, EPSILON, Shuffle, Split};
+use graph::{Array, Graph, Node, Op, Shape, Weights, Window};
 
 /// Operator set the nodes are written for.
 const OPSET: u64 = 13;
 /// File format version that belongs to operator set 13.
 const IR_VERSION: u64 = 7;
 const FLOAT: u64 = 1;
+const INT64: u64 = 7;
 
 /// A protobuf message being written.
 #[derive(Default)]
@@ -94,91 +95,167 @@ fn window(w: Window) -> Vec<Message> {
     ]
 }
 
-/// The nodes and constants of one network node; `x` are the names of its inputs.
-fn network_node(node: &Node, x: &[&str], out: &str) -> Vec<Message> {
+fn pool(w: Window) -> Vec<Message> {
+    let mut attributes = window(w);
+    attributes.push(int("ceil_mode", usize::from(w.ceil)));
+    attributes
+}
+
+/// Whole numbers under a name.
+fn whole(name: &str, values: &[i64]) -> Message {
+    let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let tensor = Message::default().int(1, values.len() as u64);
+    tensor.int(2, INT64).text(8, name).bytes(9, &raw)
+}
+
+/// A node that gives whole numbers.
+fn constants(out: &str, values: &[i64]) -> Message {
+    let value = Message::default().text(1, "value").message(5, whole("", values)).int(20, 4);
+    operation("Constant", &[], out, vec![value])
+}
+
+/// The nodes and constants of one network node with an output of `size`; `x` are the names of its
+/// inputs.
+fn network_node(node: &Node, x: &[&str], out: &str, size: Shape) -> Vec<Message> {
     let weight = format!("{}.weight", node.name);
     let bias_name = format!("{}.bias", node.name);
     let mut inputs = x.to_vec();
     match node.op {
-        Op::Input { .. } => Vec::new(),
-        Op::Conv { window: w, groups, bias, .. } => {
+        Op::Input(_) => Vec::new(),
+        Op::Conv(conv) => {
             inputs.push(&weight);
-            if bias {
+            if conv.bias {
                 inputs.push(&bias_name);
             }
-            let mut attributes = window(w);
-            attributes.push(int("group", groups));
+            let mut attributes = window(conv.window);
+            attributes.push(int("group", conv.groups));
             vec![operation("Conv", &inputs, out, attributes)]
         }
-        Op::Linear { bias, .. } => {
+        Op::Linear(linear) => {
             let flat = format!("{out}.flat");
             let mut inputs = vec![flat.as_str(), weight.as_str()];
-            if bias {
+            if linear.bias {
                 inputs.push(&bias_name);
             }
+            let gemm = format!("{out}.linear");
             vec![
                 operation("Flatten", x, &flat, vec![int("axis", 1)]),
-                operation("Gemm", &inputs, out, vec![int("transB", 1)]),
+                operation("Gemm", &inputs, &gemm, vec![int("transB", 1)]),
+                // Like every other result, a picture of one pixel.
+                operation("Unsqueeze", &[&gemm, "last axes"], out, Vec::new()),
             ]
         }
-        Op::BatchNorm { .. } => {
+        Op::BatchNorm(_) => {
             let names = ["weight", "bias", "running_mean", "running_var"]
                 .map(|end| format!("{}.{end}", node.name));
             inputs.extend(names.iter().map(String::as_str));
             let epsilon = Message::default().text(1, "epsilon").float(2, EPSILON).int(20, 1);
             vec![operation("BatchNormalization", &inputs, out, vec![epsilon])]
         }
-        Op::Relu => vec![operation("Relu", x, out, Vec::new())],
-        Op::Relu6 => vec![operation("Clip", &[x[0], "zero", "six"], out, Vec::new())],
-        Op::MaxPool(w) => vec![operation("MaxPool", x, out, window(w))],
-        Op::GlobalAvgPool => vec![operation("GlobalAveragePool", x, out, Vec::new())],
-        Op::Add => vec![operation("Add", x, out, Vec::new())],
+        Op::ScaleShift(_) => {
+            // The parameters are vectors; as [C, 1, 1] they go along the channels.
+            let [w, b, scaled] = ["scale", "shift", "scaled"].map(|s| format!("{out}.{s}"));
+            vec![
+                operation("Unsqueeze", &[&weight, "pixel axes"], &w, Vec::new()),
+                operation("Unsqueeze", &[&bias_name, "pixel axes"], &b, Vec::new()),
+                operation("Mul", &[x[0], &w], &scaled, Vec::new()),
+                operation("Add", &[&scaled, &b], out, Vec::new()),
+            ]
+        }
+        Op::Activation(Activation::Relu) => vec![operation("Relu", x, out, Vec::new())],
+        Op::Activation(Activation::Relu6) => {
+            vec![operation("Clip", &[x[0], "zero", "six"], out, Vec::new())]
+        }
+        Op::MaxPool(p) => vec![operation("MaxPool", x, out, pool(p.0))],
+        Op::AvgPool(p) => {
+            let mut attributes = pool(p.0);
+            attributes.push(int("count_include_pad", 1));
+            vec![operation("AveragePool", x, out, attributes)]
+        }
+        Op::GlobalAvgPool(_) => vec![operation("GlobalAveragePool", x, out, Vec::new())],
+        Op::Add(_) => vec![operation("Add", x, out, Vec::new())],
+        Op::Concat(_) => vec![operation("Concat", x, out, vec![int("axis", 1)])],
+        Op::Split(split) => split_nodes(split, x[0], out),
+        Op::Shuffle(shuffle) => shuffle_nodes(shuffle, x[0], out, size),
     }
 }
 
+fn split_nodes(split: Split, x: &str, out: &str) -> Vec<Message> {
+    let (from, to) = (format!("{out}.from"), format!("{out}.to"));
+    vec![
+        constants(&from, &[split.start as i64]),
+        constants(&to, &[split.end as i64]),
+        operation("Slice", &[x, &from, &to, "channel axis"], out, Vec::new()),
+    ]
+}
+
+/// Channels as [groups, channels in a group], the two exchanged, flat again.
+fn shuffle_nodes(shuffle: Shuffle, x: &str, out: &str, [c, h, w]: Shape) -> Vec<Message> {
+    let [shape, apart, turned, back] =
+        ["shape", "apart", "turned", "back"].map(|s| format!("{out}.{s}"));
+    let groups = shuffle.groups;
+    let sizes = |sizes: &[usize]| -> Vec<i64> {
+        std::iter::once(-1).chain(sizes.iter().map(|n| *n as i64)).collect()
+    };
+    vec![
+        constants(&shape, &sizes(&[groups, c / groups, h, w])),
+        operation("Reshape", &[x, &shape], &apart, Vec::new()),
+        operation("Transpose", &[&apart], &turned, vec![ints("perm", &[0, 2, 1, 3, 4])]),
+        constants(&back, &sizes(&[c, h, w])),
+        operation("Reshape", &[&turned, &back], out, Vec::new()),
+    ]
+}
+
 /// A model file. Input `pictures` `[N, 3, size, size]`, values 0..1; output `logits` `[N, classes]`.
-/// `mean` and `deviation` are taken off inside. `metadata` is stored as it is.
+/// `mean` and `std` are taken off inside. `metadata` is stored as it is.
 ///
 /// # Errors
-/// A network whose last node is no linear layer.
+/// Weights that do not fit the graph, or a size that does not.
 pub(crate) fn file(
     graph: &Graph,
     weights: &Weights,
     size: usize,
-    (mean, deviation): ([f32; 3], [f32; 3]),
+    (mean, std): ([f32; 3], [f32; 3]),
     metadata: &[(&str, String)],
 ) -> Result<Vec<u8>> {
-    let last = graph.nodes().len() - 1;
-    let linear = matches!(graph.nodes()[last].op, Op::Linear { .. });
-    anyhow::ensure!(linear, "only networks that end in a linear layer can be exported");
+    let shapes = graph.shapes(size)?;
     let colours = |v: [f32; 3]| Array { shape: vec![1, 3, 1, 1], values: v.to_vec() };
     let scalar = |v: f32| Array { shape: Vec::new(), values: vec![v] };
-    let names: Vec<String> = (0..=last)
-        .map(|i| match i {
-            0 => "normalized".to_owned(),
-            i if i == last => "logits".to_owned(),
-            i => format!("node{i}"),
-        })
-        .collect();
+    let name = |i| if i == 0 { "normalized".to_owned() } else { format!("node{i}") };
+    let names: Vec<String> = (0..shapes.len()).map(name).collect();
     let mut body = Message::default()
         .message(1, operation("Sub", &["pictures", "mean"], "centered", Vec::new()))
-        .message(1, operation("Div", &["centered", "deviation"], "normalized", Vec::new()));
-    for (node, out) in graph.nodes().iter().zip(&names) {
+        .message(1, operation("Div", &["centered", "std"], "normalized", Vec::new()));
+    for ((node, out), shape) in graph.nodes().iter().zip(&names).zip(&shapes) {
         let inputs: Vec<&str> = node.inputs.iter().map(|j| names[*j].as_str()).collect();
-        body = network_node(node, &inputs, out).into_iter().fold(body, |m, n| m.message(1, n));
+        let nodes = network_node(node, &inputs, out, *shape);
+        body = nodes.into_iter().fold(body, |m, n| m.message(1, n));
     }
+    let last = names.last().map_or("", String::as_str);
+    body = body.message(1, operation("Flatten", &[last], "logits", vec![int("axis", 1)]));
     body = body.text(2, "crumb");
     let constants = [
         ("mean", colours(mean)),
-        ("deviation", colours(deviation)),
+        ("std", colours(std)),
         ("zero", scalar(0.0)),
         ("six", scalar(6.0)),
     ];
-    let clips = graph.nodes().iter().any(|n| n.op == Op::Relu6);
+    let any = |f: fn(&Op) -> bool| graph.nodes().iter().any(|n| f(&n.op));
+    // Runtimes warn about constants that nothing reads.
+    let clips = any(|op| *op == Op::Activation(Activation::Relu6));
     let used = constants.iter().take(if clips { 4 } else { 2 });
     body = used.fold(body, |m, (n, a)| m.message(5, tensor(n, a)));
-    for (name, _) in graph.nodes().iter().flat_map(|n| [n.parameters(), n.buffers()].concat()) {
-        let array = weights.get(&name).with_context(|| name.clone())?;
+    for (name, axes, used) in [
+        ("last axes", &[2, 3][..], any(|op| matches!(op, Op::Linear(_)))),
+        ("pixel axes", &[1, 2], any(|op| matches!(op, Op::ScaleShift(_)))),
+        ("channel axis", &[1], any(|op| matches!(op, Op::Split(_)))),
+    ] {
+        if used {
+            body = body.message(5, whole(name, axes));
+        }
+    }
+    for name in graph.parameters().map(|p| p.name) {
+        let array = weights.get(&name).with_context(|| format!("tensor {name} is missing"))?;
         body = body.message(5, tensor(&name, array));
     }
     body = body

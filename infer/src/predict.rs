@@ -1,19 +1,9 @@
 //! `infer predict`: pictures → a CSV of class numbers.
 
 use anyhow::{Context, Result};
-use common::artifact;
-use common::cli;
-use common::model::Model;
-use common::network::Inference;
-use common::photos;
-use common::score;
-use common::view;
-use rayon::prelude::*;
+use common::{answers, cli, photos, score};
+use model::{Model, artifact};
 use std::path::PathBuf;
-use std::sync::mpsc::sync_channel;
-
-/// Pictures decoded at a time: bounds memory.
-const CHUNK: usize = 64;
 
 /// Predict the class of every picture in a folder.
 ///
@@ -40,54 +30,27 @@ impl Predict {
     pub(crate) fn run(self) -> Result<String> {
         self.compute.start()?;
         let (model, _) = Model::load(&self.model)?;
-        let network = Inference::new(&model)?;
+        let mut executor = self.compute.device.executor(&model)?;
         let paths = photos::list(&self.photos)?;
         // Fail before the work, not after it.
         artifact::scratch(&self.out)?;
         let bar = cli::progress(paths.len(), "pictures");
+        let how = model.input.preparation;
+        let fill = |i: usize, x: &mut [f32]| {
+            model.input.normalization.apply(&photos::prepare(&paths[i], &how)?, x);
+            Ok(())
+        };
+        let tick = |n| bar.inc(n as u64);
+        let logits = answers::logits(&mut *executor, paths.len(), how.bytes(), fill, tick)?;
+        bar.finish_and_clear();
         let mut csv = csv::Writer::from_writer(Vec::new());
         csv.write_record(["Id", "label"])?;
-        // The next pictures are decoded while the network looks at these.
-        let (sender, receiver) = sync_channel(1);
-        std::thread::scope(|scope| {
-            let (paths, model) = (&paths, &model);
-            scope.spawn(move || {
-                for chunk in paths.chunks(CHUNK) {
-                    let decoded = decode(chunk, model);
-                    let failed = decoded.is_err();
-                    if sender.send(decoded).is_err() || failed {
-                        return;
-                    }
-                }
-            });
-            // The receiver goes with the error, which ends the other thread.
-            let receiver = receiver;
-            for chunk in paths.chunks(CHUNK) {
-                let x = receiver.recv().context("the thread that decodes stopped")??;
-                let logits = network.logits(&x)?;
-                for (path, row) in chunk.iter().zip(logits.chunks_exact(network.classes())) {
-                    let name = path.file_name().and_then(|n| n.to_str());
-                    let name = name.with_context(|| format!("{}: not UTF-8", path.display()))?;
-                    csv.write_record([photos::id_of(name), score::argmax(row).to_string()])?;
-                }
-                bar.inc(chunk.len() as u64);
-            }
-            Ok::<_, anyhow::Error>(())
-        })?;
-        bar.finish_and_clear();
+        for (path, row) in paths.iter().zip(logits.chunks_exact(executor.classes())) {
+            let name = path.file_name().and_then(|n| n.to_str());
+            let name = name.with_context(|| format!("{}: not UTF-8", path.display()))?;
+            csv.write_record([photos::id_of(name), score::argmax(row).to_string()])?;
+        }
         artifact::save_bytes(&self.out, &csv.into_inner()?)?;
         Ok(format!("{}: {} predictions", self.out.display(), paths.len()))
     }
-}
-
-/// The pictures as the network wants them, `[n, size, size, 3]`.
-fn decode(paths: &[PathBuf], model: &Model) -> Result<Vec<f32>> {
-    let how = model.input.preparation;
-    let mut x = vec![0.0; paths.len() * how.bytes()];
-    x.par_chunks_mut(how.bytes()).zip(paths).try_for_each(|(x, path)| {
-        let pixels = photos::prepare(path, &how)?;
-        view::plain(&pixels, &model.input.normalization, x);
-        Ok::<_, anyhow::Error>(())
-    })?;
-    Ok(x)
 }

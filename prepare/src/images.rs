@@ -2,8 +2,9 @@
 
 use anyhow::{Result, ensure};
 use common::cli;
-use common::images;
-use common::photos::{Fit, Preparation};
+use model::images::MOST_CLASSES;
+use model::{Fit, Preparation};
+use prepare::folder;
 use std::path::PathBuf;
 
 /// Decode and resize the pictures of a folder into one artifact.
@@ -24,7 +25,7 @@ pub(crate) struct Images {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(8..=4096))]
     size: u16,
     /// How a picture becomes a square.
-    #[arg(long, value_enum, default_value = "crop")]
+    #[arg(long, default_value = "crop", value_parser = cli::fits())]
     fit: Fit,
     /// Obey the EXIF orientation (off, as in torchvision).
     #[arg(long)]
@@ -39,24 +40,21 @@ pub(crate) struct Images {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
-    compute: cli::Compute,
+    threads: cli::Threads,
 }
 
 impl Images {
     pub(crate) fn run(self) -> Result<String> {
-        self.compute.start()?;
-        ensure!(self.classes.len() <= 255, "--classes: at most 255 classes are supported");
+        self.threads.start()?;
+        let most = MOST_CLASSES;
+        ensure!(self.classes.len() <= most, "--classes: at most {most} classes are supported");
         let how = Preparation { size: self.size.into(), fit: self.fit, exif: self.exif };
         let total = common::photos::list(&self.folder)?.len();
         let bar = cli::progress(total, "decoding");
-        let report = images::prepare_folder(
-            &self.folder,
-            how,
-            &self.classes,
-            self.strict,
-            &self.out,
-            |n| bar.inc(n as u64),
-        )?;
+        let report =
+            folder::prepare(&self.folder, how, &self.classes, self.strict, &self.out, |n| {
+                bar.inc(n as u64)
+            })?;
         bar.finish_and_clear();
         for (path, reason) in &report.unreadable {
             eprintln!("unreadable: {}: {reason}", path.display());

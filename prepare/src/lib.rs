@@ -1,3 +1,3 @@
-//! Readers for what other programs wrote; the binary beside this library turns it into artifacts.
+//! What the program beside this library does with a folder of pictures.
 
-pub mod checkpoint;
+pub mod folder;

@@ -1,16 +1,14 @@
 //! `prepare model`: weights from another program → a model artifact.
 
 use anyhow::{Context, Result, bail, ensure};
-use common::artifact::{self, Header, Kind};
+use checkpoint::{Bundle, Format, Tensor, Values};
 use common::cli;
-use common::graph::{Graph, Weights};
-use common::model::{Input, Model as Network};
-use common::nets::{self, Arch};
-use common::photos::{Fit, Preparation};
-use common::view::Normalization;
-use prepare::checkpoint::{self, Bundle, Format, Tensor, Values};
+use graph::families::{self, Family};
+use graph::grid::Grids;
+use graph::{Graph, Weights};
+use model::artifact::{self, Header, Kind};
+use model::{Fit, Input, Model as Network, Normalization, Preparation, Provenance, Source};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Read weights written by PyTorch, NumPy or safetensors.
@@ -28,8 +26,8 @@ pub(crate) struct Model {
     /// File to read.
     file: PathBuf,
     /// Insist on this network family.
-    #[arg(long, value_enum)]
-    arch: Option<Arch>,
+    #[arg(long, value_parser = cli::families())]
+    arch: Option<String>,
     /// Class names in the order of the logits, separated by commas [default: numbers].
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     classes: Vec<String>,
@@ -47,14 +45,14 @@ struct Feeding {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(8..=4096))]
     size: u16,
     /// How its pictures became squares.
-    #[arg(long, value_enum, default_value = "center")]
+    #[arg(long, default_value = "center", value_parser = cli::fits())]
     fit: Fit,
     /// Mean subtracted from each colour, 0 to 1.
     #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1, default_values_t = [0.0, 0.0, 0.0])]
     mean: Vec<f32>,
-    /// Deviation each colour was divided by.
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1, default_values_t = [1.0, 1.0, 1.0])]
-    deviation: Vec<f32>,
+    /// Standard deviation each colour was divided by.
+    #[arg(long, alias = "deviation", value_name = "R,G,B", value_delimiter = ',', num_args = 1, default_values_t = [1.0, 1.0, 1.0])]
+    std: Vec<f32>,
 }
 
 impl Model {
@@ -63,27 +61,34 @@ impl Model {
             .with_context(|| format!("cannot read {}", self.file.display()))?;
         let at = || format!("{}", self.file.display());
         let (format, bundle) = checkpoint::read(&bytes).with_context(at)?;
-        let hash = blake3::hash(&bytes).to_hex()[..16].to_owned();
-        let parents = BTreeMap::from([("file".to_owned(), hash)]);
+        let hash = Source::hash(&bytes);
         let weights: Weights = bundle
             .iter()
             .map(|(n, t)| Ok((n.clone(), t.to_array()?)))
             .collect::<Result<_>>()
             .with_context(at)?;
-        match nets::recognise(&weights, self.arch) {
-            Ok((arch, graph)) => self.save_model(arch, graph, weights, format, parents),
-            Err(reason) if self.arch.is_some() => Err(reason).with_context(at),
-            Err(_) => self.save_bundle(&bundle, format, parents),
+        let only = self.arch.as_deref().map(families::find).transpose()?;
+        let among = only.map_or(families::ALL, std::slice::from_ref);
+        match families::recognise(among, &weights) {
+            Ok((family, graph)) => self.save_model(family, graph, weights, format, hash),
+            Err(reason) if only.is_some() => Err(reason).with_context(at),
+            Err(_) => self.save_bundle(&bundle, format, hash),
         }
+    }
+
+    fn provenance(&self, settings: &impl Serialize, hash: String) -> Result<Provenance> {
+        let mut provenance = Provenance::new("prepare model", settings)?;
+        provenance.parents.insert("file".to_owned(), hash);
+        Ok(provenance)
     }
 
     fn save_model(
         self,
-        arch: Arch,
+        family: &Family,
         graph: Graph,
         weights: Weights,
         format: Format,
-        parents: BTreeMap<String, String>,
+        hash: String,
     ) -> Result<String> {
         let triple = |name: &str, v: &[f32]| -> Result<[f32; 3]> {
             let finite = v.iter().all(|x| x.is_finite());
@@ -92,9 +97,9 @@ impl Model {
         };
         let normalization = Normalization {
             mean: triple("mean", &self.input.mean)?,
-            deviation: triple("deviation", &self.input.deviation)?,
+            std: triple("std", &self.input.std)?,
         };
-        ensure!(normalization.deviation.iter().all(|d| *d > 0.0), "--deviation must be above 0");
+        ensure!(normalization.std.iter().all(|d| *d > 0.0), "--std must be above 0");
         let n = graph.classes();
         let classes = match self.classes.len() {
             0 => (0..n).map(|c| c.to_string()).collect(),
@@ -106,26 +111,20 @@ impl Model {
         graph.shapes(size).context("--size")?;
         let input = Input { preparation, normalization };
         let parameters = graph.parameter_count();
-        let model = Network { graph, weights, input, classes, grids: BTreeMap::new() };
-        model.save(&self.out, "prepare model", &self.input, parents)?;
+        let model = Network { graph, weights, input, classes, grids: Grids::new() };
+        model.save(&self.out, &self.provenance(&self.input, hash)?)?;
         Ok(format!(
             "{}: {} of {} parameters from a {format} file",
             self.out.display(),
-            arch.name(),
-            cli::thousands(parameters),
+            family.name,
+            cli::count(parameters),
         ))
     }
 
-    fn save_bundle(
-        self,
-        bundle: &Bundle,
-        format: Format,
-        parents: BTreeMap<String, String>,
-    ) -> Result<String> {
-        let none = serde_json::Value::Null;
+    fn save_bundle(self, bundle: &Bundle, format: Format, hash: String) -> Result<String> {
         // The order of the original, which safetensors does not keep.
         let names: Vec<&String> = bundle.iter().map(|(n, _)| n).collect();
-        let header = Header::new(Kind::Bundle, "prepare model", &none, parents, &names)?;
+        let header = Header::new(Kind::Bundle, &self.provenance(&(), hash)?, &names)?;
         let tensor = |(name, t): &(String, Tensor)| -> Result<artifact::Tensor> {
             Ok(match &t.values {
                 Values::I64(v) => artifact::Tensor::i64(name, &t.shape, v),

@@ -5,10 +5,10 @@
 
 use anyhow::{Context, Result, ensure};
 use common::cli;
-use common::graph::channels::{Group, Unit};
-use common::model::Model;
+use graph::channels::{Group, Unit};
+use graph::grid::Grids;
+use model::{Model, Provenance};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Cut the channels with the smallest batch-norm |γ|.
@@ -32,7 +32,7 @@ pub(crate) struct Channels {
     #[arg(long, value_name = "FILE", required_unless_present = "dry_run")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    choice: Choice,
+    selection: Selection,
 }
 
 /// How channels are compared.
@@ -47,7 +47,7 @@ enum Scope {
 
 /// What decides which channels go.
 #[derive(Serialize, clap::Args)]
-struct Choice {
+struct Selection {
     /// Share of the channels to cut, 0 to below 1.
     #[arg(long, default_value_t = 0.05)]
     rate: f32,
@@ -61,11 +61,11 @@ struct Choice {
 
 impl Channels {
     pub(crate) fn run(self) -> Result<String> {
-        let rate = self.choice.rate;
+        let rate = self.selection.rate;
         ensure!((0.0..1.0).contains(&rate), "--rate {rate}: expected 0 up to below 1");
-        let (model, origin) = Model::load(&self.model)?;
+        let (model, source) = Model::load(&self.model)?;
         let groups = model.graph.channel_groups();
-        let removed = choose(&model, &groups, &self.choice)?;
+        let removed = choose(&model, &groups, &self.selection)?;
         let count: usize = removed.iter().map(|(_, units)| units.len()).sum();
         if self.dry_run {
             for (group, units) in &removed {
@@ -73,16 +73,16 @@ impl Channels {
             }
         }
         let (graph, weights) = model.graph.cut(&model.weights, &removed)?;
-        let pruned = Model { graph, weights, grids: BTreeMap::new(), ..model };
+        let pruned = Model { graph, weights, grids: Grids::new(), ..model };
         let after = pruned.graph.parameter_count();
         let change = format!(
             "cut {count} channels, {} parameters left of {}",
-            cli::thousands(after),
-            cli::thousands(model.graph.parameter_count()),
+            cli::count(after),
+            cli::count(model.graph.parameter_count()),
         );
         let Some(out) = self.out.filter(|_| !self.dry_run) else { return Ok(change) };
-        let parents = BTreeMap::from([("model".to_owned(), origin.hash)]);
-        pruned.save(&out, "prune channels", &self.choice, parents)?;
+        let provenance = Provenance::new("prune channels", &self.selection)?.from("model", &source);
+        pruned.save(&out, &provenance)?;
         Ok(format!("{}: {change}", out.display()))
     }
 }
@@ -92,9 +92,10 @@ fn scores(model: &Model, group: &Group) -> Result<Vec<f32>> {
     let mut scores = vec![0.0; group.units.len()];
     for norm in &group.norms {
         let name = format!("{norm}.weight");
-        let gamma = model.weights.get(&name).with_context(|| name.clone())?;
+        let missing = || format!("tensor {name} is missing");
+        let gamma = model.weights.get(&name).with_context(missing)?;
         for (score, unit) in scores.iter_mut().zip(&group.units) {
-            let i = group.index_in(unit, &name).with_context(|| name.clone())?;
+            let i = group.index_in(unit, &name).with_context(missing)?;
             *score += gamma.values[i].abs() / group.norms.len() as f32;
         }
     }
@@ -105,7 +106,7 @@ fn scores(model: &Model, group: &Group) -> Result<Vec<f32>> {
 fn choose<'a>(
     model: &Model,
     groups: &'a [Group],
-    choice: &Choice,
+    selection: &Selection,
 ) -> Result<Vec<(&'a Group, Vec<&'a Unit>)>> {
     // (score, group, unit): every channel that may go, least important first.
     let mut candidates = Vec::new();
@@ -115,18 +116,18 @@ fn choose<'a>(
             continue;
         }
         let n = group.units.len();
-        let kept = match choice.scope {
-            Scope::Layer => (n as f64 * (1.0 - f64::from(choice.rate))) as usize,
+        let kept = match selection.scope {
+            Scope::Layer => (n as f64 * (1.0 - f64::from(selection.rate))) as usize,
             Scope::Global => 0,
         };
-        quota[g] = n - kept.max(choice.floor).clamp(1, n);
+        quota[g] = n - kept.max(selection.floor).clamp(1, n);
         let scores = scores(model, group)?;
         candidates.extend(scores.into_iter().enumerate().map(|(u, s)| (s, g, u)));
     }
     candidates.sort_by(|a, b| a.0.total_cmp(&b.0).then((b.1, b.2).cmp(&(a.1, a.2))));
-    let mut budget = match choice.scope {
+    let mut budget = match selection.scope {
         Scope::Layer => usize::MAX,
-        Scope::Global => (candidates.len() as f64 * f64::from(choice.rate)) as usize,
+        Scope::Global => (candidates.len() as f64 * f64::from(selection.rate)) as usize,
     };
     let mut removed: Vec<(&Group, Vec<&Unit>)> = groups.iter().map(|g| (g, Vec::new())).collect();
     for (_, g, u) in candidates {

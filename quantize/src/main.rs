@@ -1,6 +1,5 @@
 //! Model ↔ the file that ships, under a byte budget. See `quantize --help`.
 
-mod course;
 mod pack;
 mod plan;
 mod unpack;

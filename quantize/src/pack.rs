@@ -1,26 +1,24 @@
 //! `quantize pack`: a model → a coded file of at most so many bytes.
 
-use crate::course::{self, Encoding};
-use anyhow::{Result, ensure};
-use common::artifact::{self, Artifact};
+use anyhow::{Context, Result, ensure};
+use checkpoint::course::{self, Encoding};
+use codec::{Quantized, Rows, Spec};
 use common::cli;
-use common::codec::{self, Quantized, Rows, Spec};
-use common::graph::Weights;
-use common::model::Model;
-use common::network::Inference;
-use common::plan::Plan;
-use common::rng::Rng;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use common::executor::Device;
+use graph::rng::Rng;
+use graph::{Array, Weights};
+use model::{Artifact, Kind, Model, Plan, Provenance, Source, artifact};
+use std::path::{Path, PathBuf};
 
 /// Write a model as coded weights; refuse to write more bytes than the budget.
 ///
 /// Batch norm is folded into the convolution before it. 16 bits store half-precision weights; 8
-/// bits store, per output channel, a minimum, a step and 256 levels between them; 2 to 7 bits store
-/// integers about zero with a step per output channel, entropy-coded. With --plan every tensor has
+/// bits store, per output channel, a minimum, a scale and 256 levels between them; 2 to 7 bits store
+/// integers about zero with a scale per output channel, entropy-coded. With --plan every tensor has
 /// grids of its own; a model that distill --quant trained has them already. The file is read back
-/// before it appears: its logits must be those of the network it was made from. The budget is the
-/// size of the finished file, header included.
+/// from disk before it gets its name: its weights must be, bit for bit, those that rounding meant,
+/// and how far its logits are from the model's is printed. The budget is the size of the finished
+/// file, header included.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   quantize pack --model student.safetensors --bits 8 --budget 300000 --out model.bin
@@ -38,16 +36,16 @@ pub(crate) struct Pack {
     bits: Option<u8>,
     /// How grids lie. Default: affine at 8 bits, else channel.
     #[arg(long, value_enum, conflicts_with_all = ["format", "plan"])]
-    grid: Option<Grid>,
+    grid: Option<GridKind>,
     /// Plan for this model (quantize plan), instead of the same bits everywhere.
     #[arg(long, value_name = "PLAN", conflicts_with = "bits")]
     plan: Option<PathBuf>,
     /// Form of the file: our own, or the course tutorial's encode8 or encode16 pickle.
     #[arg(long, value_enum, default_value = "crumb", conflicts_with_all = ["bits", "plan"])]
     format: Format,
-    /// Largest size of the file, bytes.
-    #[arg(long, default_value_t = 300_000, value_name = "BYTES")]
-    budget: usize,
+    /// Largest size of the file, bytes [default: the plan's budget, or 300,000].
+    #[arg(long, value_name = "BYTES")]
+    budget: Option<usize>,
     /// Where to write the coded file.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -66,23 +64,27 @@ enum Format {
 
 /// How the grid of a weight lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Grid {
+enum GridKind {
     /// From the least to the largest weight of a channel; packed bits, no entropy coding.
     Affine,
-    /// About zero, a step per output channel; entropy-coded.
+    /// About zero, a scale per output channel; entropy-coded.
     Channel,
-    /// About zero, one step per tensor; entropy-coded.
+    /// About zero, one scale per tensor; entropy-coded.
     Tensor,
     /// 2^bits levels per tensor by k-means; entropy-coded.
     Codebook,
 }
 
+/// The budget where nothing else says one: the course's.
+const BUDGET: usize = 300_000;
+
 /// What goes into the file.
 struct Contents {
     spec: Spec,
     payload: Vec<u8>,
-    /// The weights that must come back; None where rounding to them is what the payload does.
-    weights: Option<Weights>,
+    /// The weights that must come back.
+    weights: Weights,
+    budget: usize,
 }
 
 impl Pack {
@@ -96,82 +98,94 @@ impl Pack {
 
     /// The course's own file.
     fn pickle(self, encoding: Encoding) -> Result<String> {
-        let (entries, _) = course::state_dict(&self.model)?;
+        let budget = self.budget.unwrap_or(BUDGET);
+        let artifact = Artifact::load(&self.model, &[Kind::Model, Kind::Coded, Kind::Bundle])?;
+        let entries = state_dict(&artifact)?;
         let bytes = course::encode(&entries, encoding)?;
-        self.check_budget(bytes.len())?;
-        artifact::save_bytes(&self.out, &bytes)?;
-        Ok(self.summary(bytes.len()))
+        self.check_budget(bytes.len(), budget)?;
+        let mut found = Weights::new();
+        artifact::save_bytes_checked(&self.out, &bytes, |file| {
+            found = read_pickle(file, &entries, encoding)?;
+            Ok(())
+        })?;
+        let mut told = self.summary(bytes.len(), budget);
+        if artifact.source.kind != Kind::Bundle {
+            let model = Model::from_artifact(&artifact)?;
+            told += &difference(&model, &Model { weights: found, ..model.clone() })?;
+        }
+        Ok(told)
     }
 
-    fn check_budget(&self, bytes: usize) -> Result<()> {
+    fn check_budget(&self, bytes: usize, budget: usize) -> Result<()> {
         ensure!(
-            bytes <= self.budget,
+            bytes <= budget,
             "{} would take {} bytes, {} over the budget of {}: \
              use fewer bits, quantize plan, or prune the model; nothing was written",
             self.model.display(),
-            cli::thousands(bytes),
-            cli::thousands(bytes - self.budget),
-            cli::thousands(self.budget),
+            cli::count(bytes),
+            cli::count(bytes - budget),
+            cli::count(budget),
         );
         Ok(())
     }
 
-    fn summary(&self, bytes: usize) -> String {
+    fn summary(&self, bytes: usize, budget: usize) -> String {
         format!(
             "{}: {} bytes, {} below the budget",
             self.out.display(),
-            cli::thousands(bytes),
-            cli::thousands(self.budget - bytes),
+            cli::count(bytes),
+            cli::count(budget - bytes),
         )
     }
 
     fn crumb(self) -> Result<String> {
-        let (model, origin) = Model::load(&self.model)?;
-        let model = model.folded()?;
-        let contents = self.contents(&model, &origin.hash)?;
-        let Contents { spec, payload, weights } = contents;
-        let (decoded, _) = codec::decode(&model.graph, spec, &payload)?;
-        let read_back = match weights {
-            Some(weights) => compare(&model, weights, decoded)?,
-            None => String::new(),
-        };
-        let parents = BTreeMap::from([("model".to_owned(), origin.hash)]);
-        let (header, tensors) = model.coded(spec, payload, parents)?;
+        let (original, source) = Model::load(&self.model)?;
+        let model = original.folded()?;
+        let Contents { spec, payload, weights, budget } = self.contents(&model, &source)?;
+        let provenance = Provenance::new("quantize pack", &())?.from("model", &source);
+        let (header, tensors) = model.coded(spec, payload, &provenance)?;
         let bytes = artifact::size(&header, &tensors)?;
-        self.check_budget(bytes)?;
-        artifact::save(&self.out, &header, tensors)?;
-        Ok(self.summary(bytes) + &self.room(bytes)? + &read_back)
+        self.check_budget(bytes, budget)?;
+        let mut told = self.summary(bytes, budget);
+        artifact::save_checked(&self.out, &header, tensors, |file| {
+            let artifact = Artifact::read(file)?;
+            let found = Model::from_artifact(&artifact)?;
+            ensure!(
+                found.weights == weights && found.graph == model.graph,
+                "read back, the file holds other weights than were meant; nothing was written"
+            );
+            told += &room(&artifact, budget)?;
+            told += &difference(&original, &found)?;
+            Ok(())
+        })?;
+        Ok(told)
     }
 
-    fn contents(&self, model: &Model, hash: &str) -> Result<Contents> {
+    fn contents(&self, model: &Model, source: &Source) -> Result<Contents> {
+        let budget = self.budget.unwrap_or(BUDGET);
         let choices = match (&self.plan, self.bits, self.grid) {
             (Some(path), ..) => {
-                let (plan, made_for, _) = Plan::load(path)?;
-                ensure!(
-                    made_for.as_deref() == Some(hash),
-                    "{}: a plan for another model than {}; run quantize plan on this one",
-                    path.display(),
-                    self.model.display()
-                );
-                let grids = Quantized::new(&model.graph, &model.weights, &plan.choices)?;
-                let quantized = Quantized::on(&model.weights, &grids.grids(), plan.lambda)?;
-                return grids_of(model, &quantized);
+                let (plan, made) = Plan::load(path)?;
+                made.check_made_for("model", source)?;
+                let grids = plan.grids(model)?;
+                let quantized = Quantized::on(&model.graph, &model.weights, &grids, plan.lambda)?;
+                return coded(model, &quantized, self.budget.unwrap_or(plan.budget));
             }
             (None, None, None) if !model.grids.is_empty() => {
-                let quantized = Quantized::on(&model.weights, &model.grids, 0.0)?;
-                let contents = grids_of(model, &quantized)?;
+                let quantized = Quantized::on(&model.graph, &model.weights, &model.grids, 0.0)?;
+                let contents = coded(model, &quantized, budget)?;
                 // Trained for these grids, so on them: nothing may have moved.
-                return Ok(Contents { weights: Some(model.weights.clone()), ..contents });
+                return Ok(Contents { weights: model.weights.clone(), ..contents });
             }
-            (None, Some(16), None) => return plain(model, Spec::Half),
-            (None, None | Some(8), None) => return plain(model, Spec::Affine(8)),
-            (None, bits, Some(Grid::Affine)) => {
-                return plain(model, Spec::Affine(bits.unwrap_or(8)));
+            (None, Some(16), None) => return plain(model, Spec::Half, budget),
+            (None, None | Some(8), None) => return plain(model, Spec::Affine(8), budget),
+            (None, bits, Some(GridKind::Affine)) => {
+                return plain(model, Spec::Affine(bits.unwrap_or(8)), budget);
             }
             (None, bits, grid) => {
                 let rows = match grid {
-                    Some(Grid::Tensor) => Rows::Tensor,
-                    Some(Grid::Codebook) => Rows::Codebook,
+                    Some(GridKind::Tensor) => Rows::Tensor,
+                    Some(GridKind::Codebook) => Rows::Codebook,
                     _ => Rows::Channel,
                 };
                 let bits = bits.unwrap_or(8);
@@ -182,52 +196,96 @@ impl Pack {
                 codec::uniform_choices(&model.graph, rows, bits)
             }
         };
-        grids_of(model, &Quantized::new(&model.graph, &model.weights, &choices)?)
-    }
-
-    /// How much larger the network could be.
-    fn room(&self, bytes: usize) -> Result<String> {
-        let parts = Model::parts(&Artifact::read(&self.out)?)?.unwrap_or_default();
-        let weights = parts.iter().filter(|p| p.is_weight);
-        let (coded, count) =
-            weights.fold((0, 0), |(bytes, n), p| (bytes + p.integers + p.grid, n + p.count));
-        let rate = coded as f64 / count.max(1) as f64;
-        let more = ((self.budget - bytes) as f64 / rate.max(1e-3)) as usize;
-        let more = cli::thousands(more);
-        Ok(format!(": room for about {more} more weights at {:.2} bits each", 8.0 * rate))
+        coded(model, &Quantized::new(&model.graph, &model.weights, &choices)?, budget)
     }
 }
 
-fn plain(model: &Model, spec: Spec) -> Result<Contents> {
+fn plain(model: &Model, spec: Spec, budget: usize) -> Result<Contents> {
     let payload = codec::encode(&model.graph, spec, &model.weights)?;
-    Ok(Contents { spec, payload, weights: None })
+    let (weights, _) = codec::decode(&model.graph, spec, &payload)?;
+    Ok(Contents { spec, payload, weights, budget })
 }
 
-fn grids_of(model: &Model, quantized: &Quantized) -> Result<Contents> {
+fn coded(model: &Model, quantized: &Quantized, budget: usize) -> Result<Contents> {
     let payload = quantized.encode(&model.graph)?;
-    Ok(Contents { spec: Spec::Grids, payload, weights: Some(quantized.weights()?) })
+    Ok(Contents { spec: Spec::Grids, payload, weights: quantized.weights()?, budget })
+}
+
+/// How much larger the network could be.
+fn room(artifact: &Artifact, budget: usize) -> Result<String> {
+    let parts = Model::parts(artifact)?.unwrap_or_default();
+    let weights = parts.iter().filter(|p| p.is_weight);
+    let (coded, count) =
+        weights.fold((0, 0), |(bytes, n), p| (bytes + p.integers + p.grid, n + p.count));
+    let rate = coded as f64 / count.max(1) as f64;
+    let more = ((budget - artifact.source.bytes) as f64 / rate.max(1e-3)) as usize;
+    let more = cli::count(more);
+    Ok(format!(": room for about {more} more weights at {:.2} bits each", 8.0 * rate))
 }
 
 /// Pictures of noise that the two networks are compared on.
 const PICTURES: usize = 8;
 
-/// The largest difference of any logit between the network that was meant and the one decoded.
-fn compare(model: &Model, meant: Weights, decoded: Weights) -> Result<String> {
-    let floats = 3 * model.input.preparation.size.pow(2);
-    let logits = |weights: Weights| -> Result<Vec<f32>> {
-        let network = Inference::new(&Model { weights, ..model.clone() })?;
-        let noise = |i: usize| {
-            let mut rng = Rng::new(0, "read back", i as u64);
-            (0..floats).map(move |_| rng.normal())
-        };
-        network.logits(&(0..PICTURES).flat_map(noise).collect::<Vec<f32>>())
+/// How far the logits of the network in the file are from those of the model.
+fn difference(model: &Model, file: &Model) -> Result<String> {
+    let floats = model.input.preparation.bytes();
+    let noise = |i: usize| {
+        let mut rng = Rng::new(0, "read back", i as u64);
+        (0..floats).map(move |_| rng.normal())
     };
-    let (meant, decoded) = (logits(meant)?, logits(decoded)?);
-    let difference = meant.iter().zip(&decoded).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    ensure!(
-        difference == 0.0,
-        "the file would decode to another network: logits differ by {difference}; \
-         nothing was written"
-    );
-    Ok(format!("; read back, logits of {PICTURES} pictures differ by {difference}"))
+    let pictures: Vec<f32> = (0..PICTURES).flat_map(noise).collect();
+    let [a, b] = [model, file].map(|m| Device::Cpu.executor(m)?.logits(&pictures));
+    let (a, b) = (a?, b?);
+    let largest = a.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let off = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    Ok(format!(
+        "; read back from disk, logits of {PICTURES} pictures of noise are off by at most \
+         {off:.2e}, the largest being {largest:.2e}"
+    ))
+}
+
+/// The tensors of a model or bundle in the order of the PyTorch state dict.
+fn state_dict(artifact: &Artifact) -> Result<Vec<(String, Array)>> {
+    if artifact.source.kind == Kind::Bundle {
+        let names: Vec<String> = artifact.body()?;
+        let load = |n: String| {
+            let array = artifact.numbers(&n)?;
+            Ok((n, array))
+        };
+        return names.into_iter().map(load).collect();
+    }
+    let mut model = Model::from_artifact(artifact)
+        .with_context(|| format!("{}: malformed model", artifact.source.name))?;
+    let mut entries = Vec::new();
+    for node in model.graph.nodes() {
+        let count = format!("{}.num_batches_tracked", node.name);
+        for name in node.parameters().into_iter().map(|p| p.name).chain([count]) {
+            if let Some(array) = model.weights.remove(&name) {
+                entries.push((name, array));
+            }
+        }
+    }
+    Ok(entries)
+}
+
+/// The weights in a pickle of the course, which must be `entries` to within half a level.
+fn read_pickle(file: &Path, entries: &[(String, Array)], encoding: Encoding) -> Result<Weights> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let (_, bundle) = checkpoint::read(&bytes)?;
+    ensure!(bundle.len() == entries.len(), "read back, {} of {}", bundle.len(), entries.len());
+    let mut weights = Weights::new();
+    for ((name, meant), (found_name, found)) in entries.iter().zip(&bundle) {
+        let found = found.to_array()?;
+        ensure!(name == found_name && meant.shape == found.shape, "read back, {name} is missing");
+        let tolerance = if meant.shape.is_empty() { 0.0 } else { encoding.error(&meant.values) };
+        let off = meant.values.iter().zip(&found.values);
+        let off = off.map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+        ensure!(
+            off <= tolerance,
+            "read back, {name} is off by {off:e}, more than the {tolerance:e} of rounding; \
+             nothing was written"
+        );
+        weights.insert(name.clone(), found);
+    }
+    Ok(weights)
 }

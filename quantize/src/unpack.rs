@@ -2,14 +2,13 @@
 
 use anyhow::Result;
 use common::cli;
-use common::model::Model;
-use common::nets;
-use std::collections::BTreeMap;
+use graph::families;
+use model::{Model, Provenance};
 use std::path::PathBuf;
 
 /// Decode a coded file into a plain model: f32 safetensors with PyTorch's names.
 ///
-/// Packing folded batch norm away. A known network gets batch norms that change nothing, so that
+/// Packing folded batch norm away. A network of a known family gets batch norms that change nothing, so that
 /// PyTorch's load_state_dict finds every name it expects; another stays folded.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -25,19 +24,18 @@ pub(crate) struct Unpack {
 
 impl Unpack {
     pub(crate) fn run(self) -> Result<String> {
-        let (mut model, origin) = Model::load(&self.model)?;
+        let (mut model, source) = Model::load(&self.model)?;
         let mut form = "batch norm folded";
-        if let Ok((graph, weights)) = nets::unfold(&model.weights) {
+        if let Ok((graph, weights)) = families::unfold(&model.weights) {
             (model.graph, model.weights) = (graph, weights);
             form = "batch norm as in the original network";
         }
         model.grids.clear(); // an ordinary model again
-        let parents = BTreeMap::from([("model".to_owned(), origin.hash)]);
-        model.save(&self.out, "quantize unpack", &serde_json::Value::Null, parents)?;
+        model.save(&self.out, &Provenance::new("quantize unpack", &())?.from("model", &source))?;
         Ok(format!(
             "{}: {} parameters, {form}",
             self.out.display(),
-            cli::thousands(model.graph.parameter_count()),
+            cli::count(model.graph.parameter_count()),
         ))
     }
 }

@@ -1,11 +1,11 @@
 //! `report show`: what a file is, what it was made from, what it holds.
 
 use anyhow::Result;
+use codec::Part;
 use comfy_table::{CellAlignment, Table, presets};
-use common::artifact::{Artifact, Kind};
-use common::cli::thousands;
-use common::codec::Part;
-use common::model::Model;
+use common::cli::count;
+use model::{Artifact, Kind, Model, Plan};
+use serde_json::Value;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -13,58 +13,102 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   report show model.bin
-  report show artifacts/smoke/teacher.safetensors")]
+  report show artifacts/smoke/teacher.safetensors
+  report show artifacts/smoke/plan.safetensors")]
 pub(crate) struct Show {
-    /// Any artifact: images, model, logits, coded model or bundle.
+    /// Any artifact: images, model, logits, plan, coded model, bundle or state.
     file: PathBuf,
 }
 
 impl Show {
     pub(crate) fn run(self) -> Result<String> {
         let artifact = Artifact::read(&self.file)?;
-        let header = &artifact.header;
+        let source = &artifact.source;
         let mut out = String::new();
-        let kind = serde_json::to_string(&header.kind)?;
-        let mut line = |key: &str, value: &str| writeln!(out, "{key:<12} {value}");
-        line("file", &self.file.display().to_string())?;
-        line("bytes", &thousands(artifact.size()))?;
-        line("kind", kind.trim_matches('"'))?;
-        line("schema", &header.schema.to_string())?;
-        line("hash", &artifact.hash)?;
-        line("made by", &header.stage)?;
-        for (role, hash) in &header.parents {
-            line("from", &format!("{role} {hash}"))?;
+        line(&mut out, "file", &source.name)?;
+        line(&mut out, "bytes", &count(source.bytes).to_string())?;
+        line(&mut out, "kind", &source.kind.to_string())?;
+        line(&mut out, "schema", &artifact.schema.to_string())?;
+        line(&mut out, "hash", &source.hash)?;
+        line(&mut out, "made by", &source.provenance.stage)?;
+        for (role, hash) in &source.provenance.parents {
+            line(&mut out, "from", &format!("{role} {hash}"))?;
         }
-        if !header.settings.is_null() {
-            line("settings", &header.settings.to_string())?;
-        }
-        if matches!(header.kind, Kind::Model | Kind::Coded) {
-            out += &network(&Model::from_artifact(&artifact)?)?;
-            if let Some(parts) = Model::parts(&artifact)? {
-                out += &waterfall(&artifact, &parts)?;
+        fields(&mut out, "with", &source.provenance.settings)?;
+        match source.kind {
+            Kind::Model | Kind::Coded => {
+                out += &network(&Model::from_artifact(&artifact)?)?;
+                if let Some(parts) = Model::parts(&artifact)? {
+                    out += &waterfall(&artifact, &parts)?;
+                }
             }
-        } else if !matches!(header.kind, Kind::Bundle | Kind::State) {
-            line("about", &header.body.to_string())?;
+            Kind::Plan => out += &plan(&artifact.body()?)?,
+            Kind::Images | Kind::Logits | Kind::State => fields(&mut out, "", &artifact.json)?,
+            Kind::Bundle => {}
         }
         out += &tensors(&artifact);
         Ok(out)
     }
 }
 
+fn line(out: &mut String, key: &str, value: &str) -> Result<()> {
+    Ok(writeln!(out, "{key:<12} {value}")?)
+}
+
+/// A line per field of a JSON object, nested ones by their path.
+fn fields(out: &mut String, key: &str, value: &Value) -> Result<()> {
+    match value {
+        Value::Null => Ok(()),
+        Value::Object(entries) => entries.iter().try_for_each(|(name, value)| {
+            let key = format!("{key} {name}");
+            fields(out, key.trim_start(), value)
+        }),
+        Value::Array(items) => {
+            let texts: Vec<String> = items.iter().map(plain).collect();
+            line(out, key, &texts.join(", "))
+        }
+        other => line(out, key, plain(other).trim_end()),
+    }
+}
+
+/// A value without the quotes of JSON.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 fn network(model: &Model) -> Result<String> {
     let mut out = String::new();
-    let size = model.input.preparation.size;
-    let mut line = |key: &str, value: &str| writeln!(out, "{key:<12} {value}");
-    line("parameters", &thousands(model.graph.parameter_count()))?;
-    let macs = model.graph.multiplications(size)? as usize;
-    line("MACs", &format!("{} per picture of {size} × {size}", thousands(macs)))?;
-    line("classes", &model.classes.join(", "))?;
-    line("input", &serde_json::to_string(&model.input)?)?;
+    let (size, normalization) = (model.input.preparation.size, model.input.normalization);
+    line(&mut out, "parameters", &count(model.graph.parameter_count()).to_string())?;
+    let macs = count(model.graph.multiplications(size)? as usize);
+    line(&mut out, "MACs", &format!("{macs} per picture of {size} × {size}"))?;
+    line(&mut out, "classes", &model.classes.join(", "))?;
+    line(&mut out, "pictures", &model.input.preparation.to_string())?;
+    let colours = |v: [f32; 3]| v.map(|c| c.to_string()).join(", ");
+    line(&mut out, "mean", &colours(normalization.mean))?;
+    line(&mut out, "std", &colours(normalization.std))?;
     writeln!(out, "\nnetwork (name: operation → channels × height × width)")?;
     let text = model.graph.to_string();
     for (i, (node, [c, h, w])) in text.split(';').zip(model.graph.shapes(size)?).enumerate() {
         writeln!(out, "{i:>4}  {node:<44} → {c} × {h} × {w}")?;
     }
+    Ok(out)
+}
+
+/// What the file will be, and the grid of each tensor.
+fn plan(plan: &Plan) -> Result<String> {
+    let mut out = String::new();
+    line(&mut out, "budget", &format!("{} bytes", count(plan.budget)))?;
+    line(&mut out, "planned", &format!("{} bytes", count(plan.bytes)))?;
+    line(&mut out, "price", &format!("{} squared scales per bit", plan.lambda))?;
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["tensor", "bits", "scales", "coarser by"]);
+    for (name, choice) in &plan.choices {
+        let rows = serde_json::to_value(choice.rows)?;
+        let octaves = format!("{} octaves", f32::from(choice.coarser) / 16.0);
+        table.add_row([name.clone(), choice.bits.to_string(), plain(&rows), octaves]);
+    }
+    writeln!(out, "\n{}", table.trim_fmt())?;
     Ok(out)
 }
 
@@ -77,12 +121,12 @@ fn waterfall(artifact: &Artifact, parts: &[Part]) -> Result<String> {
     table.load_style(presets::NOTHING);
     table.set_header(["bytes", "grids", "values", "bits each", "/ entropy", ""]);
     let mut row = |bytes: usize, grid: usize, parts: &[&Part], name: &str| {
-        let count: usize = parts.iter().map(|p| p.count).sum();
+        let values: usize = parts.iter().map(|p| p.count).sum();
         let coded: usize = parts.iter().map(|p| p.integers).sum();
         let entropy: f64 = parts.iter().map(|p| p.entropy).sum();
-        let each = 8.0 * coded as f64 / count.max(1) as f64;
+        let each = 8.0 * coded as f64 / values.max(1) as f64;
         let ratio = coded as f64 / entropy.max(1.0);
-        let numbers = [thousands(bytes), thousands(grid), thousands(count)];
+        let numbers = [bytes, grid, values].map(|n| count(n).to_string());
         let rates = [format!("{each:.3}"), format!("{ratio:.3}")];
         table.add_row(numbers.into_iter().chain(rates).chain([name.to_owned()]));
     };
@@ -100,7 +144,7 @@ fn waterfall(artifact: &Artifact, parts: &[Part]) -> Result<String> {
         column.set_cell_alignment(CellAlignment::Right);
     }
     writeln!(out, "\n{}", table.trim_fmt())?;
-    let header = thousands(artifact.size() - grids - integers);
+    let header = count(artifact.source.bytes - grids - integers);
     writeln!(out, "{header} bytes of header, the graph among them")?;
     Ok(out)
 }
@@ -108,12 +152,14 @@ fn waterfall(artifact: &Artifact, parts: &[Part]) -> Result<String> {
 fn tensors(artifact: &Artifact) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["tensor", "dtype", "shape", "bytes"]);
+    let mut any = false;
     for t in artifact.tensors() {
         let shape = format!("{:?}", t.shape);
-        table.add_row([t.name.to_owned(), t.dtype, shape, thousands(t.bytes)]);
+        table.add_row([t.name.to_owned(), t.dtype, shape, count(t.bytes).to_string()]);
+        any = true;
     }
     if let Some(column) = table.column_mut(3) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    format!("\n{}", table.trim_fmt())
+    if any { format!("\n{}", table.trim_fmt()) } else { String::new() }
 }

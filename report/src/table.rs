@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table as Cells, presets};
-use common::cli::thousands;
+use common::cli::count;
 use common::score::Row;
 use std::path::PathBuf;
 
@@ -31,11 +31,11 @@ impl Table {
             for row in Row::load(file)? {
                 table.add_row([
                     row.name,
-                    thousands(row.parameters),
-                    thousands(row.bytes),
+                    count(row.parameters).to_string(),
+                    count(row.bytes).to_string(),
                     format!("{:.4}", row.top1),
                     format!("{:.4} to {:.4}", row.low, row.high),
-                    thousands(row.pictures),
+                    count(row.pictures).to_string(),
                 ]);
             }
         }

@@ -3,13 +3,12 @@
 use anyhow::Result;
 use clap::Parser;
 use common::cli;
-use common::fit::{self, Files, Pictures, Provenance, Settings, Targets};
-use common::images::Images;
-use common::model::Model;
-use common::nets::Arch;
-use common::view::Policy;
+use common::executor::Device;
+use common::fit::{Fit, Pictures, Settings, Targets};
+use common::run::run as train_to;
+use graph::families;
+use model::{Images, Model, Policy, Provenance};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -49,8 +48,8 @@ struct Train {
 #[derive(Serialize, clap::Args)]
 struct Network {
     /// Network family.
-    #[arg(long, value_enum)]
-    arch: Arch,
+    #[arg(long, value_parser = cli::families())]
+    arch: String,
     /// Factor on every inner width of the family.
     #[arg(long, default_value_t = 1.0)]
     width: f32,
@@ -59,7 +58,7 @@ struct Network {
     #[arg(long, default_value = "none")]
     augment: Policy,
     /// Feed pixel values in 0..1 as they are, instead of scaling by the training pictures' mean
-    /// and deviation (the course's setting).
+    /// and standard deviation (the course's setting).
     #[arg(long)]
     raw_pixels: bool,
 }
@@ -70,6 +69,8 @@ struct Record<'a> {
     network: &'a Network,
     #[serde(flatten)]
     settings: &'a Settings,
+    #[serde(skip_serializing_if = "Device::is_cpu")]
+    device: Device,
 }
 
 fn main() -> ExitCode {
@@ -80,23 +81,19 @@ fn run(args: &Train) -> Result<String> {
     args.compute.start()?;
     let train = Images::load(&args.images)?;
     let validation = Images::load(&args.validation)?;
-    let Network { arch, width, raw_pixels, .. } = args.network;
-    let model = Model::fresh(arch, width, &train, raw_pixels, args.settings.seed)?;
+    let Network { arch, width, augment, raw_pixels } = &args.network;
+    let family = families::find(arch)?;
+    let model = Model::fresh(family, *width, &train, *raw_pixels, args.settings.seed)?;
     let parameters = model.graph.parameter_count();
 
-    let record = Record { network: &args.network, settings: &args.settings };
-    let parents = BTreeMap::from([
-        ("images".to_owned(), train.hash().to_owned()),
-        ("validation".to_owned(), validation.hash().to_owned()),
-    ]);
-    let summary = fit::fit(
-        model,
-        &Pictures { train: &train, validation: &validation },
-        &Targets::Labels(args.network.augment),
-        &args.settings,
-        None,
-        &Files::beside(&args.out),
-        &Provenance::new("train", &record, parents)?,
-    )?;
-    Ok(format!("{}: {} parameters, {summary}", args.out.display(), cli::thousands(parameters),))
+    let device = args.compute.device;
+    let record = Record { network: &args.network, settings: &args.settings, device };
+    let provenance = Provenance::new("train", &record)?
+        .from("images", &train.source)
+        .from("validation", &validation.source);
+    let targets = Targets::Labels(*augment);
+    let pictures = Pictures { train: &train, validation: &validation };
+    let fit = Fit::new(model, pictures, &targets, &args.settings, None, device)?;
+    let summary = train_to(fit, args.settings.epochs, &args.out, &provenance)?;
+    Ok(format!("{}: {} parameters, {summary}", args.out.display(), cli::count(parameters)))
 }

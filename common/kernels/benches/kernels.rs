@@ -1,13 +1,13 @@
 //! Single kernels at the sizes of StudentNet and ResNet-18, 64 px, 32 pictures.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use graph::{Bounds, Window};
 use kernels::conv::{self, Geometry};
-use kernels::norm::cpu::{Affine, Normalize, moments};
+use kernels::norm::{Affine, Normalize, moments};
 use kernels::pool;
 use std::hint::black_box;
 
 const BATCH: usize = 32;
-const LINEAR: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
 
 fn values(n: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 7919) % 1000) as f32 / 500.0 - 1.0).collect()
@@ -25,8 +25,8 @@ const CONVOLUTIONS: [(&str, usize, usize, usize, usize, usize); 6] = [
 
 fn convolutions(c: &mut Criterion) {
     for (name, side, input, output, kernel, groups) in CONVOLUTIONS {
-        let window = conv::Window { kernel, stride: 1, padding: kernel / 2, groups };
-        let g = Geometry { batch: BATCH, height: side, width: side, input, output, window };
+        let window = Window::new(kernel, 1, kernel / 2);
+        let g = Geometry { batch: BATCH, height: side, width: side, input, output, window, groups };
         let x = values(BATCH * side * side * input);
         let w = values(output * input / groups * kernel * kernel);
         let mut y = vec![0.0; BATCH * side * side * output];
@@ -36,11 +36,11 @@ fn convolutions(c: &mut Criterion) {
         // Multiplications and additions.
         group.throughput(Throughput::Elements((2 * y.len() * w.len() / output) as u64));
         group.bench_function("forward", |b| {
-            b.iter(|| conv::cpu::forward(black_box(&x), &w, None, LINEAR, &g, &mut y));
+            b.iter(|| conv::forward(black_box(&x), &w, None, Bounds::NONE, &g, &mut y));
         });
         group.bench_function("backward", |b| {
             let grad = black_box(&grad);
-            b.iter(|| conv::cpu::backward(&x, &w, grad, &g, Some(&mut dx), &mut dw, None));
+            b.iter(|| conv::backward(&x, &w, grad, &g, Some(&mut dx), &mut dw, None));
         });
         group.finish();
     }
@@ -55,16 +55,16 @@ fn elementwise(c: &mut Criterion) {
     group.bench_function("moments", |b| b.iter(|| moments(black_box(&x), channels)));
     let m = moments(&x, channels);
     let affine = Affine::new(&vec![1.0; channels], &vec![0.0; channels], &m, 1e-5);
-    let normalize = Normalize::new(&affine, (0.0, 6.0));
+    let normalize = Normalize::new(&affine, Bounds { lo: 0.0, hi: 6.0 });
     group.bench_function("normalize", |b| b.iter(|| normalize.all(black_box(&x), &mut y)));
-    let win = pool::Window { kernel: 2, stride: 2, padding: 0 };
+    let win = Window::new(2, 2, 0);
     let mut pooled = vec![0.0; x.len() / 4];
     let mut places = vec![0; x.len() / 4];
     group.bench_function("normalize and max pool", |b| {
         let size = (side, side, channels);
         let normalize = Some(&normalize);
         b.iter(|| {
-            pool::cpu::max_forward(&x, normalize, size, win, &mut pooled, &mut places);
+            pool::max_forward(&x, normalize, size, win, &mut pooled, &mut places);
         });
     });
     group.finish();

@@ -1,19 +1,22 @@
-//! The arithmetic of convolutional networks on the CPU, behind candle custom operations.
+//! The arithmetic of convolutional networks on the CPU.
 //!
 //! candle's own operations train a depthwise-separable network many times slower than they need
-//! to, its max-pool gradient is scaled by 1/k², and a 3×3/2 pool cannot be trained at all
-//! (candle-core 0.11.1, `backprop.rs`). Every operation a network here is made of therefore lives
-//! in this crate, one directory each:
+//! to (candle-core 0.11.1). Every operation a network here is made of therefore has kernels in this
+//! crate, and an engine that runs whole networks with them.
 //!
-//! | directory | operation | custom operation |
-//! |---|---|---|
-//! | [`conv`] | convolution: plain, grouped, depthwise, pointwise, linear | [`conv::Conv`], [`conv::ConvBias`] |
-//! | [`norm`] | batch norm (training statistics) fused with an activation | [`norm::BatchNormAct`] |
-//! | [`activation`] | clamp to an interval: ReLU, ReLU6 | [`activation::Clamp`] |
-//! | [`pool`] | max pool (any kernel, stride, padding), global average pool | [`pool::MaxPool`], [`pool::GlobalAvgPool`] |
-//! | [`quant`] | rounding to a grid, with a gradient | none: it concerns weights alone |
-//! | [`engine`] | all of them, fused, for a whole network on the CPU | none: it runs beside candle |
-//! | [`optim`] | fused optimizer steps | none: as above |
+//! | module | what it is |
+//! |---|---|
+//! | [`network`] | a network with its parameters: answers, training steps |
+//! | [`engine`] | the forward and backward pass over a graph's fused operations |
+//! | [`parametrisation`] | what is trained ↔ what is computed with: quantization-aware training |
+//! | [`conv`] | convolution: plain, grouped, depthwise, pointwise, linear |
+//! | [`norm`] | batch norm fused with an activation |
+//! | [`pool`] | max pool, average pool, mean over the picture |
+//! | [`channels`] | concatenation, split, shuffle |
+//! | [`activation`] | clamps, sums |
+//! | [`grid`] | rounding to a grid, with a gradient |
+//! | [`loss`] | cross-entropy and distillation |
+//! | [`optim`] | optimizer steps and averages over flat buffers |
 //!
 //! # Conventions
 //! * Activations are f32 and NHWC: `[batch, height, width, channels]`, contiguous. With channels
@@ -24,12 +27,17 @@
 //! * Every loop is compiled for the baseline, for AVX2 + FMA and for AVX-512, and chosen at run time ([`simd`]).
 
 pub mod activation;
+pub mod channels;
 pub mod conv;
 pub mod engine;
+pub mod grid;
+pub mod loss;
+pub mod network;
 pub mod norm;
 pub mod optim;
 pub mod parallel;
+pub mod parametrisation;
 pub mod pool;
-pub mod quant;
 pub mod simd;
-mod tensors;
+
+pub use network::{Batch, Network, State};

@@ -1,7 +1,42 @@
 //! Cutting work into blocks that depend on shapes alone, never on the number of threads.
 
-use rayon::prelude::*;
+use prelude::*;
 use std::cell::RefCell;
+
+/// Rayon's iterators, or without the feature `threads` their names for those of the standard library.
+pub(crate) mod prelude {
+    #[cfg(feature = "threads")]
+    pub(crate) use rayon::prelude::*;
+
+    #[cfg(not(feature = "threads"))]
+    pub(crate) use serial::*;
+
+    #[cfg(not(feature = "threads"))]
+    mod serial {
+        pub(crate) trait Slices<T> {
+            fn par_chunks(&self, n: usize) -> std::slice::Chunks<'_, T>;
+            fn par_chunks_mut(&mut self, n: usize) -> std::slice::ChunksMut<'_, T>;
+        }
+
+        impl<T> Slices<T> for [T] {
+            fn par_chunks(&self, n: usize) -> std::slice::Chunks<'_, T> {
+                self.chunks(n)
+            }
+
+            fn par_chunks_mut(&mut self, n: usize) -> std::slice::ChunksMut<'_, T> {
+                self.chunks_mut(n)
+            }
+        }
+
+        pub(crate) trait IntoParIter: IntoIterator + Sized {
+            fn into_par_iter(self) -> Self::IntoIter {
+                self.into_iter()
+            }
+        }
+
+        impl<I: IntoIterator> IntoParIter for I {}
+    }
+}
 
 /// Floats in a block of rows: 64 KiB, so that a block of input and one of output stay in L2.
 const BLOCK: usize = 16 * 1024;
@@ -9,22 +44,6 @@ const BLOCK: usize = 16 * 1024;
 /// Rows of `channels` floats in one block.
 pub fn block_rows(channels: usize) -> usize {
     (BLOCK / channels.max(1)).max(1)
-}
-
-/// Keeps candle from starting threads of its own, unless the user asked for them.
-///
-/// candle adds gradients up on a pool of threads that spin while they wait (candle-core 0.11.1,
-/// `utils.rs`, `BarrierPool`); next to the threads that run the kernels here they only take cores
-/// away: a third of the processor time of a training step on two cores.
-///
-/// # Safety
-/// To be called first thing in `main`, before any other thread exists.
-pub unsafe fn one_candle_thread() {
-    const NAME: &str = "CANDLE_NUM_THREADS";
-    if std::env::var_os(NAME).is_none() {
-        // SAFETY: the caller's promise: no other thread can be reading the environment.
-        unsafe { std::env::set_var(NAME, "1") };
-    }
 }
 
 /// Sums over blocks of rows: `body(block, partial)` fills a zeroed partial sum of `width` floats
@@ -77,17 +96,6 @@ pub(crate) fn fill(
 /// [`fill`] with pieces of `block`, the last one shorter.
 pub(crate) fn fill_blocks(out: &mut [f32], block: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
     out.par_chunks_mut(block.max(1)).enumerate().for_each(|(i, piece)| body(i, piece));
-}
-
-/// A vector of `total` values from [`fill_blocks`]; `body` finds zeros.
-pub(crate) fn collect_blocks(
-    total: usize,
-    block: usize,
-    body: impl Fn(usize, &mut [f32]) + Sync,
-) -> Vec<f32> {
-    let mut out = vec![0.0; total];
-    fill_blocks(&mut out, block, body);
-    out
 }
 
 thread_local! {

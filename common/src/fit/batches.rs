@@ -1,26 +1,16 @@
 //! Batches of views, made on a thread of their own while the network trains.
 
 use super::{Settings, Targets};
-use crate::images::Images;
-use crate::model::Model;
-use crate::rng::Rng;
-use crate::view::{self, Normalization, Policy, View};
+use crate::view::{self, View};
 use anyhow::{Result, ensure};
+use graph::rng::Rng;
+use kernels::Batch;
+use model::{Images, Model, Normalization, Policy};
 use rayon::prelude::*;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Batches made ahead of the one being trained on.
 const AHEAD: usize = 2;
-
-/// One step's worth of pictures.
-pub(super) struct Batch {
-    /// `[b, size, size, 3]`, normalized.
-    pub(super) pictures: Vec<f32>,
-    /// Target distribution from the labels, `[b, classes]`: mixed and smoothed.
-    pub(super) labels: Vec<f32>,
-    /// The teacher's logits, `[b, classes]`; empty without a teacher.
-    pub(super) teacher: Vec<f32>,
-}
 
 /// All batches of a run.
 pub(super) struct Batches<'a> {
@@ -42,10 +32,10 @@ impl<'a> Batches<'a> {
         model: &Model,
     ) -> Result<Self> {
         let labels = images.all_labels()?;
-        ensure!(images.len() >= 2, "{}: too few pictures to train on", images.path().display());
+        ensure!(images.len() >= 2, "{}: too few pictures to train on", images.source.name);
         let (policy, view_seed) = match targets {
             Targets::Labels(policy) => (*policy, settings.seed),
-            Targets::Teacher { logits, .. } => (logits.about.policy, logits.about.seed),
+            Targets::Teacher { logits, .. } => (logits.views.policy, logits.views.seed),
         };
         Ok(Self {
             images,
@@ -99,7 +89,7 @@ impl<'a> Batches<'a> {
     fn make(&self, epoch: usize, chosen: &[usize]) -> Batch {
         let k = match self.targets {
             Targets::Labels(_) => epoch,
-            Targets::Teacher { logits, .. } => epoch % logits.about.views,
+            Targets::Teacher { logits, .. } => epoch % logits.views.views,
         };
         let size = self.images.size();
         let floats = 3 * size * size;

@@ -1,12 +1,13 @@
 //! The settings of a training run.
 
 use anyhow::{Result, ensure};
+use kernels::optim::{Rule, Update};
 use serde::Serialize;
 
 /// The update rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Rule {
+pub enum Optimizer {
     /// SGD with Nesterov momentum 0.9 and L2 weight decay.
     Sgd,
     /// AdamW, β = 0.9, 0.999.
@@ -24,7 +25,7 @@ pub struct Settings {
     pub batch: u32,
     /// Update rule.
     #[arg(long, value_enum, default_value = "adamw")]
-    pub optimizer: Rule,
+    pub optimizer: Optimizer,
     /// Peak learning rate; reached after the warm-up, then a cosine down to 0.
     #[arg(long, default_value_t = 2e-3)]
     pub lr: f32,
@@ -64,8 +65,19 @@ impl Settings {
         flag("ema", self.ema, (0.0..1.0).contains(&self.ema), "0 up to below 1")
     }
 
+    /// What step `step` out of `steps` does, `per_epoch` steps each.
+    pub(super) fn update(&self, step: usize, steps: usize, per_epoch: usize) -> Update {
+        let rule = match self.optimizer {
+            Optimizer::Sgd => Rule::Sgd,
+            Optimizer::Adamw => Rule::AdamW,
+        };
+        let Self { weight_decay, clip, ema, .. } = *self;
+        let lr = self.rate(step, steps, per_epoch);
+        Update { rule, lr, weight_decay, clip, ema, rate: 0.0, settled: false }
+    }
+
     /// Learning rate of `step` out of `steps`, `per_epoch` steps each.
-    pub(super) fn rate(&self, step: usize, steps: usize, per_epoch: usize) -> f32 {
+    fn rate(&self, step: usize, steps: usize, per_epoch: usize) -> f32 {
         let warmup = self.warmup * per_epoch as f32;
         let s = step as f32 + 1.0;
         if s < warmup {
@@ -76,20 +88,20 @@ impl Settings {
     }
 }
 
-/// How a network on grids ([`Model::grids`](crate::model::Model::grids)) is trained.
+/// How a network on grids ([`model::Model::grids`]) is trained.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Rounding {
+pub struct OnGrids {
     /// Largest size of the finished file, bytes; epochs beyond it are never the best.
     pub budget: usize,
     /// Loss per bit of the average weight.
     pub rate: f32,
     /// Share of the epochs, the last ones, in which the integers no longer change: they are rounded
-    /// to the budget, then steps and biases adapt to them. Weights that swing between two integers
+    /// to the budget, then scales and biases adapt to them. Weights that swing between two integers
     /// (Nagel et al. 2022, "Overcoming oscillations in quantization-aware training") come to rest.
     pub settle: f32,
 }
 
-impl Rounding {
+impl OnGrids {
     pub(super) fn check(&self) -> Result<()> {
         let Self { rate, settle, .. } = *self;
         ensure!(rate.is_finite() && rate >= 0.0, "--rate {rate}: expected 0 or more");

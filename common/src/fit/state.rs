@@ -1,36 +1,31 @@
 //! The state of an interrupted run, written after every epoch, so that the same command goes on
 //! where it stopped and ends with the same bytes as if it never had.
 
-use super::{Provenance, Summary};
-use crate::array::Array;
-use crate::artifact::{self, Artifact, Header, Kind, Tensor};
-use crate::graph::Weights;
-use anyhow::{Context, Result, ensure};
+use super::Summary;
+use anyhow::{Context, Result};
+use graph::Array;
+use kernels::State;
+use model::artifact::{self, Artifact, Header, Kind, Provenance, Tensor};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Everything a run carries from epoch to epoch.
-pub(super) struct State {
+#[derive(Clone, Debug)]
+pub struct Saved {
     /// Epochs done.
-    pub(super) epochs: usize,
-    pub(super) summary: Summary,
+    pub epochs: usize,
+    /// What came out so far.
+    pub summary: Summary,
     /// Lines of the per-epoch CSV so far.
-    pub(super) log: String,
-    /// Optimizer steps done.
-    pub(super) steps: i32,
-    /// The network as it is trained.
-    pub(super) weights: Weights,
-    /// The weights of the best epoch.
-    pub(super) best: Weights,
-    /// The moving average, where there is one.
-    pub(super) average: Weights,
-    /// First and second moments of each variable.
-    pub(super) moments: BTreeMap<String, [Vec<f32>; 2]>,
+    pub log: String,
+    /// Variables of the best epoch; empty before there is one.
+    pub best: Vec<f32>,
+    /// What the executor holds.
+    pub state: State,
 }
 
 #[derive(Serialize, Deserialize)]
-struct About {
+struct Body {
     epochs: usize,
     steps: i32,
     /// Bits of an f64: decimal text could come back one rounding off.
@@ -40,82 +35,61 @@ struct About {
     log: String,
 }
 
-const WEIGHTS: &str = "weights/";
-const BEST: &str = "best/";
-const AVERAGE: &str = "average/";
-const MOMENTS: [&str; 2] = ["first/", "second/"];
+const TENSORS: [&str; 5] = ["variables", "average", "first", "second", "best"];
 
-impl State {
+impl Saved {
+    /// Write it.
+    ///
     /// # Errors
     /// What the file system says.
-    pub(super) fn save(&self, path: &Path, provenance: &Provenance) -> Result<()> {
-        let about = About {
+    pub fn save(&self, path: &Path, provenance: &Provenance) -> Result<()> {
+        let body = Body {
             epochs: self.epochs,
-            steps: self.steps,
+            steps: self.state.steps,
             best: self.summary.best.to_bits(),
             best_epoch: self.summary.best_epoch,
             last: self.summary.last.to_bits(),
             log: self.log.clone(),
         };
-        let header = provenance.header(Kind::State, &about)?;
-        let mut tensors = Vec::new();
-        for (prefix, weights) in
-            [(WEIGHTS, &self.weights), (BEST, &self.best), (AVERAGE, &self.average)]
-        {
-            tensors.extend(weights.iter().map(|(n, a)| Tensor::f32(&format!("{prefix}{n}"), a)));
-        }
-        for (name, moments) in &self.moments {
-            for (prefix, values) in MOMENTS.iter().zip(moments) {
-                let array = Array { shape: vec![values.len()], values: values.clone() };
-                tensors.push(Tensor::f32(&format!("{prefix}{name}"), &array));
-            }
-        }
-        artifact::save(path, &header, tensors)
+        let header = Header::new(Kind::State, provenance, &body)?;
+        let State { variables, average, moments: [first, second], .. } = &self.state;
+        let tensor = |(name, values): (&str, &Vec<f32>)| {
+            Tensor::f32(name, &Array { shape: vec![values.len()], values: values.clone() })
+        };
+        let buffers = [variables, average, first, second, &self.best];
+        artifact::save(path, &header, TENSORS.into_iter().zip(buffers).map(tensor).collect())
     }
 
     /// The state of a run with this provenance, if one was interrupted.
     ///
     /// # Errors
     /// A state that is there but damaged.
-    pub(super) fn load(path: &Path, provenance: &Provenance) -> Result<Option<Self>> {
+    pub fn load(path: &Path, provenance: &Provenance) -> Result<Option<Self>> {
         if !path.exists() {
             return Ok(None);
         }
         let artifact = Artifact::load(path, &[Kind::State])?;
-        let Header { stage, settings, parents, .. } = &artifact.header;
-        let same = *stage == provenance.stage
-            && *settings == provenance.settings
-            && *parents == provenance.parents;
-        if !same {
+        if artifact.source.provenance != *provenance {
             return Ok(None);
         }
-        let about: About = artifact.body()?;
-        let names: Vec<String> = artifact.tensors().map(|t| t.name.to_owned()).collect();
-        let part = |prefix: &str| -> Result<Weights> {
-            let own = names.iter().filter_map(|n| Some((n, n.strip_prefix(prefix)?)));
-            own.map(|(full, n)| Ok((n.to_owned(), artifact.f32(full)?))).collect()
+        let body: Body = artifact.body()?;
+        let buffer = |name: &str| -> Result<Vec<f32>> {
+            let remedy = "remove the file to start over";
+            Ok(artifact.f32(name).context(remedy)?.values)
         };
-        let [first, second] = [part(MOMENTS[0])?, part(MOMENTS[1])?];
-        let mut moments = BTreeMap::new();
-        for (name, m) in first {
-            let v = second.get(&name).with_context(|| format!("no second moment of {name}"))?;
-            moments.insert(name, [m.values, v.values.clone()]);
-        }
-        let state = Self {
-            epochs: about.epochs,
+        let [variables, average, first, second, best] = TENSORS.map(buffer);
+        let moments = [first?, second?];
+        let (variables, average) = (variables?, average?);
+        Ok(Some(Self {
+            epochs: body.epochs,
             summary: Summary {
-                best: f64::from_bits(about.best),
-                best_epoch: about.best_epoch,
-                last: f64::from_bits(about.last),
+                best: f64::from_bits(body.best),
+                best_epoch: body.best_epoch,
+                last: f64::from_bits(body.last),
             },
-            log: about.log,
-            steps: about.steps,
-            weights: part(WEIGHTS)?,
-            best: part(BEST)?,
-            average: part(AVERAGE)?,
-            moments,
-        };
-        ensure!(!state.weights.is_empty(), "{}: holds no weights", path.display());
-        Ok(Some(state))
+            log: body.log,
+            best: best?,
+            state: State { steps: body.steps, variables, average, moments },
+        }))
     }
 }

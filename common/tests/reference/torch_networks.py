@@ -52,7 +52,120 @@ def formula(net):
         v.copy_(torch.tensor(wave.astype(np.float32)).reshape(v.shape))
 
 
-def case(arch, width, size, net, parameters, buffers):
+class Dense(nn.Module):
+    """Concatenation and batch norms that follow no convolution, as in DenseNet."""
+
+    TEXT = (
+        "input 3;c0:conv 3>8 k3 p1;n0:bn 8;relu;"
+        "a1:bn 8;relu;b1:conv 8>6 k1;m1:bn 6;relu;d1:conv 6>4 k3 p1;concat @3,9;"
+        "a2:bn 12;relu;b2:conv 12>6 k1;m2:bn 6;relu;d2:conv 6>4 k3 p1;concat @10,16;"
+        "t:bn 16;relu;u:conv 16>8 k1;avg k2 s2;n9:bn 8;relu;gap;fc:linear 8>11 bias"
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.c0, self.n0 = nn.Conv2d(3, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8)
+        for i, c in ((1, 8), (2, 12)):
+            setattr(self, f"a{i}", nn.BatchNorm2d(c))
+            setattr(self, f"b{i}", nn.Conv2d(c, 6, 1, bias=False))
+            setattr(self, f"m{i}", nn.BatchNorm2d(6))
+            setattr(self, f"d{i}", nn.Conv2d(6, 4, 3, 1, 1, bias=False))
+        self.t, self.u, self.n9, self.fc = nn.BatchNorm2d(16), nn.Conv2d(16, 8, 1, bias=False), nn.BatchNorm2d(8), nn.Linear(8, 11)
+
+    def forward(self, x):
+        x = self.n0(self.c0(x)).relu()
+        for i in (1, 2):
+            y = getattr(self, f"b{i}")(getattr(self, f"a{i}")(x).relu())
+            x = torch.cat([x, getattr(self, f"d{i}")(getattr(self, f"m{i}")(y).relu())], 1)
+        x = nn.functional.avg_pool2d(self.u(self.t(x).relu()), 2)
+        return self.fc(self.n9(x).relu().mean((2, 3)))
+
+
+class Shuffle(nn.Module):
+    """Split, shuffle and a pool with ceil_mode, as in ShuffleNet V2."""
+
+    TEXT = (
+        "input 3;c0:conv 3>8 k3 s2 p1;n0:bn 8;relu;max k3 s2 ceil;"
+        "split 0..4;split 4..8 @4;a1:conv 4>4 k1;b1:bn 4;relu;d1:conv 4>4 k3 p1 g4;e1:bn 4;"
+        "f1:conv 4>4 k1;g1:bn 4;relu;concat @5,14;shuffle g2;"
+        "split 0..4;split 4..8 @16;a2:conv 4>4 k1;b2:bn 4;relu;d2:conv 4>4 k3 p1 g4;e2:bn 4;"
+        "f2:conv 4>4 k1;g2:bn 4;relu;concat @17,26;shuffle g2;"
+        "h:conv 8>12 k1;i:bn 12;relu6;gap;fc:linear 12>11 bias"
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.c0, self.n0 = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
+        for i in (1, 2):
+            for n in "af":
+                setattr(self, f"{n}{i}", nn.Conv2d(4, 4, 1, bias=False))
+            setattr(self, f"d{i}", nn.Conv2d(4, 4, 3, 1, 1, groups=4, bias=False))
+            for n in "beg":
+                setattr(self, f"{n}{i}", nn.BatchNorm2d(4))
+        self.h, self.i, self.fc = nn.Conv2d(8, 12, 1, bias=False), nn.BatchNorm2d(12), nn.Linear(12, 11)
+
+    def forward(self, x):
+        x = nn.functional.max_pool2d(self.n0(self.c0(x)).relu(), 3, 2, ceil_mode=True)
+        for i in (1, 2):
+            get = lambda n: getattr(self, f"{n}{i}")
+            left, right = x.chunk(2, 1)
+            y = get("b")(get("a")(right)).relu()
+            y = get("g")(get("f")(get("e")(get("d")(y)))).relu()
+            x = nn.functional.channel_shuffle(torch.cat([left, y], 1), 2)
+        return self.fc(nn.functional.relu6(self.i(self.h(x))).mean((2, 3)))
+
+
+class Squeeze(nn.Module):
+    """No batch norm, a padded average pool with ceil_mode, logits from conv, relu, mean: as in SqueezeNet."""
+
+    TEXT = (
+        "input 3;c0:conv 3>8 k3 s2 bias;relu;max k3 s2 ceil;"
+        "s1:conv 8>4 k1 bias;relu;e1:conv 4>6 k1 bias;relu;f1:conv 4>6 k3 p1 bias @5;relu;concat @7,9;"
+        "avg k3 s2 p1 ceil;s2:conv 12>5 k1 bias;relu;e2:conv 5>9 k1 bias;relu;f2:conv 5>7 k3 p1 bias @13;relu;"
+        "concat @15,17;fc:conv 16>11 k1 bias;relu;gap"
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.c0 = nn.Conv2d(3, 8, 3, 2)
+        self.s1, self.e1, self.f1 = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 6, 1), nn.Conv2d(4, 6, 3, 1, 1)
+        self.s2, self.e2, self.f2 = nn.Conv2d(12, 5, 1), nn.Conv2d(5, 9, 1), nn.Conv2d(5, 7, 3, 1, 1)
+        self.fc = nn.Conv2d(16, 11, 1)
+
+    def forward(self, x):
+        x = nn.functional.max_pool2d(self.c0(x).relu(), 3, 2, ceil_mode=True)
+        x = self.s1(x).relu()
+        x = torch.cat([self.e1(x).relu(), self.f1(x).relu()], 1)
+        x = nn.functional.avg_pool2d(x, 3, 2, 1, ceil_mode=True)
+        x = self.s2(x).relu()
+        x = torch.cat([self.e2(x).relu(), self.f2(x).relu()], 1)
+        return self.fc(x).relu().mean((2, 3))
+
+
+def show(values):
+    return ", ".join(f"{float(f):.5e}" for f in values)
+
+
+def losses(net, x, labels, make):
+    """Of three steps of the tutorial's loss on labels alone."""
+    formula(net)
+    net.train()
+    decays = [p for p in net.parameters() if p.dim() > 1]
+    others = [p for p in net.parameters() if p.dim() == 1]
+    optimizer = make([{"params": decays, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}])
+    found = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(net(x), labels)
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    net.eval()
+    with torch.no_grad():
+        return found, net(x).flatten()
+
+
+def case(name, graph, size, net):
     formula(net)
     x = np.sin(0.37 * np.arange(2 * 3 * size * size)).astype(np.float32)
     x = torch.tensor(x).reshape(2, size, size, 3).permute(0, 3, 1, 2).contiguous()
@@ -63,21 +176,25 @@ def case(arch, width, size, net, parameters, buffers):
     y = net(x)
     r = torch.tensor(np.sin(np.arange(22)).astype(np.float32)).reshape(2, 11)
     (y * r).sum().backward()
-    grads = dict(net.named_parameters())
-    state = net.state_dict()
-    show = lambda v: ", ".join(f"{float(f):.5e}" for f in v)
-    print("    Torch {")
-    print(f"        arch: Arch::{arch},\n        width: {float(width)},")
-    print(f"        size: {size},")
-    print(f"        logits: [{show(logits[:4])}],")
-    print(f"        training_logits: [{show(y.detach().flatten()[:4])}],")
+    print(f'    Torch {{\n        name: "{name}",\n        graph: "{graph}",\n        size: {size},')
+    print(f"        logits: [{show(logits)}],")
+    print(f"        training_logits: [{show(y.detach().flatten())}],")
     print("        gradient_norms: &[")
-    for p in parameters:
-        print(f'            ("{p}", {float(grads[p].grad.norm()):.5e}),')
+    for n, p in sorted(net.named_parameters(), key=lambda p: p[0].encode()):
+        print(f'            ("{n}", {float(p.grad.double().norm()):.5e}),')
     print("        ],\n        buffer_sums: &[")
-    for b in buffers:
-        print(f'            ("{b}", {float(state[b].double().sum()):.5e}),')
-    print("        ],\n    },")
+    for n, b in sorted(net.state_dict().items(), key=lambda p: p[0].encode()):
+        if n.endswith(("running_mean", "running_var")):
+            print(f'            ("{n}", {float(b.double().sum()):.5e}),')
+    print("        ],")
+    labels = torch.tensor([3, 7])
+    for rule, make in (
+        ("adamw", lambda p: torch.optim.AdamW(p, lr=1e-4)),
+        ("sgd", lambda p: torch.optim.SGD(p, lr=1e-3, momentum=0.9, nesterov=True)),
+    ):
+        found, after = losses(net, x, labels, make)
+        print(f"        {rule}: ([{show(found)}], [{show(after)}]),")
+    print("    },")
 
 
 def main():
@@ -85,23 +202,26 @@ def main():
     print("// Made by torch_networks.py with PyTorch", torch.__version__.split("+")[0])
     print("""
 struct Torch {
-    arch: Arch,
-    width: f32,
+    name: &'static str,
+    /// A graph's text, or a family and its width.
+    graph: &'static str,
     size: usize,
-    logits: [f32; 4],
-    training_logits: [f32; 4],
+    logits: [f32; 22],
+    training_logits: [f32; 22],
     gradient_norms: &'static [(&'static str, f32)],
     buffer_sums: &'static [(&'static str, f32)],
+    /// Losses of three steps, and logits afterwards.
+    adamw: ([f32; 3], [f32; 22]),
+    sgd: ([f32; 3], [f32; 22]),
 }
 
 const TORCH: &[Torch] = &[""")
     widths = [4, 8, 16, 32, 64, 64, 64, 64]
-    case("Studentnet", 0.25, 48, StudentNet(widths, 11),
-         ["cnn.0.0.weight", "cnn.0.1.bias", "cnn.2.0.weight", "cnn.3.3.weight", "cnn.5.1.weight", "cnn.7.3.bias", "fc.0.weight"],
-         ["cnn.0.1.running_mean", "cnn.4.1.running_var"])
-    case("Resnet18", 1.0, 40, torchvision.models.resnet18(num_classes=11),
-         ["conv1.weight", "bn1.weight", "layer1.1.conv2.weight", "layer2.0.downsample.0.weight", "layer3.0.bn1.bias", "layer4.1.conv2.weight", "fc.bias"],
-         ["bn1.running_var", "layer4.1.bn2.running_mean"])
+    case("studentnet", "studentnet 0.25", 48, StudentNet(widths, 11))
+    case("resnet18", "resnet18 1", 40, torchvision.models.resnet18(num_classes=11))
+    case("dense", Dense.TEXT, 14, Dense())
+    case("shuffle", Shuffle.TEXT, 26, Shuffle())
+    case("squeeze", Squeeze.TEXT, 30, Squeeze())
     print("];")
 
 

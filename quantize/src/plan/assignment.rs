@@ -3,22 +3,21 @@
 //! price · bytes at a price common to all).
 
 use anyhow::{Context, Result, ensure};
-use common::array::Array;
-use common::codec::{Choice, Choices, Integers, Rows, uniform_choices};
-use common::graph::Graph;
+use codec::{Choice, Choices, Integers, Rows, uniform_choices};
+use graph::{Array, Graph};
 
 /// Bits at which every tensor is measured.
 pub(super) const BITS: [u8; 7] = [2, 3, 4, 5, 6, 7, 8];
 
-/// Price of a bit, in squared steps, that rounding pays for when it is best spent: a uniform grid's
-/// error of 1/12 squared step falls by 6.02 dB per bit, 2 ln 2 / 12 = 0.1155.
+/// Price of a bit, in squared scales, that rounding pays for when it is best spent: a uniform grid's
+/// error of 1/12 squared scale falls by 6.02 dB per bit, 2 ln 2 / 12 = 0.1155.
 pub(super) const PRICE: f32 = 0.1155;
 
-/// Steps between two widths, in sixteenths of an octave.
+/// Scales between two widths, in sixteenths of an octave.
 const QUARTERS: [i16; 4] = [0, 4, 8, 12];
 
 /// A grid that a tensor may get.
-struct Grid {
+struct Candidate {
     choice: Choice,
     bytes: f64,
     divergence: f64,
@@ -31,12 +30,12 @@ pub(super) struct Layer {
     pub(super) count: usize,
     /// Divergence when it alone is quantized, nats, at each of [`BITS`].
     pub(super) divergence: Vec<f64>,
-    grids: Vec<Grid>,
+    grids: Vec<Candidate>,
 }
 
 impl Layer {
     /// With all grids there are: bytes by the entropy of the integers, divergence between two
-    /// measured widths on a straight line of its logarithm, as it falls with the squared step.
+    /// measured widths on a straight line of its logarithm, as it falls with the squared scale.
     pub(super) fn new(name: String, array: &Array, divergence: Vec<f64>) -> Result<Self> {
         let mut grids = Vec::new();
         for (i, &bits) in BITS.iter().enumerate() {
@@ -50,20 +49,20 @@ impl Layer {
                 };
                 let choice = Choice { rows: Rows::Channel, bits, coarser };
                 let bytes = Integers::new(array, choice, PRICE)?.entropy();
-                grids.push(Grid { choice, bytes, divergence: nats });
+                grids.push(Candidate { choice, bytes, divergence: nats });
             }
         }
         Ok(Self { name, count: array.values.len(), divergence, grids })
     }
 
     /// The grid of least divergence + price · bytes.
-    fn cheapest(&self, price: f64) -> Option<&Grid> {
-        let cost = |g: &&Grid| g.divergence + price * g.bytes;
+    fn cheapest(&self, price: f64) -> Option<&Candidate> {
+        let cost = |g: &&Candidate| g.divergence + price * g.bytes;
         self.grids.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)))
     }
 
     /// The grid in `choices`.
-    fn chosen(&self, choices: &Choices) -> Option<&Grid> {
+    fn chosen(&self, choices: &Choices) -> Option<&Candidate> {
         let chosen = choices.get(&self.name);
         self.grids.iter().find(|g| Some(&g.choice) == chosen)
     }
@@ -80,9 +79,10 @@ const HALVINGS: u32 = 60;
 /// A grid for every tensor of `graph`; weights take at most `budget` bytes by estimate, vectors the
 /// usual bits.
 pub(super) fn assign(graph: &Graph, layers: &[Layer], budget: f64) -> Result<Choices> {
-    let at =
-        |price: f64| -> Option<Vec<&Grid>> { layers.iter().map(|l| l.cheapest(price)).collect() };
-    let bytes = |grids: &[&Grid]| grids.iter().map(|g| g.bytes).sum::<f64>();
+    let at = |price: f64| -> Option<Vec<&Candidate>> {
+        layers.iter().map(|l| l.cheapest(price)).collect()
+    };
+    let bytes = |grids: &[&Candidate]| grids.iter().map(|g| g.bytes).sum::<f64>();
     // Nats per byte; the whole range there can be.
     let (mut low, mut high) = (1e-15f64, 1e3f64);
     let mut best = at(high).context("a network without weights")?;
@@ -118,7 +118,7 @@ pub(super) fn assign(graph: &Graph, layers: &[Layer], budget: f64) -> Result<Cho
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::rng::Rng;
+    use graph::rng::Rng;
 
     /// Two weights of 20,000 Gaussian values; the divergence of the first is a hundred times that of
     /// the second at every width. By the theory of bit allocation it gets ½ log2(100) = 3.3 bits more.

@@ -5,15 +5,15 @@ mod sensitivity;
 
 use anyhow::{Result, ensure};
 use assignment::{Layer, assign};
+use codec::{Choices, Quantized, Rows};
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli;
-use common::codec::{self, Choices, Grids, Quantized, Rows};
-use common::images::Images;
-use common::model::Model;
-use common::plan::{self, round_to_budget};
+use common::executor::Device;
+use graph::grid::Grids;
+use model::plan::{self, round_to_budget};
+use model::{Images, Model, Provenance};
 use sensitivity::Measure;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Choose grids for every tensor so that the finished file keeps to a budget.
@@ -39,14 +39,14 @@ pub(crate) struct Plan {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    choice: Choice,
+    flags: Flags,
     #[command(flatten)]
     compute: cli::Compute,
 }
 
 /// What decides the result besides files.
 #[derive(Serialize, clap::Args)]
-struct Choice {
+struct Flags {
     /// Largest size of the finished file, bytes.
     #[arg(long, default_value_t = 300_000, value_name = "BYTES")]
     budget: usize,
@@ -59,16 +59,25 @@ struct Choice {
     pictures: u32,
 }
 
+#[derive(Serialize)]
+struct Record<'a> {
+    #[serde(flatten)]
+    flags: &'a Flags,
+    #[serde(skip_serializing_if = "Device::is_cpu")]
+    device: Device,
+}
+
 impl Plan {
     pub(crate) fn run(self) -> Result<String> {
         self.compute.start()?;
-        let (model, origin) = Model::load(&self.model)?;
+        let (model, source) = Model::load(&self.model)?;
         let images = Images::load(&self.images)?;
         model.check_images(&images)?;
         let model = model.folded()?;
-        let measure = Measure::new(&model, &images, self.choice.pictures as usize)?;
-        let budget = self.choice.budget;
-        let choices = match self.choice.bits {
+        let device = self.compute.device;
+        let measure = Measure::new(&model, &images, self.flags.pictures as usize, device)?;
+        let budget = self.flags.budget;
+        let choices = match self.flags.bits {
             Some(bits) => codec::uniform_choices(&model.graph, Rows::Channel, bits),
             None => {
                 let layers = sensitivity::layers(&model, &measure)?;
@@ -84,17 +93,17 @@ impl Plan {
         let n = measure.pictures();
         let found = format!(
             "{} bytes, {} below the budget; top-1 {top1:.4} on {n} pictures, float {:.4}; \
-             divergence {divergence:.4} nats; price of a bit {lambda:.3} squared steps",
-            cli::thousands(bytes),
-            cli::thousands(budget - bytes),
+             divergence {divergence:.4} nats; price of a bit {lambda:.3} squared scales",
+            cli::count(bytes),
+            cli::count(budget - bytes),
             measure.float_top1(),
         );
         let Some(out) = self.out else { return Ok(found) };
-        let parents = BTreeMap::from([
-            ("images".to_owned(), images.hash().to_owned()),
-            ("model".to_owned(), origin.hash),
-        ]);
-        plan::Plan { budget, bytes, lambda, choices }.save(&out, &self.choice, parents)?;
+        let record = Record { flags: &self.flags, device };
+        let provenance = Provenance::new("quantize plan", &record)?
+            .from("images", &images.source)
+            .from("model", &source);
+        plan::Plan { budget, bytes, lambda, choices }.save(&out, &provenance)?;
         Ok(format!("{}: {found}", out.display()))
     }
 }
@@ -114,7 +123,12 @@ fn search(model: &Model, layers: &[Layer], budget: usize) -> Result<Choices> {
     let mut other = 0.0;
     let mut choices = assign(&model.graph, layers, budget as f64)?;
     for _ in 0..ROUNDS {
-        let on = Quantized::on(&model.weights, &grids(model, &choices)?, assignment::PRICE)?;
+        let on = Quantized::on(
+            &model.graph,
+            &model.weights,
+            &grids(model, &choices)?,
+            assignment::PRICE,
+        )?;
         let real = model.coded_bytes(&on)? as f64;
         let estimate: f64 = layers.iter().map(|l| l.chosen_bytes(&choices)).sum();
         if real - estimate == other {
@@ -143,9 +157,9 @@ fn table(layers: &[Layer], choices: &Choices) -> Result<String> {
         let bits = f32::from(choice.bits) - f32::from(choice.coarser) / 16.0;
         let mut row = vec![
             layer.name.clone(),
-            cli::thousands(layer.count),
+            cli::count(layer.count).to_string(),
             format!("{bits:.2}"),
-            cli::thousands(layer.chosen_bytes(choices).round() as usize),
+            cli::count(layer.chosen_bytes(choices).round() as usize).to_string(),
         ];
         row.extend(layer.divergence.iter().map(|d| format!("{d:.4}")));
         table.add_row(row);

@@ -2,23 +2,19 @@
 
 use super::assignment::{BITS, Layer, PRICE};
 use anyhow::{Context, Result};
-use common::cli;
-use common::codec::{Choice, Integers, Rows};
-use common::graph::Weights;
-use common::images::Images;
-use common::model::Model;
-use common::network::Inference;
-use common::score;
-use common::view;
-
-/// Pictures per batch.
-const BATCH: usize = 64;
+use codec::{Choice, Integers, Rows};
+use common::executor::Device;
+use common::{answers, cli, score};
+use graph::{Role, Weights};
+use model::{Images, Model};
 
 /// Answers of the float network on calibration pictures.
 pub(super) struct Measure<'a> {
     model: &'a Model,
-    /// Normalized pictures, a batch each.
-    batches: Vec<Vec<f32>>,
+    images: &'a Images,
+    /// The calibration pictures.
+    chosen: Vec<usize>,
+    device: Device,
     truth: Vec<usize>,
     /// Log-probabilities `[pictures, classes]`.
     answers: Vec<f64>,
@@ -37,22 +33,19 @@ fn log_probabilities(logits: &[f32], classes: usize) -> Vec<f64> {
 }
 
 impl<'a> Measure<'a> {
-    pub(super) fn new(model: &'a Model, images: &Images, pictures: usize) -> Result<Self> {
+    pub(super) fn new(
+        model: &'a Model,
+        images: &'a Images,
+        pictures: usize,
+        device: Device,
+    ) -> Result<Self> {
         let labels = images.all_labels()?;
         let count = pictures.min(labels.len());
         // Spread over all, as pictures are often sorted by class.
         let chosen: Vec<usize> = (0..count).map(|i| i * labels.len() / count).collect();
         let truth: Vec<usize> = chosen.iter().map(|i| labels[*i]).collect();
-        let floats = 3 * images.size() * images.size();
-        let render = |chosen: &[usize]| {
-            let mut x = vec![0.0; chosen.len() * floats];
-            for (x, i) in x.chunks_mut(floats).zip(chosen) {
-                view::plain(images.pixels(*i), &model.input.normalization, x);
-            }
-            x
-        };
-        let batches = chosen.chunks(BATCH).map(render).collect();
-        let mut measure = Self { model, batches, truth, answers: Vec::new(), correct: 0 };
+        let mut measure =
+            Self { model, images, chosen, device, truth, answers: Vec::new(), correct: 0 };
         let logits = measure.logits(&model.weights)?;
         measure.correct = score::correct(&logits, &measure.truth);
         measure.answers = log_probabilities(&logits, model.classes.len());
@@ -68,9 +61,14 @@ impl<'a> Measure<'a> {
     }
 
     fn logits(&self, weights: &Weights) -> Result<Vec<f32>> {
-        let network = Inference::new(&Model { weights: weights.clone(), ..self.model.clone() })?;
-        let logits = self.batches.iter().map(|x| network.logits(x));
-        Ok(logits.collect::<Result<Vec<_>>>()?.concat())
+        let model = Model { weights: weights.clone(), ..self.model.clone() };
+        let mut executor = self.device.executor(&model)?;
+        let fill = |i: usize, x: &mut [f32]| {
+            model.input.normalization.apply(self.images.pixels(self.chosen[i]), x);
+            Ok(())
+        };
+        let (n, floats) = (self.chosen.len(), self.images.preparation.bytes());
+        answers::logits(&mut *executor, n, floats, fill, |_| {})
     }
 
     /// Of the network with these weights: mean Kullback–Leibler divergence of its answers from the
@@ -86,25 +84,22 @@ impl<'a> Measure<'a> {
 
 /// Every weight of the network, quantized alone at every width.
 pub(super) fn layers(model: &Model, measure: &Measure) -> Result<Vec<Layer>> {
-    let weights = model.weights.values().filter(|a| a.shape.len() > 1).count();
-    let bar = cli::progress(weights * BITS.len(), "measuring");
+    let weights: Vec<String> =
+        model.graph.parameters().filter(|p| p.role == Role::Weight).map(|p| p.name).collect();
+    let bar = cli::progress(weights.len() * BITS.len(), "measuring");
     let mut layers = Vec::new();
-    for node in model.graph.nodes() {
-        for (name, shape) in node.parameters() {
-            if shape.len() < 2 {
-                continue;
-            }
-            let array = model.weights.get(&name).with_context(|| name.clone())?;
-            let mut divergence = Vec::new();
-            for bits in BITS {
-                let choice = Choice { rows: Rows::Channel, bits, coarser: 0 };
-                let mut weights = model.weights.clone();
-                weights.insert(name.clone(), Integers::new(array, choice, PRICE)?.array()?);
-                divergence.push(measure.of(&weights)?.0);
-                bar.inc(1);
-            }
-            layers.push(Layer::new(name, array, divergence)?);
+    for name in weights {
+        let missing = || format!("tensor {name} is missing");
+        let array = model.weights.get(&name).with_context(missing)?;
+        let mut divergence = Vec::new();
+        for bits in BITS {
+            let choice = Choice { rows: Rows::Channel, bits, coarser: 0 };
+            let mut weights = model.weights.clone();
+            weights.insert(name.clone(), Integers::new(array, choice, PRICE)?.array()?);
+            divergence.push(measure.of(&weights)?.0);
+            bar.inc(1);
         }
+        layers.push(Layer::new(name, array, divergence)?);
     }
     bar.finish_and_clear();
     Ok(layers)

@@ -6,11 +6,10 @@
 
 use super::Geometry;
 use super::rows::finish;
-use crate::norm::Moments;
-use crate::norm::cpu::{combine, partial_moments};
-use crate::parallel::{add_up, fill_blocks, with_scratch};
+use crate::norm::{Moments, combine, partial_moments};
+use crate::parallel::{add_up, fill_blocks, prelude::*, with_scratch};
 use crate::simd::{dispatch, for_channels, load, mul_add, store};
-use rayon::prelude::*;
+use graph::Bounds;
 
 /// `[c, 1, k, k]` → `[k·k, c]`: taps of neighbouring channels side by side.
 fn pack(w: &[f32], channels: usize, mirrored: bool) -> Vec<f32> {
@@ -35,7 +34,7 @@ pub(super) fn forward(
     x: &[f32],
     w: &[f32],
     bias: Option<&[f32]>,
-    bounds: (f32, f32),
+    bounds: Bounds,
     g: &Geometry,
     y: &mut [f32],
 ) {
@@ -47,7 +46,7 @@ pub(super) fn forward(
 }
 
 /// One picture per task.
-fn run(x: &[f32], taps: &[f32], bias: &[f32], (lo, hi): (f32, f32), g: &Geometry, y: &mut [f32]) {
+fn run(x: &[f32], taps: &[f32], bias: &[f32], bounds: Bounds, g: &Geometry, y: &mut [f32]) {
     let picture = g.height * g.width * g.input;
     fill_blocks(y, g.out_height() * g.out_width() * g.input, |i, y| {
         let x = &x[i * picture..(i + 1) * picture];
@@ -56,7 +55,7 @@ fn run(x: &[f32], taps: &[f32], bias: &[f32], (lo, hi): (f32, f32), g: &Geometry
         } else {
             any(x, taps, bias, y, g);
         }
-        finish(y, g.input, None, lo, hi);
+        finish(y, g.input, None, bounds);
     });
 }
 

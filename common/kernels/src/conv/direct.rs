@@ -9,9 +9,9 @@
 
 use super::Geometry;
 use super::rows::finish;
-use crate::parallel::with_scratch;
+use crate::parallel::{prelude::*, with_scratch};
 use crate::simd::{Level, dispatch, level, load, mul_add};
-use rayon::prelude::*;
+use graph::Bounds;
 
 /// Output channels summed together: two AVX-512 registers.
 const PANEL: usize = 32;
@@ -26,17 +26,17 @@ const FEWEST_CHANNELS: usize = 16;
 
 /// Whether this convolution is summed directly.
 pub(crate) fn is_direct(g: &Geometry) -> bool {
-    g.window.groups == 1 && g.input >= FEWEST_CHANNELS && !g.is_depthwise()
+    g.groups == 1 && g.input >= FEWEST_CHANNELS && !g.is_depthwise()
 }
 
 /// Floats of the weights of a convolution in the order of the sums, `[panels, taps, in, 32]`.
 pub(crate) fn packed_floats(g: &Geometry) -> usize {
-    g.output.div_ceil(PANEL) * g.window.kernel * g.window.kernel * g.input * PANEL
+    g.output.div_ceil(PANEL) * g.window.taps() * g.input * PANEL
 }
 
 /// Into that order, from `w` `[out, in, k, k]`.
 pub(crate) fn pack(w: &[f32], g: &Geometry, packed: &mut [f32]) {
-    let (input, taps) = (g.input, g.window.kernel * g.window.kernel);
+    let (input, taps) = (g.input, g.window.taps());
     reorder(w, g, packed, |o, i, t| (o * input + i) * taps + t);
 }
 
@@ -54,7 +54,7 @@ fn reorder(
     packed: &mut [f32],
     place: impl Fn(usize, usize, usize) -> usize + Sync,
 ) {
-    let taps = g.window.kernel * g.window.kernel;
+    let taps = g.window.taps();
     let n = taps * g.input * PANEL;
     packed.par_chunks_mut(n).enumerate().for_each(|(p, panel)| {
         let width = PANEL.min(g.output - p * PANEL);
@@ -82,11 +82,11 @@ pub(crate) fn forward(
     x: &[f32],
     panels: &[f32],
     bias: Option<&[f32]>,
-    (lo, hi): (f32, f32),
+    bounds: Bounds,
     g: &Geometry,
     y: &mut [f32],
 ) {
-    let taps = g.window.kernel * g.window.kernel;
+    let taps = g.window.taps();
     let panel = taps * g.input * PANEL;
     let rows = g.rows();
     assert_eq!(panels.len(), packed_floats(g), "weights of {g:?}");
@@ -110,7 +110,7 @@ pub(crate) fn forward(
                 sum(&group, x, weights, sums);
                 for (r, sums) in sums.chunks_exact_mut(PANEL).take(n).enumerate() {
                     let sums = &mut sums[..width];
-                    finish(sums, width, bias, lo, hi);
+                    finish(sums, width, bias, bounds);
                     let at = group.outputs[r] * g.output + first;
                     let out = &out;
                     // SAFETY: row `outputs[r]` < rows and channels first..first + width ≤ out lie
@@ -134,7 +134,7 @@ struct Group<'a> {
 
 impl<'a> Group<'a> {
     fn new(g: &'a Geometry) -> Self {
-        let taps = Vec::with_capacity(g.window.kernel * g.window.kernel);
+        let taps = Vec::with_capacity(g.window.taps());
         Self { g, outputs: [0; ROWS], taps }
     }
 

@@ -34,7 +34,7 @@ fn covered(g: &Geometry, oy: usize, ox: usize, mut f: impl FnMut(usize, usize, u
 
 /// Gather the patches of output positions `rows` of one picture `x` `[h, w, in]`.
 pub(super) fn gather(x: &[f32], out: &mut [f32], g: &Geometry, c: Channels, rows: Range<usize>) {
-    let patch = g.window.kernel * g.window.kernel * c.count;
+    let patch = g.window.taps() * c.count;
     if c.count == g.input {
         // Line by line of the output; the copies of stems are of a few floats, for which a call would
         // take longer than the copy, so their lengths are known to the compiler.
@@ -119,7 +119,7 @@ pub(super) fn scatter_add(
     c: Channels,
     rows: Range<usize>,
 ) {
-    let patch = g.window.kernel * g.window.kernel * c.count;
+    let patch = g.window.taps() * c.count;
     for (row, position) in patches.chunks_exact(patch).zip(rows) {
         let (oy, ox) = (position / g.out_width(), position % g.out_width());
         covered(g, oy, ox, |tap, pixel, taps| {

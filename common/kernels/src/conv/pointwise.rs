@@ -4,10 +4,10 @@
 
 use super::gemm::{View, multiply};
 use super::rows::{column_sum, finish};
-use crate::norm::cpu::Normalize;
-use crate::parallel::{add_up, with_scratch};
-use crate::pool::{self, cpu::max_picture, cpu::max_picture_gradient};
-use rayon::prelude::*;
+use crate::norm::Normalize;
+use crate::parallel::{add_up, prelude::*, with_scratch};
+use crate::pool::{max_picture, max_picture_gradient};
+use graph::{Bounds, Window};
 
 /// Floats of a tile on its wider side: 256 KiB.
 const TILE: usize = 64 * 1024;
@@ -23,7 +23,7 @@ pub(crate) struct Pointwise {
     pub(crate) input: usize,
     pub(crate) output: usize,
     /// Of the max pool behind it, whose windows lie side by side.
-    pub(crate) pool: Option<pool::Window>,
+    pub(crate) pool: Option<Window>,
 }
 
 /// An input, `[b, h, w, in]`, to be normalized first where that is so.
@@ -85,7 +85,7 @@ impl Pointwise {
 
     /// Rows and columns of output left of `rows` of convolution.
     fn pooled(&self, rows: usize) -> (usize, usize) {
-        self.pool.map_or((rows, self.width), |p| (p.covered(rows), p.covered(self.width)))
+        self.pool.map_or((rows, self.width), |p| (rows / p.kernel, self.width / p.kernel))
     }
 
     /// Floats of the output.
@@ -107,7 +107,7 @@ impl Pointwise {
         x: Source,
         w: &[f32],
         bias: Option<&[f32]>,
-        (lo, hi): (f32, f32),
+        bounds: Bounds,
         y: &mut [f32],
         places: &mut [u8],
     ) {
@@ -126,11 +126,11 @@ impl Pointwise {
                 let b = View::new(w, self.output, self.input, self.input).transposed();
                 let Some(window) = self.pool else {
                     multiply(y, self.output, false, a, b);
-                    return finish(y, self.output, bias, lo, hi);
+                    return finish(y, self.output, bias, bounds);
                 };
                 with_scratch(rows * self.output, |z| {
                     multiply(z, self.output, false, a, b);
-                    finish(z, self.output, bias, lo, hi);
+                    finish(z, self.output, bias, bounds);
                     let size = (t.rows, self.width, self.output);
                     let n = y.len() / t.pictures;
                     let outs = y.chunks_exact_mut(n).zip(places.chunks_exact_mut(n));

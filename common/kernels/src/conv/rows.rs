@@ -2,6 +2,7 @@
 
 use crate::parallel::{block_rows, sum_blocks};
 use crate::simd::{dispatch, for_channels, load};
+use graph::Bounds;
 
 /// `sums[c]` = Σ over rows of `v` `[rows, channels]`.
 pub(crate) fn column_sums(v: &[f32], sums: &mut [f32]) {
@@ -39,7 +40,7 @@ fn column_sum_body<const FMA: bool>(v: &[f32], sums: &mut [f32]) {
 
 dispatch! {
     /// Adds the bias, if any, to rows of `channels`, and clamps.
-    pub(super) fn finish(y: &mut [f32], channels: usize, bias: Option<&[f32]>, lo: f32, hi: f32)
+    pub(super) fn finish(y: &mut [f32], channels: usize, bias: Option<&[f32]>, bounds: Bounds)
         = finish_body
 }
 
@@ -48,20 +49,17 @@ fn finish_body<const FMA: bool>(
     y: &mut [f32],
     channels: usize,
     bias: Option<&[f32]>,
-    lo: f32,
-    hi: f32,
+    bounds: Bounds,
 ) {
     match bias {
         Some(bias) => {
             for row in y.chunks_exact_mut(channels) {
                 for (v, b) in row.iter_mut().zip(bias) {
-                    *v = (*v + b).max(lo).min(hi);
+                    *v = bounds.clamp(*v + b);
                 }
             }
         }
-        None if lo > f32::NEG_INFINITY || hi < f32::INFINITY => {
-            y.iter_mut().for_each(|v| *v = v.max(lo).min(hi));
-        }
+        None if bounds != Bounds::NONE => y.iter_mut().for_each(|v| *v = bounds.clamp(*v)),
         None => {}
     }
 }

@@ -8,6 +8,7 @@ use super::Geometry;
 use super::rows::finish;
 use crate::parallel::fill_blocks;
 use crate::simd::{dispatch, for_channels, load, mul_add, store};
+use graph::Bounds;
 
 /// Output positions summed together.
 const RUN: usize = 8;
@@ -17,11 +18,11 @@ pub(super) fn forward(
     x: &[f32],
     w: &[f32],
     bias: Option<&[f32]>,
-    (lo, hi): (f32, f32),
+    bounds: Bounds,
     g: &Geometry,
     y: &mut [f32],
 ) {
-    let taps = g.window.kernel * g.window.kernel;
+    let taps = g.window.taps();
     // [taps, in, out]
     let mut packed = vec![0.0; w.len()];
     for (o, filter) in w.chunks_exact(g.input * taps).enumerate() {
@@ -37,7 +38,7 @@ pub(super) fn forward(
         let x = &x[b * picture..(b + 1) * picture];
         for (oy, y) in y.chunks_exact_mut(line).enumerate() {
             one_line(x, &packed, y, oy, g);
-            finish(y, g.output, bias, lo, hi);
+            finish(y, g.output, bias, bounds);
         }
     });
 }

@@ -1,177 +1,224 @@
-//! The steps, backwards.
+//! The fused operations, backwards.
 //!
-//! Each step turns the gradient of its result into those of its inputs and parameters. A gradient's
-//! buffer is taken when its first reader has passed and given back when its own step has. The input
+//! Each turns the gradient of its result into those of its inputs and parameters. A gradient's buffer
+//! is taken when its first reader has passed and given back when its own operation has. The input
 //! gradient of a batch norm takes the place of its output's; where a depthwise convolution is before
 //! it, picture by picture, as the convolution goes back over them.
 
-use super::fuse::is_pointwise;
-use super::{Bounds, Engine, LINEAR, Misfit, Op};
-use crate::conv::{cpu, depthwise};
-use crate::norm::cpu::InputGradient;
-use crate::pool::cpu::{max_backward, mean_backward};
-use rayon::prelude::*;
+use super::Engine;
+use crate::conv::{self, Forward, depthwise};
+use crate::norm::InputGradient;
+use crate::{activation, channels, pool};
+use graph::op::{Conv, EPSILON};
+use graph::schedule::Fused;
+use graph::{Bounds, Error, Op, Result};
 
-const BLOCK: usize = 16 * 1024;
-
-/// The gradient of a step's result.
+/// The gradient of an operation's result.
 struct Gradient {
     values: Vec<f32>,
     /// What is still to be done to it: it is that of the batch norm behind.
     pending: Option<InputGradient>,
 }
 
+/// The gradients of all results that some reader has added to.
+type Open = Vec<Option<Gradient>>;
+
 impl Engine {
     /// Gradients of all parameters for the gradient `grad` `[b, classes]` of the last training batch's
-    /// result, into `gradients`, laid out like the parameters. Those of stored moments stay as they are.
+    /// result, into `gradients`, laid out like the parameters. Those of statistics stay as they are.
     ///
     /// # Errors
     /// A gradient of another size.
     pub fn backward(
         &mut self,
-        parameters: &[&[f32]],
+        parameters: &[f32],
         grad: &[f32],
-        gradients: &mut [Vec<f32>],
-    ) -> Result<(), Misfit> {
-        let last = self.steps.len() - 1;
-        if grad.len() != self.values[last].out.len() {
-            return Err(Misfit(format!("a gradient of {} values", grad.len())));
+        gradients: &mut [f32],
+    ) -> Result<()> {
+        let schedule = self.schedule.clone();
+        let last = schedule.operations.len() - 1;
+        let expected = self.values[last].out.len();
+        if grad.len() != expected {
+            let n = grad.len();
+            return Err(Error::new(format!("a gradient of {n} values for {expected} logits")));
         }
-        let mut open: Vec<Option<Gradient>> = self.steps.iter().map(|_| None).collect();
+        let mut open: Open = schedule.operations.iter().map(|_| None).collect();
         let mut values = self.arena.floats(grad.len());
         values.copy_from_slice(grad);
         open[last] = Some(Gradient { values, pending: None });
         for i in (1..=last).rev() {
             if let Some(gradient) = open[i].take() {
-                self.step_back(i, parameters, gradient, gradients, &mut open);
+                self.back(i, &schedule.operations[i], parameters, gradient, gradients, &mut open);
             }
         }
         Ok(())
     }
 
-    fn step_back(
+    fn back(
         &mut self,
         i: usize,
-        parameters: &[&[f32]],
+        operation: &Fused,
+        parameters: &[f32],
         mut gradient: Gradient,
-        gradients: &mut [Vec<f32>],
-        open: &mut [Option<Gradient>],
+        gradients: &mut [f32],
+        open: &mut Open,
     ) {
-        let step = self.steps[i].clone();
-        let input = step.inputs[0];
-        let [h, w, c] = self.steps[input].shape;
-        if let (Some(back), false) = (&gradient.pending, matches!(step.op, Op::Conv(..))) {
+        let conv = operation.op.as_conv();
+        if let (Some(back), None) = (&gradient.pending, conv) {
             back.all(&self.values[i].out, &mut gradient.values);
             gradient.pending = None;
         }
-        match step.op {
-            Op::Input => {}
-            Op::Conv(..) => self.conv_back(i, parameters, gradient, gradients, open),
-            Op::Norm => {
-                let x = self.source(i).values;
-                let (Some(normalize), Some(moments)) =
-                    (self.values[i].normalize.clone(), &self.values[i].moments)
-                else {
-                    return;
-                };
-                let [p, q] = [step.parameters[0], step.parameters[1]];
-                let (mut dgamma, mut dbeta) =
-                    (std::mem::take(&mut gradients[p]), std::mem::take(&mut gradients[q]));
-                let gamma = parameters[p];
-                let both = [&mut dgamma[..], &mut dbeta[..]];
-                let grad = &gradient.values;
-                let back =
-                    InputGradient::new(x, grad, gamma, moments, self.epsilon, normalize, both);
-                (gradients[p], gradients[q]) = (dgamma, dbeta);
-                if open[input].is_none() && input > 0 {
-                    gradient.pending = Some(back);
-                    open[input] = Some(gradient);
-                } else {
-                    back.all(x, &mut gradient.values);
-                    self.add(input, gradient.values, open);
+        let [h, w, c] = self.input_shape(i);
+        match operation.op {
+            Op::Input(_) => {}
+            Op::Conv(_) | Op::Linear(_) => {
+                if let Some(conv) = conv {
+                    self.conv_back(i, operation, &conv, parameters, gradient, gradients, open);
                 }
             }
-            Op::Clamp(lo, hi) => {
-                mask(&mut gradient.values, &self.values[i].out, (lo, hi));
-                self.add(input, gradient.values, open);
+            Op::BatchNorm(_) | Op::ScaleShift(_) => {
+                self.norm_back(i, operation, parameters, gradient, gradients, open);
             }
-            Op::MaxPool(win) => {
-                let mut dx = self.arena.floats(self.batch * h * w * c);
-                max_backward(&gradient.values, &self.values[i].places, (h, w, c), win, &mut dx);
-                self.arena.give(gradient.values);
-                self.add(input, dx, open);
+            Op::Activation(a) => {
+                activation::mask(&mut gradient.values, &self.values[i].out, a.bounds());
+                self.add(operation.inputs[0], gradient.values, open);
             }
-            Op::GlobalAvgPool => {
-                let mut dx = self.arena.floats(self.batch * h * w * c);
-                mean_backward(&gradient.values, h * w, c, &mut dx);
-                self.arena.give(gradient.values);
-                self.add(input, dx, open);
-            }
-            Op::Add => {
-                mask(&mut gradient.values, &self.values[i].out, step.bounds);
+            Op::MaxPool(p) => self.through(operation, gradient, open, |engine, grad, dx| {
+                let places = &engine.values[i].places;
+                pool::max_backward(grad, places, (h, w, c), p.0, dx);
+            }),
+            Op::AvgPool(p) => self.through(operation, gradient, open, |_, grad, dx| {
+                pool::avg_backward(grad, (h, w, c), p.0, dx);
+            }),
+            Op::GlobalAvgPool(_) => self.through(operation, gradient, open, |_, grad, dx| {
+                pool::mean_backward(grad, h * w, c, dx);
+            }),
+            Op::Add(_) => {
+                activation::mask(&mut gradient.values, &self.values[i].out, operation.bounds);
                 let mut copy = self.arena.floats(gradient.values.len());
-                copy_all(&gradient.values, &mut copy);
-                self.add(input, gradient.values, open);
-                self.add(step.inputs[1], copy, open);
+                activation::copy(&gradient.values, &mut copy);
+                self.add(operation.inputs[0], gradient.values, open);
+                self.add(operation.inputs[1], copy, open);
             }
+            Op::Concat(_) => {
+                let (mut at, width) = (0, operation.shape[2]);
+                for &j in &operation.inputs {
+                    let (n, floats) = (self.channels_of(j), self.floats_of(j));
+                    let mut dx = self.arena.floats(floats);
+                    channels::take(&gradient.values, (at, width), n, &mut dx);
+                    self.add(j, dx, open);
+                    at += n;
+                }
+                self.arena.give(gradient.values);
+            }
+            Op::Split(s) => self.split_back(operation, s.start, gradient, open),
+            Op::Shuffle(s) => self.through(operation, gradient, open, |_, grad, dx| {
+                channels::shuffle(grad, s, c, true, dx);
+            }),
         }
     }
 
+    fn channels_of(&self, i: usize) -> usize {
+        self.schedule.operations[i].shape[2]
+    }
+
+    /// Floats of the result of operation `i`.
+    fn floats_of(&self, i: usize) -> usize {
+        self.batch * self.schedule.operations[i].floats()
+    }
+
+    /// Hands the only input the gradient that `f(engine, gradient, dx)` makes.
+    fn through(
+        &mut self,
+        operation: &Fused,
+        gradient: Gradient,
+        open: &mut Open,
+        f: impl Fn(&Self, &[f32], &mut [f32]),
+    ) {
+        let input = operation.inputs[0];
+        let mut dx = self.arena.floats(self.floats_of(input));
+        f(self, &gradient.values, &mut dx);
+        self.arena.give(gradient.values);
+        self.add(input, dx, open);
+    }
+
+    fn norm_back(
+        &mut self,
+        i: usize,
+        operation: &Fused,
+        parameters: &[f32],
+        mut gradient: Gradient,
+        gradients: &mut [f32],
+        open: &mut Open,
+    ) {
+        let (input, x) = (operation.inputs[0], self.source(i).values);
+        let ranges = [self.range(operation, 0), self.range(operation, 1)];
+        let gamma = &parameters[ranges[0].clone()];
+        let Some(normalize) = self.values[i].normalize.clone() else { return };
+        let Ok(both) = gradients.get_disjoint_mut(ranges) else { return };
+        let grad = &gradient.values;
+        let back = match &self.values[i].moments {
+            Some(moments) => {
+                InputGradient::of_norm(x, grad, gamma, moments, EPSILON, normalize, both)
+            }
+            None => InputGradient::of_scale(x, grad, normalize, both),
+        };
+        if open[input].is_none() && input > 0 {
+            gradient.pending = Some(back);
+            open[input] = Some(gradient);
+        } else {
+            back.all(x, &mut gradient.values);
+            self.add(input, gradient.values, open);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // one operation and everything it reads and writes
     fn conv_back(
         &mut self,
         i: usize,
-        parameters: &[&[f32]],
+        operation: &Fused,
+        conv: &Conv,
+        parameters: &[f32],
         gradient: Gradient,
-        gradients: &mut [Vec<f32>],
-        open: &mut [Option<Gradient>],
+        gradients: &mut [f32],
+        open: &mut Open,
     ) {
-        let step = self.steps[i].clone();
-        let Op::Conv(window, output) = step.op else { return };
-        let input = step.inputs[0];
-        let [h, w, c] = self.steps[input].shape;
+        let input = operation.inputs[0];
         let Gradient { values: mut grad, pending } = gradient;
-        let g = self.geometry(i, window, output);
+        let g = self.geometry(i, conv);
+        let forward = self.plans[i].map(|p| p.forward);
         // The pictures themselves need no gradient, but a tile needs a place for it.
-        let mut dx = (input > 0 || is_pointwise(step.op, c))
-            .then(|| self.arena.floats(self.batch * h * w * c));
-        let place = step.parameters[0];
-        let mut dw = std::mem::take(&mut gradients[place]);
-        let mut db = step.parameters.get(1).map(|p| std::mem::take(&mut gradients[*p]));
-        let weight = parameters[place];
+        let needs_dx = input > 0 || forward == Some(Forward::Fused);
+        let mut dx = needs_dx.then(|| self.arena.floats(self.floats_of(input)));
+        let weight_range = self.range(operation, 0);
+        let weight = &parameters[weight_range.clone()];
+        let bias_range = self.range_of(operation, 1).unwrap_or(0..0);
+        let has_bias = !bias_range.is_empty();
+        let Ok([dw, db]) = gradients.get_disjoint_mut([weight_range, bias_range]) else { return };
+        let db = has_bias.then_some(db);
         let source = self.source(i);
-        let x = source.values;
-        let out = &self.values[i].out;
-        if g.is_depthwise() && db.is_none() && step.bounds == LINEAR {
+        let (x, value) = (source.values, &self.values[i]);
+        let bare = db.is_none() && operation.bounds == Bounds::NONE;
+        if forward == Some(Forward::Depthwise) && bare {
             let picture = g.out_height() * g.out_width() * g.output;
             let finish = |k: usize, grad: &mut [f32]| {
                 if let Some(back) = &pending {
-                    back.rows(&out[k * picture..(k + 1) * picture], grad);
+                    back.rows(&value.out[k * picture..(k + 1) * picture], grad);
                 }
             };
-            depthwise::backward(x, weight, &mut grad, &g, finish, dx.as_deref_mut(), &mut dw);
+            depthwise::backward(x, weight, &mut grad, &g, finish, dx.as_deref_mut(), dw);
         } else {
             if let Some(back) = &pending {
-                back.all(out, &mut grad);
+                back.all(&value.out, &mut grad);
             }
-            mask(&mut grad, out, step.bounds);
-            match (&mut dx, is_pointwise(step.op, c)) {
-                (Some(dx), true) => self.pointwise(i, output).backward(
-                    source,
-                    weight,
-                    (&grad, &self.values[i].places),
-                    dx,
-                    &mut dw,
-                    db.as_deref_mut(),
-                ),
-                (dx, _) => {
-                    let (dx, db) = (dx.as_deref_mut(), db.as_deref_mut());
-                    cpu::backward(x, weight, &grad, &g, dx, &mut dw, db);
+            activation::mask(&mut grad, &value.out, operation.bounds);
+            match (&mut dx, forward) {
+                (Some(dx), Some(Forward::Fused)) => {
+                    let p = self.pointwise(i, conv.output);
+                    p.backward(source, weight, (&grad, &value.places), dx, dw, db);
                 }
+                (dx, _) => conv::backward(x, weight, &grad, &g, dx.as_deref_mut(), dw, db),
             }
-        }
-        gradients[place] = dw;
-        if let (Some(db), Some(p)) = (db, step.parameters.get(1)) {
-            gradients[*p] = db;
         }
         self.arena.give(grad);
         if let Some(dx) = dx {
@@ -179,36 +226,43 @@ impl Engine {
         }
     }
 
-    /// Adds to the gradient of step `i`; the first becomes it.
-    fn add(&mut self, i: usize, values: Vec<f32>, open: &mut [Option<Gradient>]) {
+    /// A split adds to its channels of the input's gradient; the others have none from it.
+    fn split_back(&mut self, operation: &Fused, at: usize, gradient: Gradient, open: &mut Open) {
+        let (input, n) = (operation.inputs[0], operation.shape[2]);
+        let width = self.channels_of(input);
+        self.settle(input, open);
+        if open[input].is_none() {
+            let mut zeros = self.arena.floats(self.floats_of(input));
+            zeros.fill(0.0);
+            open[input] = Some(Gradient { values: zeros, pending: None });
+        }
+        if let Some(sum) = &mut open[input] {
+            channels::put_more(&gradient.values, n, &mut sum.values, (at, width));
+        }
+        self.arena.give(gradient.values);
+    }
+
+    /// Does what is still to be done to the gradient of operation `i`.
+    fn settle(&self, i: usize, open: &mut Open) {
+        if let Some(sum) = &mut open[i]
+            && let Some(back) = sum.pending.take()
+        {
+            back.all(&self.values[i].out, &mut sum.values);
+        }
+    }
+
+    /// Adds to the gradient of operation `i`; the first becomes it.
+    fn add(&mut self, i: usize, values: Vec<f32>, open: &mut Open) {
         if i == 0 {
             return self.arena.give(values);
         }
-        let Some(sum) = &mut open[i] else {
-            open[i] = Some(Gradient { values, pending: None });
-            return;
-        };
-        if let Some(back) = sum.pending.take() {
-            back.all(&self.values[i].out, &mut sum.values);
+        self.settle(i, open);
+        match &mut open[i] {
+            Some(sum) => {
+                activation::accumulate(&mut sum.values, &values);
+                self.arena.give(values);
+            }
+            none => *none = Some(Gradient { values, pending: None }),
         }
-        let blocks = sum.values.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK));
-        blocks.for_each(|(s, v)| s.iter_mut().zip(v).for_each(|(s, v)| *s += v));
-        self.arena.give(values);
     }
-}
-
-fn copy_all(from: &[f32], to: &mut [f32]) {
-    to.par_chunks_mut(BLOCK).zip(from.par_chunks(BLOCK)).for_each(|(t, f)| t.copy_from_slice(f));
-}
-
-/// Zero where the clamped result is at a bound, as in PyTorch.
-fn mask(grad: &mut [f32], out: &[f32], (lo, hi): Bounds) {
-    if (lo, hi) == LINEAR {
-        return;
-    }
-    grad.par_chunks_mut(BLOCK).zip(out.par_chunks(BLOCK)).for_each(|(grad, out)| {
-        for (g, y) in grad.iter_mut().zip(out) {
-            *g = if (*y > lo) & (*y < hi) { *g } else { 0.0 };
-        }
-    });
 }

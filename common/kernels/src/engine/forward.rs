@@ -1,42 +1,37 @@
-//! The steps, forwards.
+//! The fused operations, forwards.
 
-use super::fuse::is_pointwise;
-use super::{Engine, Misfit, Mode, Op, Value};
+use super::{Engine, Mode, Value};
 use crate::conv::pointwise::{Pointwise, Source};
-use crate::conv::{cpu, depthwise, direct};
-use crate::norm::Moments;
-use crate::norm::cpu::{Affine, Normalize, moments};
-use crate::pool::cpu::{max_forward, mean_forward};
-use rayon::prelude::*;
-
-/// Floats per task of elementwise work.
-const BLOCK: usize = 16 * 1024;
+use crate::conv::{self, Forward, depthwise, direct};
+use crate::norm::{Affine, Moments, Normalize, moments};
+use crate::{activation, channels, pool};
+use graph::op::{Conv, EPSILON};
+use graph::schedule::Fused;
+use graph::{Bounds, Error, Op, Result};
 
 impl Engine {
-    /// The result `[b, classes]` for pictures `x` `[b, h, w, c]`. `x` is kept until the next call.
+    /// The result `[b, classes]` for pictures `x` `[b, size, size, 3]`, with `parameters` in the layout
+    /// of the graph. `x` is kept until the next call.
     ///
     /// # Errors
     /// A batch of another size.
-    pub fn forward(
-        &mut self,
-        parameters: &[&[f32]],
-        x: Vec<f32>,
-        mode: Mode,
-    ) -> Result<&[f32], Misfit> {
-        let floats = self.steps[0].floats();
+    pub fn forward(&mut self, parameters: &[f32], x: Vec<f32>, mode: Mode) -> Result<&[f32]> {
+        let schedule = self.schedule.clone();
+        let floats = schedule.operations[0].floats();
         self.batch = x.len() / floats.max(1);
         if self.batch * floats != x.len() || self.batch == 0 {
-            return Err(Misfit(format!("a batch of {} values, {floats} each", x.len())));
+            let n = x.len();
+            return Err(Error::new(format!("a batch of {n} values, {floats} per picture")));
         }
         self.values[0].out = x;
-        for i in 1..self.steps.len() {
-            self.prepare(i);
+        for (i, operation) in schedule.operations.iter().enumerate().skip(1) {
+            self.prepare(i, operation);
             let mut value = std::mem::take(&mut self.values[i]);
-            self.step(i, parameters, mode, &mut value);
+            self.run(i, operation, parameters, mode, &mut value);
             self.values[i] = value;
             if mode == Mode::Inference {
                 for j in 1..i {
-                    if self.steps[j].last_reader == i {
+                    if schedule.operations[j].last_reader == i {
                         let out = std::mem::take(&mut self.values[j].out);
                         self.arena.give(out);
                     }
@@ -46,13 +41,12 @@ impl Engine {
         Ok(self.values.last().map_or(&[], |v| &v.out))
     }
 
-    /// Buffers for the result of step `i`, those of the last batch if they fit.
-    fn prepare(&mut self, i: usize) {
-        let step = &self.steps[i];
-        let n = if step.lazy { 0 } else { self.batch * step.floats() };
-        let places = match step.op {
+    /// Buffers for the result of operation `i`, those of the last batch if they fit.
+    fn prepare(&mut self, i: usize, operation: &Fused) {
+        let n = if operation.lazy { 0 } else { self.batch * operation.floats() };
+        let places = match operation.op {
             Op::MaxPool(_) => n,
-            _ if step.pool.is_some() => n,
+            _ if operation.pool.is_some() => n,
             _ => 0,
         };
         let value = &mut self.values[i];
@@ -66,11 +60,13 @@ impl Engine {
         }
     }
 
-    /// The stored values that step `i` reads, and how they are to be normalized first.
+    /// The stored values that operation `i` reads first, and how they are to be normalized.
     pub(super) fn source(&self, i: usize) -> Source<'_> {
-        let input = self.steps[i].inputs[0];
-        if self.steps[input].lazy {
-            let from = self.steps[input].inputs[0];
+        let Some(&input) = self.schedule.operations[i].inputs.first() else {
+            return Source { values: &[], normalize: None };
+        };
+        if self.schedule.operations[input].lazy {
+            let from = self.schedule.operations[input].inputs[0];
             let normalize = self.values[input].normalize.as_ref();
             return Source { values: &self.values[from].out, normalize };
         }
@@ -78,90 +74,115 @@ impl Engine {
     }
 
     pub(super) fn pointwise(&self, i: usize, output: usize) -> Pointwise {
-        let [height, width, input] = self.steps[self.steps[i].inputs[0]].shape;
-        Pointwise { batch: self.batch, height, width, input, output, pool: self.steps[i].pool }
+        let [height, width, input] = self.input_shape(i);
+        let pool = self.schedule.operations[i].pool;
+        Pointwise { batch: self.batch, height, width, input, output, pool }
     }
 
-    fn step(&self, i: usize, parameters: &[&[f32]], mode: Mode, value: &mut Value) {
-        let step = &self.steps[i];
-        let parameter = |k: usize| step.parameters.get(k).map(|p| parameters[*p]);
+    fn run(&self, i: usize, operation: &Fused, parameters: &[f32], mode: Mode, value: &mut Value) {
         let source = self.source(i);
         let (x, normalize) = (source.values, source.normalize);
-        let [h, w, c] = self.steps[step.inputs[0]].shape;
-        match step.op {
-            Op::Input => {}
-            Op::Conv(window, output) => {
-                let (weight, bias) = (parameter(0).unwrap_or_default(), parameter(1));
-                if is_pointwise(step.op, c) {
-                    let p = self.pointwise(i, output);
-                    let (out, places) = (&mut value.out, &mut value.places);
-                    return p.forward(source, weight, bias, step.bounds, out, places);
+        let [h, w, c] = self.input_shape(i);
+        match operation.op {
+            Op::Input(_) => {}
+            Op::Conv(conv) => self.convolve(i, &conv, parameters, mode, value),
+            Op::Linear(_) => {
+                if let Some(conv) = operation.op.as_conv() {
+                    self.convolve(i, &conv, parameters, mode, value);
                 }
-                let g = self.geometry(i, window, output);
-                let feeds_norm = mode == Mode::Training
-                    && self.steps.get(i + 1).is_some_and(|s| s.op == Op::Norm && s.inputs == [i]);
-                if g.is_depthwise() && bias.is_none() && feeds_norm && step.bounds == super::LINEAR
-                {
-                    let moments = depthwise::forward_moments(x, weight, &g, &mut value.out);
-                    value.result_moments = Some(moments);
-                    return;
-                }
-                value.result_moments = None;
-                if direct::is_direct(&g) {
-                    if mode == Mode::Training || value.panels.is_empty() {
-                        value.panels.resize(direct::packed_floats(&g), 0.0);
-                        direct::pack(weight, &g, &mut value.panels);
-                    }
-                    let (panels, out) = (&value.panels, &mut value.out);
-                    return direct::forward(x, panels, bias, step.bounds, &g, out);
-                }
-                cpu::forward(x, weight, bias, step.bounds, &g, &mut value.out);
             }
-            Op::Norm => {
-                let found = match mode {
-                    Mode::Training => {
-                        let known = self.values[step.inputs[0]].result_moments.clone();
-                        known.unwrap_or_else(|| moments(x, c))
-                    }
-                    Mode::Inference => Moments {
-                        mean: parameter(2).unwrap_or_default().to_vec(),
-                        variance: parameter(3).unwrap_or_default().to_vec(),
-                        count: 1,
-                    },
-                };
-                let (gamma, beta) = (parameter(0), parameter(1));
-                let affine = Affine::new(
-                    gamma.unwrap_or_default(),
-                    beta.unwrap_or_default(),
-                    &found,
-                    self.epsilon,
-                );
-                let normalize = Normalize::new(&affine, step.bounds);
-                if !step.lazy {
+            Op::BatchNorm(_) | Op::ScaleShift(_) => {
+                let (normalize, moments) = self.normalization(i, operation, parameters, mode, x);
+                if !operation.lazy {
                     normalize.all(x, &mut value.out);
                 }
-                (value.normalize, value.moments) = (Some(normalize), Some(found));
+                (value.normalize, value.moments) = (Some(normalize), moments);
             }
-            Op::Clamp(lo, hi) => {
-                let blocks = value.out.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK));
-                blocks.for_each(|(y, x)| {
-                    y.iter_mut().zip(x).for_each(|(y, x)| *y = x.max(lo).min(hi));
-                });
-            }
-            Op::MaxPool(win) => {
+            Op::Activation(a) => activation::clamp(x, a.bounds(), &mut value.out),
+            Op::MaxPool(p) => {
                 let (out, places) = (&mut value.out, &mut value.places);
-                max_forward(x, normalize, (h, w, c), win, out, places);
+                pool::max_forward(x, normalize, (h, w, c), p.0, out, places);
             }
-            Op::GlobalAvgPool => mean_forward(x, h * w, c, &mut value.out),
-            Op::Add => {
-                let (lo, hi) = step.bounds;
-                let other = &self.values[step.inputs[1]].out;
-                let blocks = value.out.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK));
-                blocks.zip(other.par_chunks(BLOCK)).for_each(|((y, a), b)| {
-                    let values = y.iter_mut().zip(a).zip(b);
-                    values.for_each(|((y, a), b)| *y = (a + b).max(lo).min(hi));
-                });
+            Op::AvgPool(p) => pool::avg_forward(x, (h, w, c), p.0, &mut value.out),
+            Op::GlobalAvgPool(_) => pool::mean_forward(x, h * w, c, &mut value.out),
+            Op::Add(_) => {
+                let other = &self.values[operation.inputs[1]].out;
+                activation::add(x, other, operation.bounds, &mut value.out);
             }
+            Op::Concat(_) => {
+                let (mut at, width) = (0, operation.shape[2]);
+                for j in &operation.inputs {
+                    let n = self.schedule.operations[*j].shape[2];
+                    channels::put(&self.values[*j].out, n, &mut value.out, (at, width));
+                    at += n;
+                }
+            }
+            Op::Split(s) => channels::take(x, (s.start, c), s.end - s.start, &mut value.out),
+            Op::Shuffle(s) => channels::shuffle(x, s, c, false, &mut value.out),
         }
+    }
+
+    fn convolve(&self, i: usize, conv: &Conv, parameters: &[f32], mode: Mode, value: &mut Value) {
+        let operation = &self.schedule.operations[i];
+        let weight = &parameters[self.range(operation, 0)];
+        let bias = self.range_of(operation, 1).map(|r| &parameters[r]);
+        let (source, bounds) = (self.source(i), operation.bounds);
+        let g = self.geometry(i, conv);
+        let out = &mut value.out;
+        match self.plans[i].map(|p| p.forward) {
+            Some(Forward::Fused) => {
+                let p = self.pointwise(i, conv.output);
+                p.forward(source, weight, bias, bounds, out, &mut value.places);
+            }
+            Some(Forward::Depthwise) if mode == Mode::Training && self.feeds_norm(i) => {
+                let moments = depthwise::forward_moments(source.values, weight, &g, out);
+                value.result_moments = Some(moments);
+            }
+            Some(Forward::Direct) => {
+                if mode == Mode::Training || value.panels.is_empty() {
+                    value.panels.resize(direct::packed_floats(&g), 0.0);
+                    direct::pack(weight, &g, &mut value.panels);
+                }
+                direct::forward(source.values, &value.panels, bias, bounds, &g, out);
+            }
+            _ => conv::forward(source.values, weight, bias, bounds, &g, out),
+        }
+    }
+
+    /// Whether all that is done with the bare result of operation `i` is to normalize it.
+    fn feeds_norm(&self, i: usize) -> bool {
+        let operation = &self.schedule.operations[i];
+        let next = self.schedule.operations.get(i + 1);
+        operation.parameters.len() == 1
+            && operation.bounds == Bounds::NONE
+            && next.is_some_and(|s| matches!(s.op, Op::BatchNorm(_)) && s.inputs == [i])
+    }
+
+    /// How a batch norm, or a scale and shift, normalizes `x`; in training the moments besides.
+    fn normalization(
+        &self,
+        i: usize,
+        operation: &Fused,
+        parameters: &[f32],
+        mode: Mode,
+        x: &[f32],
+    ) -> (Normalize, Option<Moments>) {
+        let parameter = |k: usize| &parameters[self.range(operation, k)];
+        let (scale, shift) = (parameter(0), parameter(1));
+        if matches!(operation.op, Op::ScaleShift(_)) {
+            let affine = Affine { scale: scale.to_vec(), shift: shift.to_vec() };
+            return (Normalize::new(&affine, operation.bounds), None);
+        }
+        let found = match mode {
+            Mode::Training => {
+                let known = self.values[operation.inputs[0]].result_moments.clone();
+                known.unwrap_or_else(|| moments(x, self.input_shape(i)[2]))
+            }
+            Mode::Inference => {
+                Moments { mean: parameter(2).to_vec(), variance: parameter(3).to_vec(), count: 1 }
+            }
+        };
+        let affine = Affine::new(scale, shift, &found, EPSILON);
+        (Normalize::new(&affine, operation.bounds), Some(found))
     }
 }

@@ -1,65 +1,22 @@
-//! The CPU engine: a network as a list of fused steps over buffers that are reused.
+//! The CPU engine: a network's fused operations over buffers that are reused.
 //!
-//! [`Engine::new`] fuses a network once: batch norm with the activation behind it; a convolution or a
-//! sum with its activation; a pointwise convolution with the batch norm before and the max pool behind
-//! it, whose tensors between are then never stored. [`Engine::forward`] and [`Engine::backward`] run
-//! the steps. Activations and gradients come from an arena, which after the first step of a batch
-//! size no longer allocates. The arithmetic is that of the other modules of this crate, the custom
-//! operations for candle included; sums are cut and added in an order that depends on shapes alone.
+//! [`Engine::forward`] and [`Engine::backward`] run the [`Schedule`] of a graph. Activations and
+//! gradients come from an arena, which after the first step of a batch size no longer allocates. Sums
+//! are cut and added in an order that depends on shapes alone.
 
 mod arena;
 mod backward;
 mod forward;
-mod fuse;
 
-use crate::conv::Geometry;
-use crate::norm::Moments;
-use crate::norm::cpu::Normalize;
-use crate::{conv, pool};
+use crate::conv::{ConvPlan, Geometry};
+use crate::norm::{Moments, Normalize};
 use arena::Arena;
+use graph::op::Conv;
+use graph::schedule::{Fused, Fusing, Schedule};
+use graph::{Graph, Op, Result};
 use std::fmt;
-
-/// An operation of a network.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Op {
-    /// The pictures; always the first node.
-    Input,
-    /// Convolution to so many channels; parameters `weight` and, if there is one, `bias`.
-    Conv(conv::Window, usize),
-    /// Batch norm; parameters γ and β, then the stored mean and variance where statistics are stored.
-    Norm,
-    /// `clamp(x, lo, hi)`.
-    Clamp(f32, f32),
-    /// Max pool.
-    MaxPool(pool::Window),
-    /// Mean over height and width.
-    GlobalAvgPool,
-    /// Sum of two inputs.
-    Add,
-}
-
-/// A node of a network: what it does, to the results of which nodes, with which parameters.
-#[derive(Clone, Debug)]
-pub struct Node {
-    /// What it does.
-    pub op: Op,
-    /// Earlier nodes it reads.
-    pub inputs: Vec<usize>,
-    /// Places of its parameters in the list that [`Engine::forward`] gets.
-    pub parameters: Vec<usize>,
-}
-
-/// Something about a network or a batch that does not fit.
-#[derive(Debug)]
-pub struct Misfit(pub String);
-
-impl fmt::Display for Misfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Misfit {}
+use std::ops::Range;
+use std::sync::Arc;
 
 /// How batch norm normalizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,37 +28,14 @@ pub enum Mode {
     Inference,
 }
 
-/// Bounds of an activation.
-type Bounds = (f32, f32);
-const LINEAR: Bounds = (f32::NEG_INFINITY, f32::INFINITY);
+/// Weights up to this many floats go through the fused pointwise convolution; of larger ones the
+/// products dominate, and partial weight gradients would cost more than they save.
+const FUSING: Fusing = Fusing { pointwise: 512 * 1024 };
 
-/// A node after fusing, with its activation and pool.
-#[derive(Clone, Debug)]
-struct Step {
-    op: Op,
-    inputs: Vec<usize>,
-    parameters: Vec<usize>,
-    bounds: Bounds,
-    /// A max pool behind a pointwise convolution.
-    pool: Option<pool::Window>,
-    /// A batch norm whose result is never stored: its readers normalize for themselves.
-    lazy: bool,
-    /// Of the result of one picture: height, width, channels.
-    shape: [usize; 3],
-    /// The last step that reads the result, going forward.
-    last_reader: usize,
-}
-
-impl Step {
-    fn floats(&self) -> usize {
-        self.shape.iter().product()
-    }
-}
-
-/// What the steps of a batch left behind.
+/// What the operations of a batch left behind.
 #[derive(Default)]
 struct Value {
-    /// `[b, h, w, c]`; empty for lazy steps and what was given back.
+    /// `[b, h, w, c]`; empty for lazy operations and what was given back.
     out: Vec<f32>,
     /// Places of maxima.
     places: Vec<u8>,
@@ -116,34 +50,49 @@ struct Value {
 
 /// A network that runs; see the module.
 pub struct Engine {
-    steps: Vec<Step>,
-    epsilon: f32,
+    schedule: Arc<Schedule>,
+    /// Of each convolution.
+    plans: Vec<Option<ConvPlan>>,
     arena: Arena,
     values: Vec<Value>,
     batch: usize,
 }
 
 impl Engine {
-    /// Fuse the network `nodes`, whose parameters have the given numbers of values, for pictures of
-    /// `size` [height, width, channels]. The last node is the result.
+    /// An engine for `graph` on pictures of `size × size`.
     ///
     /// # Errors
-    /// Nodes that do not fit together.
-    pub fn new(
-        nodes: &[Node],
-        parameters: &[usize],
-        size: [usize; 3],
-        epsilon: f32,
-    ) -> Result<Self, Misfit> {
-        let steps = fuse::fuse(nodes, parameters, size)?;
-        let values = steps.iter().map(|_| Value::default()).collect();
-        Ok(Self { steps, epsilon, arena: Arena::default(), values, batch: 0 })
+    /// Pictures that do not fit the network.
+    pub fn new(graph: &Graph, size: usize) -> Result<Self> {
+        let schedule = Schedule::new(graph, size, FUSING)?;
+        let plan = |f: &Fused| {
+            let conv = f.op.as_conv()?;
+            if schedule.fusing.fuses(&f.op) {
+                return Some(ConvPlan::FUSED);
+            }
+            let [h, w, _] = schedule.operations[f.inputs[0]].shape;
+            Some(ConvPlan::of(&Geometry::new(&conv, [h, w], 1)))
+        };
+        let plans = schedule.operations.iter().map(plan).collect();
+        let values = schedule.operations.iter().map(|_| Value::default()).collect();
+        Ok(Self { schedule: Arc::new(schedule), plans, arena: Arena::default(), values, batch: 0 })
     }
 
-    /// The moments of each batch norm in the last training batch, by the place of its γ.
-    pub fn moments(&self) -> impl Iterator<Item = (usize, &Moments)> {
-        let pairs = self.steps.iter().zip(&self.values);
-        pairs.filter_map(|(s, v)| Some((*s.parameters.first()?, v.moments.as_ref()?)))
+    /// Moves the stored statistics of every batch norm in `parameters` towards those of the last
+    /// training batch, as PyTorch does with momentum 0.1.
+    pub fn update_statistics(&self, parameters: &mut [f32]) {
+        const MOMENTUM: f32 = 0.1;
+        for (operation, value) in self.schedule.operations.iter().zip(&self.values) {
+            let (Op::BatchNorm(_), Some(m)) = (operation.op, &value.moments) else { continue };
+            // The stored variance is the unbiased one.
+            let unbias = m.count as f32 / (m.count.max(2) - 1) as f32;
+            for (k, batch, factor) in [(2, &m.mean, 1.0), (3, &m.variance, unbias)] {
+                let stored = &mut parameters[self.range(operation, k)];
+                for (s, v) in stored.iter_mut().zip(batch) {
+                    *s += MOMENTUM * (v * factor - *s);
+                }
+            }
+        }
     }
 
     /// Bytes of all buffers.
@@ -152,8 +101,50 @@ impl Engine {
         self.arena.bytes() + self.values.iter().map(out).sum::<usize>()
     }
 
-    fn geometry(&self, step: usize, window: conv::Window, output: usize) -> Geometry {
-        let [height, width, input] = self.steps[self.steps[step].inputs[0]].shape;
-        Geometry { batch: self.batch, height, width, input, output, window }
+    /// Where parameter `k` of an operation lies.
+    fn range(&self, operation: &Fused, k: usize) -> Range<usize> {
+        self.schedule.layout.slots()[operation.parameters[k]].range.clone()
+    }
+
+    /// Where parameter `k` lies, if there are so many.
+    fn range_of(&self, operation: &Fused, k: usize) -> Option<Range<usize>> {
+        (k < operation.parameters.len()).then(|| self.range(operation, k))
+    }
+
+    fn geometry(&self, i: usize, conv: &Conv) -> Geometry {
+        let [h, w, _] = self.input_shape(i);
+        Geometry::new(conv, [h, w], self.batch)
+    }
+
+    /// Shape of what operation `i` reads.
+    fn input_shape(&self, i: usize) -> [usize; 3] {
+        let input = self.schedule.operations[i].inputs.first();
+        input.map_or([0; 3], |j| self.schedule.operations[*j].shape)
+    }
+}
+
+/// A line per fused operation: what it is, what it reads, its shape, how it is computed.
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (op, plan)) in self.schedule.operations.iter().zip(&self.plans).enumerate() {
+            let [h, w, c] = op.shape;
+            write!(f, "{i:>4}  {:<36} ", op.op.about().text())?;
+            let inputs: Vec<String> = op.inputs.iter().map(usize::to_string).collect();
+            write!(f, "@{:<8} → {c} × {h} × {w}", inputs.join(","))?;
+            if op.bounds != graph::Bounds::NONE {
+                write!(f, ", clamped to {}..{}", op.bounds.lo, op.bounds.hi)?;
+            }
+            if let Some(pool) = op.pool {
+                write!(f, ", max{pool}")?;
+            }
+            if op.lazy {
+                f.write_str(", by its readers")?;
+            }
+            if let Some(plan) = plan {
+                write!(f, "; {plan}")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
     }
 }

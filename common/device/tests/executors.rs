@@ -1,0 +1,414 @@
+//! The engine of `kernels` against two others on networks made at random: the candle executor, whose
+//! custom operations share the engine's kernels but not its schedule, fusing, buffers or gradients'
+//! bookkeeping; and candle's own operations in f64 (`reference::stock`), which share nothing.
+
+#[path = "reference/stock.rs"]
+mod stock;
+
+use candle_core::{DType, Device};
+use graph::grid::{Grid, Grids, Scale};
+use graph::rng::Rng;
+use graph::{Graph, Op, Role, Weights};
+use kernels::loss::Loss;
+use kernels::optim::{Rule, Update};
+use kernels::{Batch, Network};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Puts a random network together.
+struct Sketch<'a> {
+    rng: &'a mut Rng,
+    text: String,
+    channels: usize,
+    side: usize,
+    last: usize,
+}
+
+impl Sketch<'_> {
+    fn node(&mut self, what: &str) {
+        write!(self.text, ";{what}").unwrap();
+        self.last += 1;
+    }
+
+    /// A convolution of any kind that fits.
+    fn convolution(&mut self, layer: usize) {
+        let (rng, side, channels) = (&mut *self.rng, self.side, self.channels);
+        let kernel = [1, 1, 2, 3, 5][rng.below(5)].min(side);
+        let (stride, padding) = (1 + rng.below(2), rng.below(kernel));
+        let (kernel, stride, padding) = if rng.chance(0.4) {
+            (3.min(side), 1, 3.min(side) / 2)
+        } else {
+            (kernel, stride, padding)
+        };
+        let groups = [1, 1, channels, 2][rng.below(4)];
+        let groups = if channels % groups == 0 { groups } else { 1 };
+        let out = if rng.chance(0.5) && groups == channels {
+            channels
+        } else {
+            groups * (1 + rng.below(20 / groups + 1))
+        };
+        let bias = if rng.chance(0.5) { " bias" } else { "" };
+        let words = format!("k{kernel} s{stride} p{padding} g{groups}{bias}");
+        self.node(&format!("c{layer}:conv {channels}>{out} {words}"));
+        self.channels = out;
+        self.side = (side + 2 * padding - kernel) / stride + 1;
+    }
+
+    fn pool(&mut self) {
+        const POOLS: [(&str, usize, usize, usize, bool); 7] = [
+            ("max", 2, 2, 0, false),
+            ("max", 3, 2, 1, false),
+            ("max", 3, 3, 0, false),
+            ("max", 2, 1, 0, false),
+            ("max", 3, 2, 0, true),
+            ("avg", 2, 2, 0, false),
+            ("avg", 3, 2, 1, true),
+        ];
+        let (verb, k, s, p, ceil) = POOLS[self.rng.below(POOLS.len())];
+        self.node(&format!("{verb} k{k} s{s} p{p}{}", if ceil { " ceil" } else { "" }));
+        self.side = graph::Window { ceil, ..graph::Window::new(k, s, p) }.output(self.side);
+    }
+
+    /// What joins and parts channels, reading `start`, a node of `before` channels and this side.
+    fn join(&mut self, start: usize, before: usize) {
+        let here = self.last;
+        match self.rng.below(4) {
+            0 if before == self.channels => self.node(&format!("add @{here},{start}")),
+            1 => {
+                self.node(&format!("concat @{start},{here}"));
+                self.channels += before;
+            }
+            2 if self.channels > 1 => {
+                let cut = 1 + self.rng.below(self.channels - 1);
+                self.node(&format!("split 0..{cut}"));
+                self.node(&format!("split {cut}..{} @{here}", self.channels));
+                self.node(&format!("concat @{},{}", here + 2, here + 1));
+            }
+            _ if self.channels.is_multiple_of(2) => self.node("shuffle g2"),
+            _ => {}
+        }
+    }
+}
+
+/// A random network for pictures of `size`: convolutions of every kind in every order with batch norms,
+/// scales, activations, pools, sums, concatenations, splits and shuffles between them.
+fn random_graph(rng: &mut Rng, size: usize) -> Graph {
+    let text = String::from("input 3");
+    let mut s = Sketch { rng, text, channels: 3, side: size, last: 0 };
+    for layer in 0..3 + s.rng.below(5) {
+        let (start, before, before_side) = (s.last, s.channels, s.side);
+        s.convolution(layer);
+        if s.rng.chance(0.7) {
+            let (verb, c) = (if s.rng.chance(0.85) { "bn" } else { "scale" }, s.channels);
+            s.node(&format!("n{layer}:{verb} {c}"));
+        }
+        if s.rng.chance(0.5) && s.side == before_side && start > 0 {
+            s.join(start, before);
+        }
+        if s.rng.chance(0.8) {
+            let activation = ["relu", "relu6"][s.rng.below(2)];
+            s.node(activation);
+        }
+        if s.rng.chance(0.4) && s.side > 3 {
+            s.pool();
+        }
+    }
+    if s.rng.chance(0.8) {
+        s.node("gap");
+        let c = s.channels;
+        s.node(&format!("f:linear {c}>4 bias"));
+    } else {
+        let c = s.channels;
+        s.node(&format!("f:conv {c}>4 k1 bias"));
+        s.node("relu");
+        s.node("gap");
+    }
+    s.text.parse().unwrap_or_else(|e| panic!("{}: {e}", s.text))
+}
+
+fn random_weights(graph: &Graph, seed: u64) -> Weights {
+    let mut weights = graph::init::weights(graph, seed);
+    for p in graph.parameters() {
+        let rng = &mut Rng::new(seed, &p.name, 0);
+        let Some(a) = weights.get_mut(&p.name) else { continue };
+        match p.role {
+            Role::Weight => {}
+            Role::Variance => a.values.fill_with(|| rng.between(0.5, 2.0)),
+            _ => a.values.fill_with(|| rng.between(-1.0, 1.0)),
+        }
+    }
+    weights
+}
+
+/// Largest difference, relative to the largest value.
+fn off(a: &[f32], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let largest = b.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
+    a.iter().zip(b).map(|(a, b)| (f64::from(*a) - b).abs() / largest).fold(0.0, f64::max)
+}
+
+fn f64s(v: &[f32]) -> Vec<f64> {
+    v.iter().map(|x| f64::from(*x)).collect()
+}
+
+fn largest(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0.0, |m, v| m.max(v.abs()))
+}
+
+fn pictures(b: usize, size: usize, seed: u64, k: u64) -> Vec<f32> {
+    let rng = &mut Rng::new(seed, "pictures", k);
+    (0..b * 3 * size * size).map(|_| rng.normal()).collect()
+}
+
+fn batch(graph: &Graph, b: usize, size: usize, seed: u64) -> Batch {
+    let rng = &mut Rng::new(seed, "targets", 0);
+    let n = b * graph.classes();
+    let mut labels = vec![0.0; n];
+    (0..b).for_each(|i| labels[i * graph.classes() + rng.below(graph.classes())] = 1.0);
+    let teacher = (0..n).map(|_| rng.normal()).collect();
+    Batch { pictures: pictures(b, size, seed, 9), labels, teacher }
+}
+
+const LOSS: Loss = Loss { alpha: 0.7, temperature: 2.0 };
+
+/// A network whose passes are compared.
+struct Case<'a> {
+    graph: &'a Graph,
+    weights: &'a Weights,
+    size: usize,
+    /// Pixels of the smallest picture that a batch norm sees.
+    fewest: usize,
+    at: String,
+}
+
+impl Case<'_> {
+    /// Compares `found`, the gradients of Σ logits · `r`, and the logits with candle's own operations.
+    ///
+    /// What a batch norm takes away again has a gradient of rounding alone, and where a channel is all
+    /// but constant it divides by nearly nothing: a gradient may be off by ten times what candle's own
+    /// operations are in f32 there, and by what they are anywhere in the network.
+    fn check(&self, x: &[f32], r: &[f32], logits: &[f32], found: &Weights) {
+        let Self { graph, weights, size, at, fewest } = self;
+        let stock = |dtype| stock::pass(graph, weights, x, *size, r, dtype).unwrap();
+        let ((expected, gradients), (_, rounded)) = (stock(DType::F64), stock(DType::F32));
+        let e = off(logits, &expected);
+        assert!(e < 1e-4, "logits {e} {at}");
+        let values = fewest * r.len() / graph.classes();
+        if values == 1 {
+            // A batch norm of a single value: the gradient before it is rounding alone, 1/√ε as large.
+            return;
+        }
+        // Few values have small deviations, which a batch norm divides by.
+        let share = if values < 8 { 1e-3 } else { 1e-4 };
+        let all = largest(gradients.values().flatten().copied());
+        let rounding =
+            |name: &str| largest(rounded[name].iter().zip(&gradients[name]).map(|(a, b)| a - b));
+        let anywhere = largest(gradients.keys().map(|n| rounding(n)));
+        for (name, g) in &gradients {
+            let difference =
+                largest(found[name].values.iter().zip(g).map(|(a, b)| f64::from(*a) - b));
+            let rounding = anywhere + 10.0 * rounding(name);
+            let tolerance = 1e-4 * largest(g.iter().copied()) + share * all + rounding;
+            assert!(difference <= tolerance, "{name} {difference} > {tolerance} {at}");
+        }
+    }
+}
+
+/// A forward and a backward pass of the engine, batch after batch; one by the loss of the engine and of
+/// the candle executor; then answers of both.
+fn compare(graph: &Graph, size: usize, batches: &[usize], seed: u64) {
+    let weights = &random_weights(graph, seed);
+    let at = format!("seed {seed}, {size} px: {graph}");
+    let shapes = graph.shapes(size).unwrap();
+    let norms = graph.nodes().iter().zip(shapes).filter(|(n, _)| matches!(n.op, Op::BatchNorm(_)));
+    let fewest = norms.map(|(_, [_, h, w])| h * w).min().unwrap_or(1_000_000);
+    let case = Case { graph, weights, size, fewest, at: at.clone() };
+    let none = Grids::new();
+    let mut engine = Network::new(graph, weights, &none, size).unwrap();
+    let layout = engine.parametrisation().layout().clone();
+    for (k, &b) in batches.iter().enumerate() {
+        let x = pictures(b, size, seed, k as u64);
+        let rng = &mut Rng::new(seed, "gradient", k as u64);
+        let r: Vec<f32> = (0..b * graph.classes()).map(|_| rng.normal()).collect();
+        let logits = engine.passes(x.clone(), 0.0, |y, grad| {
+            grad.copy_from_slice(&r);
+            Ok(y.to_vec())
+        });
+        case.check(&x, &r, &logits.unwrap(), &layout.unpack(engine.gradient()).unwrap());
+    }
+    let mut candle = device::Network::new(graph, weights, &none, size, &Device::Cpu).unwrap();
+    let batch = batch(graph, 5, size, seed);
+    let loss = engine.gradients(batch.clone(), LOSS, 0.0).unwrap();
+    let (expected, by_candle) = candle.gradient(&batch, LOSS, 0.0).unwrap();
+    assert!((loss - expected).abs() < 1e-4 * expected.max(1.0), "loss {loss}, {expected} {at}");
+    let by_engine = engine.gradient().to_vec();
+    let (mut logits, mut r) = (Vec::new(), Vec::new());
+    let pass = engine.passes(batch.pictures.clone(), 0.0, |y, grad| {
+        let Batch { labels, teacher, .. } = &batch;
+        kernels::loss::loss(y, labels, teacher, graph.classes(), LOSS, grad);
+        (logits, r) = (y.to_vec(), grad.to_vec());
+        Ok(())
+    });
+    pass.unwrap();
+    for gradient in [by_engine, by_candle] {
+        case.check(&batch.pictures, &r, &logits, &layout.unpack(&gradient).unwrap());
+    }
+    let x = pictures(3, size, seed, 7);
+    let e = off(&engine.logits(&x).unwrap(), &f64s(&candle.logits(&x).unwrap()));
+    assert!(e < 1e-4, "answers {e} {at}");
+}
+
+/// 150 networks: every operation, kernels 1 to 5, strides, paddings, groups, odd sizes, channel counts
+/// that no vector divides, batches of 1 and batches that shrink and grow.
+#[test]
+fn the_engine_equals_the_others_on_random_networks() {
+    let mut seen = BTreeMap::<String, usize>::new();
+    let (mut compared, mut misfits, mut seed) = (0, 0, 0);
+    while compared < 150 {
+        seed += 1;
+        let rng = &mut Rng::new(seed, "graph", 0);
+        let size = 5 + rng.below(14);
+        let graph = random_graph(rng, size);
+        if graph.shapes(size).is_err() {
+            misfits += 1;
+            continue;
+        }
+        compare(&graph, size, &[4, 1, 7, 4], seed);
+        compared += 1;
+        for node in graph.nodes() {
+            let text = node.op.about().text();
+            let verb = text.split(' ').next().unwrap();
+            *seen.entry(verb.to_owned()).or_default() += 1;
+        }
+    }
+    eprintln!("{compared} networks compared, {misfits} drawn that fit no picture: {seen:?}");
+    assert!(misfits < 30, "{misfits} of {seed} networks fit no picture");
+    for verb in [
+        "input", "conv", "linear", "bn", "scale", "relu", "relu6", "max", "avg", "gap", "add",
+        "concat", "split", "shuffle",
+    ] {
+        assert!(seen.get(verb).is_some_and(|n| *n >= 5), "{verb} occurs too seldom: {seen:?}");
+    }
+}
+
+/// The families, at widths that pruning leaves.
+#[test]
+fn the_engine_equals_the_others_on_real_networks() {
+    let student = graph::families::studentnet([5, 11, 17, 30, 33, 29, 40, 50], 4).unwrap();
+    compare(&student, 32, &[6, 3], 1);
+    compare(&student, 45, &[3], 2);
+    let resnet = graph::families::find("resnet18").unwrap().build(0.13, 4).unwrap();
+    compare(&resnet, 40, &[5, 2], 3);
+}
+
+/// A folded network with every trained tensor on a grid, channel by channel or whole.
+fn on_grids(seed: u64) -> (Graph, Weights, Grids) {
+    let text = "input 3;c0:conv 3>9 k3 p1;n0:bn 9;relu6;c1:conv 9>9 k3 p1 g9;n1:bn 9;relu;\
+                c2:conv 9>14 k1;max k2 s2;concat @7,8;n2:bn 23;relu;gap;f:linear 23>4 bias";
+    let text = text.replace("concat @7,8", "c3:conv 14>9 k1 bias;concat @8,9");
+    let graph: Graph = text.parse().unwrap();
+    let (graph, weights) = graph.fold(random_weights(&graph, seed)).unwrap();
+    let grid = |p: graph::Parameter| {
+        let weight = p.role == Role::Weight;
+        let rows = if weight { p.shape[0] } else { 1 };
+        let code = -40 - 3 * (seed as i16 % 5);
+        let scales = (0..rows).map(|i| Scale::from_code(code + i as i16 % 7)).collect();
+        (p.name, Grid { bits: if weight { 4 } else { 10 }, scales })
+    };
+    let grids = graph.parameters().map(grid).collect();
+    (graph, weights, grids)
+}
+
+/// Trained on grids, with a price on bits, both optimizers, clipping and averaging: losses and all
+/// variables stay together, and what is stored lies on the grids.
+#[test]
+fn training_on_grids_is_the_same_on_both() {
+    for (seed, rule, lr) in [(1, Rule::AdamW, 0.01), (2, Rule::Sgd, 0.3)] {
+        let (graph, weights, grids) = on_grids(seed);
+        let mut engine = Network::new(&graph, &weights, &grids, 12).unwrap();
+        let mut candle = device::Network::new(&graph, &weights, &grids, 12, &Device::Cpu).unwrap();
+        for step in 0..6 {
+            let update = Update {
+                rule,
+                lr,
+                weight_decay: 0.1,
+                clip: 0.5,
+                ema: 0.9,
+                rate: 0.02,
+                settled: step >= 4,
+            };
+            let batch = batch(&graph, 6, 12, seed + step);
+            let a = engine.step(batch.clone(), LOSS, &update).unwrap();
+            let b = candle.step(&batch, LOSS, &update).unwrap();
+            assert!((a - b).abs() < 1e-4 * b.max(1.0), "{rule:?}, step {step}: {a} {b}");
+        }
+        let (a, b) = (engine.state().clone(), candle.state().unwrap());
+        assert_eq!(a.steps, b.steps);
+        for (what, a, b) in [
+            ("variables", &a.variables, &b.variables),
+            ("average", &a.average, &b.average),
+            ("moments", &a.moments[0], &b.moments[0]),
+        ] {
+            let e = off(a, &f64s(b));
+            assert!(e < 2e-4, "{rule:?}: {what} {e}");
+        }
+        let start = engine.parametrisation().variables(&weights, &grids).unwrap();
+        let moved = largest(start.iter().zip(&a.variables).map(|(a, b)| f64::from(a - b)));
+        assert!(moved > 1e-3, "nothing was trained");
+        let (stored, now) = engine.parametrisation().stored(a.counting()).unwrap();
+        for (name, grid) in &now {
+            let columns = stored[name].values.len() / grid.scales.len();
+            for (row, s) in stored[name].values.chunks(columns).zip(&grid.scales) {
+                for v in row {
+                    let q = v / s.value();
+                    assert!(q == q.round() && q.abs() <= f32::from(graph::grid::top(grid.bits)));
+                }
+            }
+        }
+        assert!(now != grids, "scales are learned");
+    }
+}
+
+/// The same bits for any number of threads.
+#[test]
+fn threads_do_not_change_a_bit() {
+    let graph = graph::families::studentnet([16, 32, 64, 121, 130, 130, 130, 140], 4).unwrap();
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let weights = random_weights(&graph, 1);
+            let mut network = Network::new(&graph, &weights, &Grids::new(), 64).unwrap();
+            let batch = batch(&graph, 9, 64, 1);
+            let update = Update {
+                rule: Rule::AdamW,
+                lr: 1e-3,
+                weight_decay: 0.01,
+                clip: 1.0,
+                ema: 0.9,
+                rate: 0.0,
+                settled: false,
+            };
+            let loss = network.step(batch.clone(), LOSS, &update).unwrap();
+            let logits = network.logits(&batch.pictures).unwrap();
+            (loss, network.gradient().to_vec(), network.state().clone(), logits)
+        })
+    };
+    let one = run(1);
+    assert!(run(2) == one && run(4) == one);
+}
+
+/// After the first batch of a size no buffer is added.
+#[test]
+fn buffers_are_reused() {
+    let graph = graph::families::find("resnet18").unwrap().build(0.2, 4).unwrap();
+    let weights = random_weights(&graph, 1);
+    let mut network = Network::new(&graph, &weights, &Grids::new(), 40).unwrap();
+    let mut step = || {
+        network.gradients(batch(&graph, 6, 40, 1), LOSS, 0.0).unwrap();
+        network.bytes()
+    };
+    let first = step();
+    for _ in 0..3 {
+        assert_eq!(step(), first);
+    }
+}

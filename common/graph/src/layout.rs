@@ -1,0 +1,148 @@
+//! All parameters of a network in one flat buffer: gradients, optimizer moments and averages are
+//! buffers of the same layout, and an update is one pass over a range.
+
+use crate::array::Array;
+use crate::error::{Error, Result, ensure};
+use crate::network::{Graph, Weights};
+use crate::op::Role;
+use std::ops::Range;
+
+/// Where a parameter lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Its name.
+    pub name: String,
+    /// Its shape, in PyTorch's layout.
+    pub shape: Vec<usize>,
+    /// What it is to its operation.
+    pub role: Role,
+    /// Its floats in the buffer.
+    pub range: Range<usize>,
+}
+
+/// Names, shapes, roles and places of all parameters: weights first, then biases, scales and shifts,
+/// then statistics; within these, in node order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    slots: Vec<Slot>,
+}
+
+/// Weights decay, the other trained parameters do not, statistics are not trained.
+fn section(role: Role) -> usize {
+    match role {
+        Role::Weight => 0,
+        Role::Bias | Role::Scale | Role::Shift => 1,
+        Role::Mean | Role::Variance => 2,
+    }
+}
+
+impl Layout {
+    /// That of the parameters of `graph`.
+    pub fn of(graph: &Graph) -> Self {
+        let mut parameters: Vec<_> = graph.parameters().collect();
+        parameters.sort_by_key(|p| section(p.role));
+        let mut at = 0;
+        let slots = parameters.into_iter().map(|p| {
+            let start = at;
+            at += p.shape.iter().product::<usize>();
+            Slot { name: p.name, shape: p.shape, role: p.role, range: start..at }
+        });
+        Self { slots: slots.collect() }
+    }
+
+    /// Every parameter, in the order of the buffer.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// Floats of a buffer.
+    pub fn len(&self) -> usize {
+        self.slots.last().map_or(0, |s| s.range.end)
+    }
+
+    /// Whether there are no parameters.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The position of the parameter `name` among the slots.
+    ///
+    /// # Errors
+    /// A name that does not occur.
+    pub fn find(&self, name: &str) -> Result<usize> {
+        let at = self.slots.iter().position(|s| s.name == name);
+        at.ok_or_else(|| Error::new(format!("the network has no parameter {name}")))
+    }
+
+    /// Floats of the slots before the first that `beyond` is true of.
+    fn end(&self, beyond: impl Fn(&Slot) -> bool) -> usize {
+        self.slots.iter().find(|s| beyond(s)).map_or(self.len(), |s| s.range.start)
+    }
+
+    /// The floats that weight decay concerns.
+    pub fn weights(&self) -> Range<usize> {
+        0..self.end(|s| s.role != Role::Weight)
+    }
+
+    /// The floats that gradients change.
+    pub fn trained(&self) -> Range<usize> {
+        0..self.end(|s| !s.role.is_trained())
+    }
+
+    /// The buffer that holds `weights`; tensors that are no parameter are left out.
+    ///
+    /// # Errors
+    /// A parameter that is missing or of another shape.
+    pub fn pack(&self, weights: &Weights) -> Result<Vec<f32>> {
+        let mut buffer = Vec::with_capacity(self.len());
+        for Slot { name, shape, .. } in &self.slots {
+            let missing = || Error::new(format!("tensor {name} is missing"));
+            let array = weights.get(name).ok_or_else(missing)?;
+            let found = &array.shape;
+            ensure!(found == shape, "tensor {name} has shape {found:?}, expected {shape:?}");
+            buffer.extend_from_slice(&array.values);
+        }
+        Ok(buffer)
+    }
+
+    /// The parameters in `buffer`, by name.
+    ///
+    /// # Errors
+    /// A buffer of another length.
+    pub fn unpack(&self, buffer: &[f32]) -> Result<Weights> {
+        let (found, expected) = (buffer.len(), self.len());
+        ensure!(found == expected, "a buffer of {found} floats, expected {expected}");
+        let array =
+            |s: &Slot| Array { shape: s.shape.clone(), values: buffer[s.range.clone()].to_vec() };
+        Ok(self.slots.iter().map(|s| (s.name.clone(), array(s))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_follow_each_other() -> Result<()> {
+        let graph: Graph = "input 3;a:conv 3>4 k1 bias;n:bn 4;gap;f:linear 4>2 bias".parse()?;
+        let layout = Layout::of(&graph);
+        let names: Vec<&str> = layout.slots().iter().map(|s| &s.name[..]).collect();
+        assert_eq!(
+            names,
+            [
+                "a.weight",
+                "f.weight",
+                "a.bias",
+                "n.weight",
+                "n.bias",
+                "f.bias",
+                "n.running_mean",
+                "n.running_var"
+            ]
+        );
+        assert_eq!((layout.weights(), layout.trained(), layout.len()), (0..20, 0..34, 42));
+        let weights = crate::init::weights(&graph, 1);
+        assert_eq!(layout.unpack(&layout.pack(&weights)?)?, weights);
+        Ok(())
+    }
+}

@@ -1,0 +1,41 @@
+//! A range of the channels: what `x.chunk(2, dim=1)` and `x.split(…)` give one branch of.
+
+use super::{Operation, Result, Walk, Words, ensure, kept};
+
+/// Channels `start..end` of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// First channel.
+    pub start: usize,
+    /// One beyond the last.
+    pub end: usize,
+}
+
+impl Split {
+    pub(super) fn parse(_: &str, words: &mut Words) -> Result<Self> {
+        let (start, end) = words.range()?;
+        Ok(Self { start, end })
+    }
+}
+
+impl Operation for Split {
+    fn channels(&self, channels: &[usize]) -> Result<usize> {
+        let Self { start, end } = *self;
+        let n = channels[0];
+        ensure!(start < end && end <= n, "no channels {start}..{end} of {n}");
+        Ok(end - start)
+    }
+
+    fn text(&self) -> String {
+        format!("split {}..{}", self.start, self.end)
+    }
+
+    fn ids(&self, inputs: &[&[usize]], _: &mut Walk) -> Vec<usize> {
+        inputs[0][self.start..self.end].to_vec()
+    }
+
+    fn keep(&mut self, inputs: &[&[bool]], _: &[bool]) {
+        let before = kept(&inputs[0][..self.start]);
+        *self = Self { start: before, end: before + kept(&inputs[0][self.start..self.end]) };
+    }
+}

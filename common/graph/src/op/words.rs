@@ -1,0 +1,87 @@
+//! The words of an operation's text.
+
+use super::{LIMIT, Window};
+use crate::error::{Error, Result, bail, ensure};
+
+fn number(text: &str) -> Result<usize> {
+    let n = text.parse().map_err(|_| Error::new(format!("{text:?} is not a whole number")));
+    let n: usize = n?;
+    ensure!(n <= LIMIT, "{n} is larger than {LIMIT}");
+    Ok(n)
+}
+
+/// The words behind an operation's name, in any order; each is taken once.
+pub(crate) struct Words<'a>(Vec<&'a str>);
+
+impl<'a> Words<'a> {
+    /// The operation's name and the words behind it.
+    pub(crate) fn new(text: &'a str) -> (&'a str, Self) {
+        let mut words = text.split_whitespace();
+        (words.next().unwrap_or_default(), Self(words.collect()))
+    }
+
+    /// What nobody has taken.
+    pub(crate) fn rest(&self) -> String {
+        self.0.join(" ")
+    }
+
+    /// The nodes in `@i,j`.
+    pub(crate) fn inputs(&mut self) -> Result<Option<Vec<usize>>> {
+        let list = self.take(|w| w.strip_prefix('@'));
+        list.map(|l| l.split(',').map(number).collect()).transpose()
+    }
+
+    /// The first word that `f` accepts, as what `f` makes of it.
+    fn take<T>(&mut self, f: impl Fn(&'a str) -> Option<T>) -> Option<T> {
+        let (at, found) = self.0.iter().enumerate().find_map(|(i, w)| Some((i, f(w)?)))?;
+        self.0.remove(at);
+        Some(found)
+    }
+
+    /// The number behind a letter.
+    fn letter(&mut self, letter: char) -> Result<Option<usize>> {
+        self.take(|w| w.strip_prefix(letter)).map(number).transpose()
+    }
+
+    /// `IN>OUT`.
+    pub(crate) fn pair(&mut self) -> Result<(usize, usize)> {
+        match self.take(|w| w.split_once('>')) {
+            Some((a, b)) => Ok((number(a)?, number(b)?)),
+            None => bail!("expected IN>OUT"),
+        }
+    }
+
+    /// `START..END`.
+    pub(crate) fn range(&mut self) -> Result<(usize, usize)> {
+        match self.take(|w| w.split_once("..")) {
+            Some((a, b)) => Ok((number(a)?, number(b)?)),
+            None => bail!("expected START..END"),
+        }
+    }
+
+    /// A number of channels.
+    pub(crate) fn number(&mut self) -> Result<usize> {
+        match self.take(|w| w.starts_with(|c: char| c.is_ascii_digit()).then_some(w)) {
+            Some(word) => number(word),
+            None => bail!("expected a number of channels"),
+        }
+    }
+
+    /// `kN sN pN ceil`; stride 1 and padding 0 where they are left out.
+    pub(crate) fn window(&mut self) -> Result<Window> {
+        let Some(kernel) = self.letter('k')? else { bail!("expected a window kN") };
+        let stride = self.letter('s')?.unwrap_or(1);
+        let padding = self.letter('p')?.unwrap_or(0);
+        Ok(Window { ceil: self.flag("ceil"), ..Window::new(kernel, stride, padding) })
+    }
+
+    /// `gN`.
+    pub(crate) fn groups(&mut self) -> Option<usize> {
+        self.letter('g').ok().flatten()
+    }
+
+    /// Whether a word is there.
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
+        self.take(|w| (w == name).then_some(())).is_some()
+    }
+}

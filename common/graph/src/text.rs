@@ -1,0 +1,119 @@
+//! Graphs as text, as artifacts store them: one node per `;`.
+//!
+//! ```text
+//! input 3;cnn.0.0:conv 3>16 k3 p1 bias;cnn.0.1:bn 16;relu6;max k2 s2;…;gap;fc.0:linear 256>11 bias
+//! ```
+//!
+//! `name:` is the prefix of the node's parameters, equal to the key in the PyTorch state dict of the
+//! original. A node reads the one before it unless `@i` or `@i,j` says otherwise (counted from 0). What
+//! the words of an operation mean stands in its file of [`crate::op`].
+
+use crate::error::{Error, Result, bail, ensure};
+use crate::network::{Graph, MAX_NODES, Node};
+use crate::op::{Op, Words};
+use std::fmt;
+use std::str::FromStr;
+
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, node) in self.nodes().iter().enumerate() {
+            if i > 0 {
+                f.write_str(";")?;
+            }
+            if !node.name.is_empty() {
+                write!(f, "{}:", node.name)?;
+            }
+            f.write_str(&node.op.about().text())?;
+            if i > 0 && node.inputs != [i - 1] {
+                let inputs: Vec<String> = node.inputs.iter().map(usize::to_string).collect();
+                write!(f, " @{}", inputs.join(","))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Graph {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parts: Vec<&str> = text.split(';').take(MAX_NODES + 1).collect();
+        let node = |(i, part): (usize, &&str)| {
+            parse_node(part.trim(), i).map_err(|e| e.at(format!("node {i}, {part:?}")))
+        };
+        Self::new(parts.iter().enumerate().map(node).collect::<Result<_>>()?)
+    }
+}
+
+fn parse_node(text: &str, i: usize) -> Result<Node> {
+    let (name, rest) = text.split_once(':').unwrap_or(("", text));
+    let (verb, mut words) = Words::new(rest);
+    let Some(op) = Op::parse(verb, &mut words) else { bail!("unknown operation {verb:?}") };
+    let op = op?;
+    let before = if i == 0 { Vec::new() } else { vec![i - 1] };
+    let inputs = words.inputs()?.unwrap_or(before);
+    let rest = words.rest();
+    ensure!(rest.is_empty(), "{rest:?} says nothing about {verb}");
+    Ok(Node { name: name.to_owned(), op, inputs })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_read_as_it_is_written() -> Result<()> {
+        for text in [
+            "input 3;a:conv 3>8 k3 s2 p1 bias;b:bn 8;relu6;c:conv 8>8 k3 p1 g8;\
+             d:bn 8;relu;add @3,6;max k3 s2 p1;gap;f:linear 8>2 bias",
+            "input 3;a:conv 3>8 k1;split 0..4;split 4..8 @1;concat @3,2,1;shuffle g2;s:scale 16;\
+             avg k3 s2 ceil;max k2 s2 ceil;b:conv 16>2 k1;relu;gap",
+        ] {
+            assert_eq!(text.parse::<Graph>()?.to_string(), text);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for bad in [
+            "",
+            "input 3",
+            "input 3;gap",
+            "input 4;gap;f:linear 4>2",
+            "gap;f:linear 3>2",
+            "input 3;gap;f:linear 4>2",
+            "input 3;gap;linear 3>2",
+            "input 3;gap;f:linear 3>2 @9",
+            "input 3;gap;f:linear 3>2 @2",
+            "input 3;gap;f:linear 3>2 bias bias",
+            "input 3;gap;f:linear 3>2 k3",
+            "input 3;f:conv 3>4 k3 g2;gap;f:linear 4>2",
+            "input 3;f:conv 3>4 k3 ceil;gap;f:linear 4>2",
+            "input 3;a:conv 3>4 k3;a:conv 4>4 k3;gap;f:linear 4>2",
+            "input 3;a:conv 3>99999999999999999999 k3;gap",
+            "input 3;a:conv 3>2000000 k3;gap",
+            "input 3;max k3 s0;gap;f:linear 3>2",
+            "input 3;max k3 p3;gap;f:linear 3>2",
+            "input 3;avg k16;gap;f:linear 3>2",
+            "input 3;split 2..2;gap;f:linear 1>2",
+            "input 3;split 1..4;gap;f:linear 3>2",
+            "input 3;shuffle g2;gap;f:linear 3>2",
+            "input 3;shuffle g0;gap;f:linear 3>2",
+            "input 3;concat @0;gap;f:linear 3>2",
+            "input 3;add @0;gap;f:linear 3>2",
+            "input 3;warp;gap;f:linear 3>2",
+            "input 3;input 3;gap;f:linear 3>2",
+        ] {
+            assert!(bad.parse::<Graph>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_node() {
+        let error = |t: &str| t.parse::<Graph>().unwrap_err().to_string();
+        let e = error("input 3;gap;f:linear 4>2");
+        assert_eq!(e, "node 2: \"linear 4>2\": expects 4 channels, its input has 3");
+        assert!(error("input 3;f:konv 3>4 k3").contains("unknown operation \"konv\""));
+    }
+}

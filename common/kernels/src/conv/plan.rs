@@ -1,0 +1,100 @@
+//! Which way each convolution is computed: chosen once, by shape alone.
+
+use super::{Geometry, direct, products};
+use std::fmt;
+
+/// How the output is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// Loops over channels, [`super::depthwise`].
+    Depthwise,
+    /// Products over tiles together with the batch norm before and the pool behind, `pointwise`.
+    Fused,
+    /// Sums over taps and channels straight from the picture, `direct`.
+    Direct,
+    /// The same for the few channels of a first layer, `stem`.
+    Stem,
+    /// Matrix products over tiles of gathered patches, `products`.
+    Products,
+}
+
+/// How the gradient of the input is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputGradient {
+    /// As forwards, taps mirrored.
+    Depthwise,
+    /// As forwards, in the same tiles as the weight gradient.
+    Fused,
+    /// The direct convolution with inputs and outputs exchanged.
+    Direct,
+    /// Products scattered back from patches.
+    Products,
+}
+
+/// How the gradient of the weight is computed: a sum over all output positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightGradient {
+    /// Picture by picture.
+    Depthwise,
+    /// Run by run of tiles.
+    Fused,
+    /// A fixed number of partial sums over rows of patches, for small weights.
+    ByRows,
+    /// Each block of output channels on its own, for weights whose partial sums would cost more memory
+    /// traffic than the product.
+    ByChannels,
+}
+
+/// How one convolution is computed, forwards and backwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvPlan {
+    /// The output.
+    pub forward: Forward,
+    /// The gradient of the input.
+    pub input_gradient: InputGradient,
+    /// The gradient of the weight.
+    pub weight_gradient: WeightGradient,
+}
+
+impl ConvPlan {
+    /// What a pointwise convolution that is fused with its surroundings gets.
+    pub const FUSED: Self = Self {
+        forward: Forward::Fused,
+        input_gradient: InputGradient::Fused,
+        weight_gradient: WeightGradient::Fused,
+    };
+
+    /// What a convolution of this geometry gets; the batch does not matter.
+    pub fn of(g: &Geometry) -> Self {
+        if g.is_depthwise() {
+            return Self {
+                forward: Forward::Depthwise,
+                input_gradient: InputGradient::Depthwise,
+                weight_gradient: WeightGradient::Depthwise,
+            };
+        }
+        let forward = match g.groups {
+            1 if direct::is_direct(g) => Forward::Direct,
+            1 => Forward::Stem,
+            _ => Forward::Products,
+        };
+        let input_gradient = match g.reversed() {
+            Some(reversed) if direct::is_direct(&reversed) => InputGradient::Direct,
+            _ => InputGradient::Products,
+        };
+        let weight = g.output * g.input / g.groups * g.window.taps();
+        let weight_gradient = if weight <= products::SMALL_WEIGHT || g.groups > 1 {
+            WeightGradient::ByRows
+        } else {
+            WeightGradient::ByChannels
+        };
+        Self { forward, input_gradient, weight_gradient }
+    }
+}
+
+impl fmt::Display for ConvPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { forward, input_gradient, weight_gradient } = self;
+        write!(f, "{forward:?}; gradients: input {input_gradient:?}, weight {weight_gradient:?}")
+    }
+}

@@ -1,0 +1,146 @@
+//! What stands in an artifact's header: what it is, what made it, from what.
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Version of the headers written; older programs refuse newer ones. Older ones are read.
+pub const SCHEMA: u32 = 2;
+
+/// What an artifact is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Prepared pictures.
+    Images,
+    /// A network with f32 weights.
+    Model,
+    /// A teacher's logits for views of pictures.
+    Logits,
+    /// A network with coded weights: the file that ships.
+    Coded,
+    /// Tensors of another program, of no known network.
+    Bundle,
+    /// How a network is to be quantized.
+    Plan,
+    /// An interrupted training run.
+    State,
+}
+
+impl Kind {
+    /// The command that makes it.
+    pub fn maker(self) -> &'static str {
+        match self {
+            Self::Images => "prepare images",
+            Self::Model => "train, distill, prune or quantize unpack",
+            Self::Logits => "infer logits",
+            Self::Coded => "quantize pack",
+            Self::Bundle => "prepare model",
+            Self::Plan => "quantize plan",
+            Self::State => "train or distill, when interrupted",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
+/// What an artifact was made by and from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The stage that made it.
+    pub stage: String,
+    /// The stage's settings, paths left out.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub settings: serde_json::Value,
+    /// Role → content hash of each input file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parents: BTreeMap<String, String>,
+}
+
+impl Provenance {
+    /// Made by `stage` with `settings`, from no file so far.
+    ///
+    /// # Errors
+    /// Settings that JSON cannot hold.
+    pub fn new(stage: &str, settings: &impl Serialize) -> Result<Self> {
+        let settings = serde_json::to_value(settings)?;
+        Ok(Self { stage: stage.to_owned(), settings, parents: BTreeMap::new() })
+    }
+
+    /// Made from `source` too, in this role.
+    #[must_use]
+    pub fn from(mut self, role: &str, source: &Source) -> Self {
+        self.parents.insert(role.to_owned(), source.hash.clone());
+        self
+    }
+}
+
+/// A file that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// Its path, or what it is called in messages.
+    pub name: String,
+    /// Content hash: the first 16 hexadecimal digits of BLAKE3 over the whole file.
+    pub hash: String,
+    /// Its size.
+    pub bytes: usize,
+    /// What it is.
+    pub kind: Kind,
+    /// What it was made by and from.
+    pub provenance: Provenance,
+}
+
+impl Source {
+    /// The content hash of `bytes`.
+    pub fn hash(bytes: &[u8]) -> String {
+        blake3::hash(bytes).to_hex()[..16].to_owned()
+    }
+
+    /// Checks that this was made for `other`, its parent in `role`.
+    ///
+    /// # Errors
+    /// Made for another file.
+    pub fn check_made_for(&self, role: &str, other: &Self) -> Result<()> {
+        let found = self.provenance.parents.get(role);
+        ensure!(
+            found == Some(&other.hash),
+            "{}: made for another {role} than {} (hash {}, expected {}); run {} on this one",
+            self.name,
+            other.name,
+            found.map_or("none", String::as_str),
+            other.hash,
+            self.kind.maker(),
+        );
+        Ok(())
+    }
+}
+
+/// What stands in an artifact's metadata, in this order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Header {
+    /// What the file is.
+    pub kind: Kind,
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What made it, from what.
+    #[serde(flatten)]
+    pub provenance: Provenance,
+    /// What the kind needs: see the module that owns it.
+    pub body: serde_json::Value,
+}
+
+impl Header {
+    /// A header of what was made so.
+    ///
+    /// # Errors
+    /// A body that JSON cannot hold.
+    pub fn new(kind: Kind, provenance: &Provenance, body: &impl Serialize) -> Result<Self> {
+        let (provenance, body) = (provenance.clone(), serde_json::to_value(body)?);
+        Ok(Self { kind, schema: SCHEMA, provenance, body })
+    }
+}

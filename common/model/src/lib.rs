@@ -1,0 +1,30 @@
+//! Artifacts: the files that stages read and write, one module per kind.
+//!
+//! Everything is read from bytes; opening paths is a thin layer on top ([`Artifact::read`], the `load`
+//! functions), so that a program can also carry a model inside itself.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`artifact`] | a file of named tensors with a header: the only door to disk |
+//! | [`pictures`] | how pictures become a network's input |
+//! | [`policy`] | how random views of pictures are drawn |
+//! | [`images`] | prepared pictures with labels and names |
+//! | [`model`] | a network with its weights, plain or coded |
+//! | [`logits`] | a teacher's logits for views of pictures |
+//! | [`plan`] | how a network is to be quantized to a budget |
+
+pub mod artifact;
+pub mod images;
+pub mod logits;
+pub mod model;
+pub mod pictures;
+pub mod plan;
+pub mod policy;
+
+pub use artifact::{Artifact, Header, Kind, Provenance, Source};
+pub use images::Images;
+pub use logits::Logits;
+pub use model::Model;
+pub use pictures::{Fit, Input, Normalization, Preparation};
+pub use plan::Plan;
+pub use policy::Policy;

@@ -1,0 +1,245 @@
+//! A model: network, weights, and everything needed to feed it pictures and read its answers.
+
+use crate::artifact::{self, Artifact, Data, Header, Kind, Provenance, Source, Tensor};
+use crate::images::Images;
+use crate::pictures::{Input, Normalization};
+use anyhow::{Context, Result, ensure};
+use codec::{Part, Quantized, Spec};
+use graph::families::Family;
+use graph::grid::{self, Grid, Grids, Scale};
+use graph::{Graph, Weights};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The header's body of a model, plain or coded.
+#[derive(Serialize, Deserialize)]
+struct Body {
+    graph: String,
+    classes: Vec<String>,
+    input: Input,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    codec: Option<Spec>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    grids: BTreeMap<String, StoredGrid>,
+}
+
+/// A grid in JSON.
+#[derive(Serialize, Deserialize)]
+struct StoredGrid {
+    bits: u8,
+    /// Codes.
+    #[serde(alias = "steps")] // schema 1
+    scales: Vec<i16>,
+}
+
+/// Checks codes before they are clamped into scales.
+fn read_grid((name, stored): (String, StoredGrid)) -> Result<(String, Grid)> {
+    let StoredGrid { bits, scales } = stored;
+    ensure!(scales.iter().all(|c| Scale::RANGE.contains(c)), "{name}: a scale out of range");
+    let scales = scales.into_iter().map(Scale::from_code).collect();
+    Ok((name, Grid { bits, scales }))
+}
+
+/// Graph + weights + how pictures must be prepared + what the classes are called.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The network.
+    pub graph: Graph,
+    /// Parameters and buffers, PyTorch's names and layout.
+    pub weights: Weights,
+    /// How pictures must be prepared.
+    pub input: Input,
+    /// Class names, one per logit.
+    pub classes: Vec<String>,
+    /// Grids of a network that was trained for them, by tensor; empty for others. Its weights lie on
+    /// them, and batch norm is folded.
+    pub grids: Grids,
+}
+
+impl Model {
+    /// An untrained network for pictures like `images`; `raw_pixels` leaves their values in 0..1
+    /// instead of scaling by mean and standard deviation.
+    ///
+    /// # Errors
+    /// Pictures without classes, or too small for the network.
+    pub fn fresh(
+        family: &Family,
+        width: f32,
+        images: &Images,
+        raw_pixels: bool,
+        seed: u64,
+    ) -> Result<Self> {
+        let at = &images.source.name;
+        let classes = images.classes.clone();
+        ensure!(!classes.is_empty(), "{at}: its pictures have no labels");
+        let graph = family.build(width, classes.len())?;
+        let preparation = images.preparation;
+        graph
+            .shapes(preparation.size)
+            .with_context(|| format!("{at}: its pictures do not fit the network"))?;
+        let normalization = if raw_pixels {
+            Normalization::NONE
+        } else {
+            let (mean, std) = images.moments();
+            Normalization { mean, std }
+        };
+        let weights = graph::init::weights(&graph, seed);
+        let input = Input { preparation, normalization };
+        Ok(Self { graph, weights, input, classes, grids: Grids::new() })
+    }
+
+    /// Read a model, plain or coded.
+    ///
+    /// # Errors
+    /// Another kind of file, or contents that do not fit together.
+    pub fn load(path: &Path) -> Result<(Self, Source)> {
+        Self::of(Artifact::read(path)?)
+    }
+
+    /// The model in `bytes`, plain or coded; called `name` in messages.
+    ///
+    /// # Errors
+    /// Other bytes, or contents that do not fit together.
+    pub fn parse(name: &str, bytes: Vec<u8>) -> Result<(Self, Source)> {
+        Self::of(Artifact::parse(name, bytes)?)
+    }
+
+    fn of(artifact: Artifact) -> Result<(Self, Source)> {
+        let artifact = artifact.of(&[Kind::Model, Kind::Coded])?;
+        let model = Self::from_artifact(&artifact)
+            .with_context(|| format!("{}: malformed model", artifact.source.name))?;
+        Ok((model, artifact.source))
+    }
+
+    /// The model in an artifact.
+    ///
+    /// # Errors
+    /// Contents that do not fit together.
+    pub fn from_artifact(artifact: &Artifact) -> Result<Self> {
+        let body: Body = artifact.body()?;
+        let graph: Graph = body.graph.parse().context("its graph")?;
+        let (weights, grids) = match body.codec {
+            Some(spec) => {
+                let (weights, quantized) = codec::decode(&graph, spec, artifact.u8("q")?.1)?;
+                (weights, quantized.grids())
+            }
+            None => {
+                let names: Vec<&str> = artifact.tensors().map(|t| t.name).collect();
+                let load = |n: &str| Ok::<_, anyhow::Error>((n.to_owned(), artifact.f32(n)?));
+                let weights = names.into_iter().map(load).collect::<Result<_>>()?;
+                (weights, body.grids.into_iter().map(read_grid).collect::<Result<_>>()?)
+            }
+        };
+        graph.check_weights(&weights)?;
+        ensure!(
+            body.classes.len() == graph.classes(),
+            "{} class names for {} logits",
+            body.classes.len(),
+            graph.classes()
+        );
+        graph.shapes(body.input.preparation.size)?;
+        let (input, classes) = (body.input, body.classes);
+        let model = Self { graph, weights, input, classes, grids };
+        if body.codec.is_none() {
+            grid::check(&model.grids, &model.graph)?;
+        }
+        Ok(model)
+    }
+
+    /// The same function with batch norm folded.
+    ///
+    /// # Errors
+    /// Weights that do not fit the graph.
+    pub fn folded(&self) -> Result<Self> {
+        let (graph, weights) = self.graph.fold(self.weights.clone())?;
+        Ok(Self { graph, weights, ..self.clone() })
+    }
+
+    /// Write as plain f32 tensors.
+    ///
+    /// # Errors
+    /// What the file system says.
+    #[cfg(feature = "files")]
+    pub fn save(&self, path: &Path, provenance: &Provenance) -> Result<()> {
+        let header = Header::new(Kind::Model, provenance, &self.body(None))?;
+        let tensors = self.weights.iter().map(|(name, a)| Tensor::f32(name, a)).collect();
+        artifact::save(path, &header, tensors)
+    }
+
+    fn body(&self, codec: Option<Spec>) -> Body {
+        // What is coded holds its own grids.
+        let grids = self.grids.iter().filter(|_| codec.is_none());
+        let stored = |g: &Grid| StoredGrid {
+            bits: g.bits,
+            scales: g.scales.iter().map(|s| s.code()).collect(),
+        };
+        Body {
+            graph: self.graph.to_string(),
+            classes: self.classes.clone(),
+            input: self.input,
+            codec,
+            grids: grids.map(|(n, g)| (n.clone(), stored(g))).collect(),
+        }
+    }
+
+    /// Where the bytes of a coded artifact's payload go, tensor by tensor; None for another kind.
+    ///
+    /// # Errors
+    /// Contents that do not fit together.
+    pub fn parts(artifact: &Artifact) -> Result<Option<Vec<Part>>> {
+        let body: Body = artifact.body()?;
+        let Some(spec) = body.codec else { return Ok(None) };
+        let graph: Graph = body.graph.parse().context("its graph")?;
+        codec::parts(&graph, spec, artifact.u8("q")?.1).map(Some)
+    }
+
+    /// Header and tensors of the coded file of a folded model: its weights coded by `spec` as
+    /// `payload`.
+    ///
+    /// # Errors
+    /// Only what JSON refuses.
+    pub fn coded(
+        &self,
+        spec: Spec,
+        payload: Vec<u8>,
+        provenance: &Provenance,
+    ) -> Result<(Header, Vec<Tensor>)> {
+        let header = Header::new(Kind::Coded, provenance, &self.body(Some(spec)))?;
+        let n = payload.len();
+        Ok((header, vec![Tensor::u8("q", &[n], Data::Bytes(payload))]))
+    }
+
+    /// Bytes of the finished file that holds this folded model as `quantized`.
+    ///
+    /// # Errors
+    /// As [`Quantized::encode`].
+    pub fn coded_bytes(&self, quantized: &Quantized) -> Result<usize> {
+        let mut provenance = Provenance::new("quantize pack", &())?;
+        provenance.parents.insert("model".to_owned(), "0".repeat(16));
+        let payload = quantized.encode(&self.graph)?;
+        let (header, tensors) = self.coded(Spec::Grids, payload, &provenance)?;
+        artifact::size(&header, &tensors)
+    }
+
+    /// Checks that prepared pictures are what this model expects.
+    ///
+    /// # Errors
+    /// Another preparation, or other classes; the message says which.
+    pub fn check_images(&self, images: &Images) -> Result<()> {
+        let (wanted, found) = (self.input.preparation, images.preparation);
+        let at = &images.source.name;
+        ensure!(
+            wanted == found,
+            "{at}: its pictures were prepared with {found}, those of the model with {wanted}; \
+             run prepare images with {wanted}",
+        );
+        let classes = images.classes.len();
+        ensure!(
+            classes == 0 || classes == self.classes.len(),
+            "{at}: {classes} classes, the model knows {}",
+            self.classes.len()
+        );
+        Ok(())
+    }
+}

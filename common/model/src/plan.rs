@@ -1,0 +1,98 @@
+//! A plan: how a network is to be quantized so that its file keeps to a budget.
+
+use crate::artifact::{Artifact, Kind, Source};
+use crate::model::Model;
+use anyhow::{Result, ensure};
+use codec::{Choices, Quantized};
+use graph::Weights;
+use graph::grid::Grids;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// A grid for every tensor of a folded network, and how rounding trades error for bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Largest size of the finished file, bytes.
+    pub budget: usize,
+    /// Size of the finished file without further training, bytes.
+    pub bytes: usize,
+    /// Price of a bit when rounding, in squared scales (see `codec`).
+    pub lambda: f32,
+    /// Grids, by tensor.
+    pub choices: Choices,
+}
+
+impl Plan {
+    /// Read a plan.
+    ///
+    /// # Errors
+    /// Another kind of file.
+    pub fn load(path: &Path) -> Result<(Self, Source)> {
+        let artifact = Artifact::load(path, &[Kind::Plan])?;
+        Ok((artifact.body()?, artifact.source))
+    }
+
+    /// Write it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    #[cfg(feature = "files")]
+    pub fn save(&self, path: &Path, provenance: &crate::Provenance) -> Result<()> {
+        let header = crate::Header::new(Kind::Plan, provenance, self)?;
+        crate::artifact::save(path, &header, Vec::new())
+    }
+
+    /// The grids of this plan for the weights of the folded `model`.
+    ///
+    /// # Errors
+    /// A plan for another network.
+    pub fn grids(&self, model: &Model) -> Result<Grids> {
+        Ok(Quantized::new(&model.graph, &model.weights, &self.choices)?.grids())
+    }
+}
+
+/// The dearest bit tried: at this price nearly every weight of a sensible grid is zero.
+const DEAREST: f32 = 1000.0;
+/// Halvings of the interval; the price is then known to a thousandth.
+const HALVINGS: u32 = 16;
+
+/// `weights` of the folded `model` on `grids`, rounded at the lowest price of a bit at which the
+/// finished file keeps to `budget`; and that price.
+///
+/// # Errors
+/// A budget that no price reaches.
+pub fn round_to_budget(
+    model: &Model,
+    weights: &Weights,
+    grids: &Grids,
+    budget: usize,
+) -> Result<(Quantized, f32)> {
+    let rounded = |lambda: f32| -> Result<(Quantized, usize)> {
+        let quantized = Quantized::on(&model.graph, weights, grids, lambda)?;
+        let bytes = model.coded_bytes(&quantized)?;
+        Ok((quantized, bytes))
+    };
+    let nearest = rounded(0.0)?;
+    if nearest.1 <= budget {
+        return Ok((nearest.0, 0.0));
+    }
+    let (mut low, mut high) = (0.0f32, DEAREST);
+    let mut best = rounded(high)?;
+    ensure!(
+        best.1 <= budget,
+        "on these grids the network takes at least {} bytes, the budget is {budget}: \
+         choose fewer bits, or prune the model",
+        best.1
+    );
+    // Prices span several octaves, so the interval is cut at its geometric middle.
+    for _ in 0..HALVINGS {
+        let middle = (high * low.max(high / 1e6)).sqrt();
+        let found = rounded(middle)?;
+        if found.1 <= budget {
+            (high, best) = (middle, found);
+        } else {
+            low = middle;
+        }
+    }
+    Ok((best.0, high))
+}

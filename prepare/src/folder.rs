@@ -1,0 +1,108 @@
+//! A folder of JPEG and PNG files → an images artifact.
+
+use anyhow::{Context, Result, bail, ensure};
+use common::photos;
+use model::artifact::{self, Data};
+use model::images::{MOST_CLASSES, Unsaved};
+use model::{Preparation, Provenance};
+use rayon::prelude::*;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Pictures decoded between two writes: bounds memory, 128 · 3 · 256² B = 25 MB at 256 px.
+const CHUNK: usize = 128;
+
+/// What became of a folder of pictures.
+pub struct Report {
+    /// Pictures written.
+    pub written: usize,
+    /// Of these, without a class in their name.
+    pub unlabelled: usize,
+    /// Classes.
+    pub classes: usize,
+    /// Files that could not be decoded, with the reason.
+    pub unreadable: Vec<(PathBuf, String)>,
+}
+
+/// Prepare the pictures of `folder` into the artifact `out`.
+///
+/// Decoding runs in parallel, chunk by chunk into a scratch file, so memory does not grow with
+/// the number of pictures. `names` are the class names; without them classes are called by number.
+/// `tick` is called with the number of pictures done.
+///
+/// # Errors
+/// An unreadable folder or file system, labels beyond `names`, or no readable picture at all;
+/// with `strict`, also any unreadable picture.
+pub fn prepare(
+    folder: &Path,
+    how: Preparation,
+    names: &[String],
+    strict: bool,
+    out: &Path,
+    tick: impl Fn(usize) + Sync,
+) -> Result<Report> {
+    let paths = photos::list(folder)?;
+    let mut scratch = artifact::scratch(out)?;
+    let mut kept = Vec::new();
+    let mut unreadable = Vec::new();
+    for chunk in paths.chunks(CHUNK) {
+        let decoded: Vec<Result<Vec<u8>>> =
+            chunk.par_iter().map(|p| photos::prepare(p, &how).inspect(|_| tick(1))).collect();
+        for (path, pixels) in chunk.iter().zip(decoded) {
+            match pixels {
+                Ok(p) => {
+                    scratch.write_all(&p).context("writing the scratch file")?;
+                    kept.push(path.clone());
+                }
+                Err(e) => unreadable.push((path.clone(), format!("{:#}", e.root_cause()))),
+            }
+        }
+    }
+    if let Some((path, reason)) = unreadable.first()
+        && (strict || kept.is_empty())
+    {
+        bail!("{} unreadable pictures, first {}: {reason}", unreadable.len(), path.display());
+    }
+    let (labels, classes) = labels(&kept, names)?;
+    let unlabelled = labels.iter().filter(|l| l.is_none()).count();
+    let report = Report { written: kept.len(), unlabelled, classes: classes.len(), unreadable };
+    let pixels = Data::File(scratch, kept.len() * how.bytes());
+    let names = file_names(&kept)?;
+    let provenance = Provenance::new("prepare images", &how)?;
+    Unsaved { preparation: how, classes, labels, names, pixels }.save(out, &provenance)?;
+    Ok(report)
+}
+
+/// The label of each picture, and the names of all classes.
+fn labels(paths: &[PathBuf], names: &[String]) -> Result<(Vec<Option<usize>>, Vec<String>)> {
+    let labels: Vec<Option<usize>> = paths.iter().map(|p| photos::class_of(p)).collect();
+    let classes = match labels.iter().copied().flatten().max() {
+        None => Vec::new(),
+        Some(max) if names.is_empty() => {
+            ensure!(
+                max < MOST_CLASSES,
+                "class {max}: at most {MOST_CLASSES} classes are supported"
+            );
+            (0..=max).map(|c| c.to_string()).collect()
+        }
+        Some(max) => {
+            let given = names.len();
+            ensure!(max < given, "a picture has class {max}, but {given} class names were given");
+            ensure!(given <= MOST_CLASSES, "{given} class names: at most {MOST_CLASSES}");
+            names.to_vec()
+        }
+    };
+    Ok((labels, classes))
+}
+
+fn file_names(paths: &[PathBuf]) -> Result<Vec<String>> {
+    paths
+        .iter()
+        .map(|p| {
+            let name = p.file_name().and_then(|n| n.to_str());
+            let name = name.with_context(|| format!("{}: its name is not UTF-8", p.display()))?;
+            ensure!(!name.contains('\n'), "{name:?}: a line break in its name");
+            Ok(name.to_owned())
+        })
+        .collect()
+}
