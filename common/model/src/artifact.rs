@@ -5,12 +5,10 @@
 //! time, host nor path is recorded, so the same inputs give the same bytes. Files appear under
 //! their name only when complete. FORMAT.md describes every kind byte by byte.
 
-#[cfg(feature = "files")]
 mod atomic;
 mod header;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-#[cfg(feature = "files")]
 pub use atomic::{save_bytes, save_bytes_checked, scratch};
 use graph::Array;
 pub use header::{Header, Kind, Provenance, SCHEMA, Source};
@@ -18,7 +16,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 
 /// The metadata key of the header.
@@ -101,7 +99,6 @@ pub fn size(header: &Header, tensors: &[Tensor]) -> Result<usize> {
 ///
 /// # Errors
 /// What the file system says, with the path.
-#[cfg(feature = "files")]
 pub fn save(path: &Path, header: &Header, tensors: Vec<Tensor>) -> Result<()> {
     save_checked(path, header, tensors, |_| Ok(()))
 }
@@ -111,14 +108,12 @@ pub fn save(path: &Path, header: &Header, tensors: Vec<Tensor>) -> Result<()> {
 ///
 /// # Errors
 /// What the file system or `check` says, with the path.
-#[cfg(feature = "files")]
 pub fn save_checked(
     path: &Path,
     header: &Header,
     mut tensors: Vec<Tensor>,
     check: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
-    use std::io::{Seek, Write};
     // Wider types first: every tensor is then aligned, as readers that map the file expect.
     tensors.sort_by_key(|t| std::cmp::Reverse(t.dtype.bitsize()));
     let write = |out: &mut atomic::Writer<'_>| {

@@ -1,6 +1,6 @@
 //! Prepared pictures: u8 `[n, 3, size, size]` with labels and names, one artifact per split.
 
-use crate::artifact::{Artifact, Kind, Source};
+use crate::artifact::{self, Artifact, Data, Header, Kind, Provenance, Source, Tensor};
 use crate::pictures::{MAX_SIZE, Preparation};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,6 @@ pub struct Images {
 }
 
 /// Pictures to be written.
-#[cfg(feature = "files")]
 pub struct Unsaved {
     /// How they were prepared.
     pub preparation: Preparation,
@@ -46,20 +45,18 @@ pub struct Unsaved {
     /// File name of each picture, without line breaks.
     pub names: Vec<String>,
     /// `[n, 3, size, size]`.
-    pub pixels: crate::artifact::Data,
+    pub pixels: Data,
 }
 
-#[cfg(feature = "files")]
 impl Unsaved {
     /// Write the images artifact.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn save(self, path: &Path, provenance: &crate::Provenance) -> Result<()> {
-        use crate::artifact::{self, Data, Tensor};
+    pub fn save(self, path: &Path, provenance: &Provenance) -> Result<()> {
         let (n, size) = (self.names.len(), self.preparation.size);
         let body = Body { preparation: self.preparation, classes: self.classes };
-        let header = crate::Header::new(Kind::Images, provenance, &body)?;
+        let header = Header::new(Kind::Images, provenance, &body)?;
         let byte = |l: &Option<usize>| l.and_then(|l| u8::try_from(l).ok()).unwrap_or(UNLABELLED);
         let labels = self.labels.iter().map(byte).collect();
         let names = self.names.join("\n");

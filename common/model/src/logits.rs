@@ -3,7 +3,7 @@
 //! Views are pure functions of (policy, seed, picture, k), so the file stores how they were drawn, not
 //! their coordinates, and the student sees exactly what the teacher saw.
 
-use crate::artifact::{Artifact, Kind, Source};
+use crate::artifact::{self, Artifact, Header, Kind, Provenance, Source, Tensor};
 use crate::images::Images;
 use crate::policy::Policy;
 use anyhow::{Result, ensure};
@@ -61,15 +61,8 @@ impl Logits {
     ///
     /// # Errors
     /// What the file system says.
-    #[cfg(feature = "files")]
-    pub fn save(
-        path: &Path,
-        views: &Views,
-        provenance: &crate::Provenance,
-        array: &Array,
-    ) -> Result<()> {
-        use crate::artifact::{self, Tensor};
-        let header = crate::Header::new(Kind::Logits, provenance, views)?;
+    pub fn save(path: &Path, views: &Views, provenance: &Provenance, array: &Array) -> Result<()> {
+        let header = Header::new(Kind::Logits, provenance, views)?;
         artifact::save(path, &header, vec![Tensor::f32("logits", array)])
     }
 

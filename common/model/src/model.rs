@@ -160,7 +160,6 @@ impl Model {
     ///
     /// # Errors
     /// What the file system says.
-    #[cfg(feature = "files")]
     pub fn save(&self, path: &Path, provenance: &Provenance) -> Result<()> {
         let header = Header::new(Kind::Model, provenance, &self.body(None))?;
         let tensors = self.weights.iter().map(|(name, a)| Tensor::f32(name, a)).collect();

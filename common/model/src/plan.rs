@@ -1,6 +1,6 @@
 //! A plan: how a network is to be quantized so that its file keeps to a budget.
 
-use crate::artifact::{Artifact, Kind, Source};
+use crate::artifact::{self, Artifact, Header, Kind, Provenance, Source};
 use crate::model::Model;
 use anyhow::{Result, ensure};
 use codec::{Choices, Quantized};
@@ -36,10 +36,9 @@ impl Plan {
     ///
     /// # Errors
     /// What the file system says.
-    #[cfg(feature = "files")]
-    pub fn save(&self, path: &Path, provenance: &crate::Provenance) -> Result<()> {
-        let header = crate::Header::new(Kind::Plan, provenance, self)?;
-        crate::artifact::save(path, &header, Vec::new())
+    pub fn save(&self, path: &Path, provenance: &Provenance) -> Result<()> {
+        let header = Header::new(Kind::Plan, provenance, self)?;
+        artifact::save(path, &header, Vec::new())
     }
 
     /// The grids of this plan for the weights of the folded `model`.
