@@ -3,7 +3,7 @@
 use crate::values::Scalar;
 use std::ops::Range;
 
-/// Position of an object in [`crate::pickle::Pickle::objects`].
+/// Position of an object in a pickle's list of objects.
 pub type Id = usize;
 
 /// What a pickle can hold here.

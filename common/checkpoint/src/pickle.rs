@@ -2,7 +2,7 @@
 //!
 //! A pickle is a program for a small stack machine (Python's `pickletools` documents every opcode).
 //! This machine knows the opcodes that protocols 2 to 5 use for dicts, lists, tuples, numbers,
-//! strings and arrays, and the handful of names in [`crate::globals`]. Any other opcode or name is
+//! strings and arrays, and the handful of names in `globals`. Any other opcode or name is
 //! an error that says where. Every opcode makes at most one object and byte strings are ranges of
 //! the file, so memory is proportional to the file.
 

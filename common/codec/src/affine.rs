@@ -1,14 +1,14 @@
 //! Uniform grids between two ends, one per output channel, in a fixed number of bits.
 //!
-//! Channel `c` covers `low_c ..= low_c + (2^bits − 1) · step_c`, the smallest such range that holds
-//! its weights with `low` and `step` in half precision. At 8 bits this is the course tutorial's
-//! min-max coding (its one range per tensor widened the step of every channel to that of the widest).
+//! Channel `c` covers `low_c ..= low_c + (2^bits − 1) · scale_c`, the smallest such range that holds
+//! its weights with `low` and `scale` in half precision. At 8 bits this is the course tutorial's
+//! min-max coding (its one range per tensor widened the scale of every channel to that of the widest).
 
 use anyhow::{Context, Result, ensure};
 use graph::Array;
 use half::f16;
 
-/// Bytes of a channel's grid: low and step.
+/// Bytes of a channel's grid: low and scale.
 pub(crate) const GRID_BYTES: usize = 4;
 
 /// Bytes that `n` codes take.
@@ -26,20 +26,20 @@ fn neighbour(h: f16, up: bool) -> f16 {
     f16::from_bits(if away { bits + 1 } else { bits - 1 })
 }
 
-/// `low` rounded down and `step` rounded up, so that the grid covers `min..=max`.
+/// `low` rounded down and `scale` rounded up, so that the grid covers `min..=max`.
 fn cover(min: f32, max: f32, top: f32) -> (f16, f16) {
     let mut low = f16::from_f32(min);
     if low.to_f32() > min {
         low = neighbour(low, false);
     }
-    let mut step = f16::from_f32((max - low.to_f32()) / top);
-    while low.to_f32() + step.to_f32() * top < max {
-        step = neighbour(step, true);
+    let mut scale = f16::from_f32((max - low.to_f32()) / top);
+    while low.to_f32() + scale.to_f32() * top < max {
+        scale = neighbour(scale, true);
     }
-    (low, step)
+    (low, scale)
 }
 
-/// Append the grids `[channels × (low, step)]`, then the codes, `bits` each, low bits first.
+/// Append the grids `[channels × (low, scale)]`, then the codes, `bits` each, low bits first.
 pub(crate) fn encode(array: &Array, bits: u8, out: &mut Vec<u8>) -> Result<()> {
     let top = f32::from(u8::MAX >> (8 - bits));
     let channels = array.shape[0];
@@ -50,12 +50,12 @@ pub(crate) fn encode(array: &Array, bits: u8, out: &mut Vec<u8>) -> Result<()> {
         let max = channel.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let largest = f16::MAX.to_f32();
         ensure!(min > -largest && max < largest, "{min}..{max} is beyond half precision");
-        let (low, step) = cover(min, max, top);
+        let (low, scale) = cover(min, max, top);
         out.extend(low.to_le_bytes());
-        out.extend(step.to_le_bytes());
-        let (low, step) = (low.to_f32(), step.to_f32());
+        out.extend(scale.to_le_bytes());
+        let (low, scale) = (low.to_f32(), scale.to_f32());
         codes.extend(channel.iter().map(|v| {
-            let q = if step > 0.0 { (v - low) / step } else { 0.0 };
+            let q = if scale > 0.0 { (v - low) / scale } else { 0.0 };
             q.round_ties_even().clamp(0.0, top) as u8
         }));
     }
@@ -100,8 +100,8 @@ pub(crate) fn decode(shape: Vec<usize>, bits: u8, grids: &[u8], codes: &[u8]) ->
     let channels = codes.chunks_exact(per_channel.max(1));
     for ([l0, l1, s0, s1], codes) in grids.as_chunks().0.iter().zip(channels) {
         let low = f16::from_le_bytes([*l0, *l1]).to_f32();
-        let step = f16::from_le_bytes([*s0, *s1]).to_f32();
-        values.extend(codes.iter().map(|q| low + step * f32::from(*q)));
+        let scale = f16::from_le_bytes([*s0, *s1]).to_f32();
+        values.extend(codes.iter().map(|q| low + scale * f32::from(*q)));
     }
     Array::new(shape, values).context("codes")
 }
@@ -126,10 +126,10 @@ mod tests {
             assert_eq!(codes.len(), code_bytes(396, bits));
             let back = decode(array.shape.clone(), bits, grids, codes)?;
             for (c, (a, b)) in array.values.chunks(99).zip(back.values.chunks(99)).enumerate() {
-                let step = f16::from_le_bytes([grids[4 * c + 2], grids[4 * c + 3]]).to_f32();
+                let scale = f16::from_le_bytes([grids[4 * c + 2], grids[4 * c + 3]]).to_f32();
                 for (x, y) in a.iter().zip(b) {
-                    let close = (x - y).abs() <= step * 0.5001;
-                    assert!(close, "{bits} bits, channel {c}: {x} became {y}, step {step}");
+                    let close = (x - y).abs() <= scale * 0.5001;
+                    assert!(close, "{bits} bits, channel {c}: {x} became {y}, scale {scale}");
                 }
             }
             assert_eq!(back.values[150], 0.25);
@@ -138,7 +138,7 @@ mod tests {
         Ok(())
     }
 
-    /// Worked by hand: −1, 0, 1.55 → low −1, step 0.01 → the next half above 2.55 / 255.
+    /// Worked by hand: −1, 0, 1.55 → low −1, scale 0.01 → the next half above 2.55 / 255.
     #[test]
     fn a_worked_channel() -> Result<()> {
         let mut out = Vec::new();

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 pub enum Spec {
     /// IEEE half precision; vectors f32.
     Half,
-    /// Per output channel a grid `low + step · q` of so many bits, without entropy coding; vectors f32.
+    /// Per output channel a grid `low + scale · q` of so many bits, without entropy coding; vectors f32.
     Affine(u8),
     /// Grids of each tensor's own, entropy-coded: [`Quantized`].
     Grids,

@@ -65,7 +65,7 @@ pub struct Quantized(pub BTreeMap<String, Integers>);
 /// Bits of biases and of batch norms that could not be folded: they are few.
 const VECTOR_BITS: u8 = 10;
 
-/// The same choice for every weight of `graph`, [`VECTOR_BITS`] for vectors.
+/// The same choice for every weight of `graph`, ten bits for vectors.
 pub fn uniform_choices(graph: &Graph, rows: Rows, bits: u8) -> Choices {
     let choice = |slot: &Slot| match slot.is_weight() {
         true => Choice { rows, bits, coarser: 0 },
@@ -75,7 +75,7 @@ pub fn uniform_choices(graph: &Graph, rows: Rows, bits: u8) -> Choices {
 }
 
 impl Integers {
-    /// The values of `array` on the grid `choice`, rounded as [`uniform::round`] does.
+    /// The values of `array` on the grid `choice`, rounded as `uniform::round` does.
     ///
     /// # Errors
     /// Bits out of range; values that no scale reaches.
@@ -99,7 +99,7 @@ impl Integers {
         Ok(Self::on(array, &Grid { bits, scales }, lambda))
     }
 
-    /// The values of `array` on a grid that is known, rounded as [`uniform::round`] does.
+    /// The values of `array` on a grid that is known, rounded as `uniform::round` does.
     pub fn on(array: &Array, grid: &Grid, lambda: f32) -> Self {
         let Grid { bits, scales } = grid.clone();
         let codes = uniform::round(&array.values, &scales, bits, lambda);
@@ -177,7 +177,7 @@ impl Quantized {
         slots(graph).into_iter().map(new).collect::<Result<_>>().map(Self)
     }
 
-    /// `weights` on `grids`, which every tensor must have, weights rounded as [`uniform::round`] does.
+    /// `weights` on `grids`, which every tensor must have, weights rounded as `uniform::round` does.
     ///
     /// # Errors
     /// A tensor without a grid.

@@ -5,7 +5,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`array`] | a dense f32 tensor outside any framework |
+//! | [`mod@array`] | a dense f32 tensor outside any framework |
 //! | [`rng`] | randomness as a function of (seed, purpose, index) |
 //! | [`op`] | the operations, one file each |
 //! | [`network`] | [`Graph`]: operations in an order in which they can run |

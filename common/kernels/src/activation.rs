@@ -1,10 +1,7 @@
 //! Values clamped, added, copied: what needs no channels.
 
-use crate::parallel::prelude::*;
+use crate::parallel::{BLOCK, prelude::*};
 use graph::Bounds;
-
-/// Floats per task of elementwise work.
-const BLOCK: usize = 16 * 1024;
 
 /// `y = clamp(x)`.
 pub fn clamp(x: &[f32], bounds: Bounds, y: &mut [f32]) {

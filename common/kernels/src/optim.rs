@@ -3,10 +3,8 @@
 //! candle-nn's AdamW makes fourteen temporaries per parameter and step, and its SGD has no
 //! momentum (candle-nn 0.11.1, `optim.rs`).
 
-use crate::parallel::prelude::*;
+use crate::parallel::{BLOCK, prelude::*};
 use crate::simd::{dispatch, mul_add};
-
-const BLOCK: usize = 16 * 1024;
 
 /// SGD with Nesterov momentum and L2 weight decay, as
 /// `torch.optim.SGD(nesterov=True)`: `g += wd·p; m = µ·m + g; p −= lr·(g + µ·m)`.

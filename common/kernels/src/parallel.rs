@@ -38,8 +38,9 @@ pub(crate) mod prelude {
     }
 }
 
-/// Floats in a block of rows: 64 KiB, so that a block of input and one of output stay in L2.
-const BLOCK: usize = 16 * 1024;
+/// Floats per task of elementwise work, and in a block of rows: 64 KiB, so that a block of input and
+/// one of output stay in L2.
+pub(crate) const BLOCK: usize = 16 * 1024;
 
 /// Rows of `channels` floats in one block.
 pub fn block_rows(channels: usize) -> usize {

@@ -1,7 +1,7 @@
 //! Choice of instruction set at run time.
 //!
 //! A kernel is written once as an `#[inline(always)]` function with a `const FMA: bool` parameter;
-//! [`dispatch!`] compiles it three times and picks at run time. The loops run over fixed-size arrays
+//! `dispatch!` compiles it three times and picks at run time. The loops run over fixed-size arrays
 //! of [`LANES`] floats, which the compiler turns into vector registers; only the innermost loop of
 //! `conv::direct` needs intrinsics.
 

@@ -1,7 +1,7 @@
 //! The operations a network is made of. One file per operation says everything about it that is not
 //! arithmetic: parameters, output shape, text, which channels belong together, multiplications.
 //!
-//! To add one: its file here and its line in [`operations!`]; its kernel in `kernels` (a line in the
+//! To add one: its file here and its line in `operations!`; its kernel in `kernels` (a line in the
 //! engine's forward and backward pass); its line in `device`; its line in `infer/src/onnx.rs`; its row
 //! in FORMAT.md. Nothing else lists operations.
 
