@@ -149,7 +149,7 @@ $(eval $(call measure,shipped,model.bin))
 ROWS := $(foreach row,teacher student $(if $(STEPS),pruned) shipped,$(OUT)/eval/$(row).csv)
 
 $(OUT)/table.txt: $(ROWS) | tools
-	$(RUN) $(BIN)/report table $(ROWS) >$@
+	$(RUN) $(BIN)/report table $(ROWS) --out $@
 
 $(eval $(call stage,$(OUT)/prediction.csv,$(OUT)/model.bin $(PHOTOS)/testing,\
   infer predict --model $(OUT)/model.bin --photos $(PHOTOS)/testing $(ON_DEVICE)))

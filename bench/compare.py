@@ -43,6 +43,17 @@ def measure(command):
     return json.loads(out.strip().splitlines()[-1])
 
 
+def processor():
+    """Ratios differ between makers' processors, so its name stands beside them."""
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    return next((l.split(":")[1].strip() for l in lines if l.startswith("model name")), "unknown")
+
+
+def title(case):
+    arch, mode, size, _, compiled = case
+    return f"{arch} {mode} {size}" + (", compiled" if compiled else "")
+
+
 def compare(case, rounds, threads):
     arch, mode, size, steps, compiled = case
     common = ["--arch", arch, "--mode", mode, "--size", size, "--steps", steps, "--threads", threads]
@@ -56,8 +67,7 @@ def compare(case, rounds, threads):
     a, b = middle(ours, "median"), middle(theirs, "median")
     x, y = middle(ours, "best"), middle(theirs, "best")
     m, n = middle(ours, "megabytes"), middle(theirs, "megabytes")
-    name = f"{arch} {mode} {size}" + (", compiled" if compiled else "")
-    print(f"| {name} | {a:,.0f} | {b:,.0f} | **{a / b:.2f}** | {x / y:.2f} | {m} | {n} | {m / n:.2f} |", flush=True)
+    print(f"| {title(case)} | {a:,.0f} | {b:,.0f} | **{a / b:.2f}** | {x / y:.2f} | {m} | {n} | {m / n:.2f} |", flush=True)
 
 
 def seconds(command, **more):
@@ -113,10 +123,11 @@ def main():
     parser.add_argument("--photos", help="folder of .jpg files")
     parser.add_argument("--model", help="a model for 256 px pictures cut without resizing, for predicting")
     args = parser.parse_args()
+    print(f"Processor: {processor()}\n")
     print("| what | ours, pictures/s | PyTorch | ratio | of the best | ours, MB | PyTorch | ratio |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for case in CASES:
-        if args.only in f"{case[0]} {case[1]} {case[2]}":
+        if args.only in title(case):
             compare(case, args.rounds, args.threads)
     if args.photos:
         pictures(args.photos, args.rounds, args.model)

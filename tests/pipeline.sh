@@ -121,6 +121,11 @@ done
 if $bin/report show artifacts/smoke/plan.safetensors | grep -q '[{}"]'; then fail "report show prints JSON"; fi
 $bin/report show artifacts/smoke/model.bin | grep -q '^parameters ' || fail "report show model.bin counts no parameters"
 pass "report show reads every kind"
+if [ -e /dev/full ]; then
+    if $bin/report show artifacts/smoke/model.bin >/dev/full 2>"$work/stderr"; then fail "a full disk is success"; fi
+    grep -q 'cannot write to stdout' "$work/stderr" || fail "a full disk: $(cat "$work/stderr")"
+    pass "a full disk is an error"
+fi
 
 # --- a run killed between two epochs goes on to the same bytes
 small="$bin/train --images artifacts/smoke/validation.safetensors --validation artifacts/smoke/validation.safetensors"

@@ -97,11 +97,8 @@ pub fn main(stage: impl FnOnce() -> Result<String>) -> ExitCode {
     if let (true, Some(bytes)) = (VERBOSE.load(Ordering::Relaxed), peak_memory()) {
         eprintln!("peak memory {} kB", count(bytes / 1000));
     }
-    match result {
-        Ok(summary) => {
-            print(&summary);
-            ExitCode::SUCCESS
-        }
+    match result.and_then(|summary| print(&summary)) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", chain(&error));
             ExitCode::FAILURE
@@ -126,10 +123,16 @@ fn chain(error: &anyhow::Error) -> String {
 }
 
 /// Print a line to stdout; a reader that has gone away (`| head`) is not an error.
-#[allow(clippy::print_stdout)]
-pub fn print(text: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stdout(), "{text}");
+///
+/// # Errors
+/// A disk that is full.
+pub fn print(text: &str) -> Result<()> {
+    use std::io::{ErrorKind, Write};
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("cannot write to stdout"),
+        _ => Ok(()),
+    }
 }
 
 /// A progress bar with ETA on stderr; silent when stderr is not a terminal.

@@ -69,7 +69,7 @@ impl Channels {
         let count: usize = removed.iter().map(|(_, units)| units.len()).sum();
         if self.dry_run {
             for (group, units) in &removed {
-                cli::print(&format!("cut {} of {group}", units.len()));
+                cli::print(&format!("cut {} of {group}", units.len()))?;
             }
         }
         let (graph, weights) = model.graph.cut(&model.weights, &removed)?;

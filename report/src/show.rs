@@ -55,25 +55,31 @@ fn line(out: &mut String, key: &str, value: &str) -> Result<()> {
     Ok(writeln!(out, "{key:<12} {value}")?)
 }
 
-/// A line per field of a JSON object, nested ones by their path.
+/// A line per field of a JSON object: under `key`, or without one under the field's own name.
 fn fields(out: &mut String, key: &str, value: &Value) -> Result<()> {
-    match value {
-        Value::Null => Ok(()),
-        Value::Object(entries) => entries.iter().try_for_each(|(name, value)| {
-            let key = format!("{key} {name}");
-            fields(out, key.trim_start(), value)
-        }),
-        Value::Array(items) => {
-            let texts: Vec<String> = items.iter().map(plain).collect();
-            line(out, key, &texts.join(", "))
+    let Some(entries) = value.as_object() else { return Ok(()) };
+    for (name, value) in entries {
+        match (key, value) {
+            ("", Value::Object(_)) => fields(out, name, value)?,
+            ("", _) => line(out, name, &plain(value))?,
+            _ => line(out, key, &format!("{name} {}", plain(value)))?,
         }
-        other => line(out, key, plain(other).trim_end()),
     }
+    Ok(())
 }
 
-/// A value without the quotes of JSON.
+/// A value as one writes it: no quotes, no braces, fractions as the f32 they were.
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    let all = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(n) if n.is_f64() => (n.as_f64().unwrap_or(0.0) as f32).to_string(),
+        Value::Array(items) => all(&mut items.iter().map(plain)),
+        Value::Object(entries) => {
+            all(&mut entries.iter().map(|(k, v)| format!("{k} {}", plain(v))))
+        }
+        other => other.to_string(),
+    }
 }
 
 fn network(model: &Model) -> Result<String> {

@@ -14,6 +14,9 @@ pub(crate) struct Table {
     /// CSV files, in the order of the rows.
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    /// Where to write the table; without it, it is printed.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 impl Table {
@@ -42,6 +45,9 @@ impl Table {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        Ok(table.trim_fmt())
+        let text = table.trim_fmt();
+        let Some(out) = self.out else { return Ok(text) };
+        model::artifact::save_bytes(&out, format!("{text}\n").as_bytes())?;
+        Ok(format!("{}: {} evaluations", out.display(), self.files.len()))
     }
 }

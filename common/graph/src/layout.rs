@@ -5,6 +5,7 @@ use crate::array::Array;
 use crate::error::{Error, Result, ensure};
 use crate::network::{Graph, Weights};
 use crate::op::Role;
+use std::borrow::Borrow;
 use std::ops::Range;
 
 /// Where a parameter lies.
@@ -94,13 +95,25 @@ impl Layout {
     /// # Errors
     /// A parameter that is missing or of another shape.
     pub fn pack(&self, weights: &Weights) -> Result<Vec<f32>> {
+        self.fill(|name| weights.get(name))
+    }
+
+    /// [`Layout::pack`] of weights that are needed no more: each is freed when it has been copied.
+    ///
+    /// # Errors
+    /// As [`Layout::pack`].
+    pub fn pack_all(&self, mut weights: Weights) -> Result<Vec<f32>> {
+        self.fill(|name| weights.remove(name))
+    }
+
+    fn fill<A: Borrow<Array>>(&self, mut get: impl FnMut(&str) -> Option<A>) -> Result<Vec<f32>> {
         let mut buffer = Vec::with_capacity(self.len());
         for Slot { name, shape, .. } in &self.slots {
             let missing = || Error::new(format!("tensor {name} is missing"));
-            let array = weights.get(name).ok_or_else(missing)?;
-            let found = &array.shape;
+            let array = get(name).ok_or_else(missing)?;
+            let Array { shape: found, values } = array.borrow();
             ensure!(found == shape, "tensor {name} has shape {found:?}, expected {shape:?}");
-            buffer.extend_from_slice(&array.values);
+            buffer.extend_from_slice(values);
         }
         Ok(buffer)
     }

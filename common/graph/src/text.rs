@@ -100,6 +100,8 @@ mod tests {
             "input 3;split 1..4;gap;f:linear 3>2",
             "input 3;shuffle g2;gap;f:linear 3>2",
             "input 3;shuffle g0;gap;f:linear 3>2",
+            "input 3;shuffle;gap;f:linear 3>2",
+            "input 3;f:conv 3>4 k1 gx;gap;g:linear 4>2",
             "input 3;concat @0;gap;f:linear 3>2",
             "input 3;add @0;gap;f:linear 3>2",
             "input 3;warp;gap;f:linear 3>2",

@@ -238,7 +238,7 @@ impl Inference {
         let largest = graph.shapes(size)?.iter().map(|s| s.iter().product()).max().unwrap_or(1);
         Ok(Self {
             engine: Engine::new(&graph, size)?,
-            parameters: Layout::of(&graph).pack(&weights)?,
+            parameters: Layout::of(&graph).pack_all(weights)?,
             batch: (TOGETHER / largest.max(1)).max(1),
         })
     }

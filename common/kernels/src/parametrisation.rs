@@ -164,6 +164,9 @@ impl Parametrisation {
             let (found, expected) = (variables.len(), self.len);
             return Err(graph::Error::new(format!("{found} variables, expected {expected}")));
         }
+        if self.is_identity() {
+            return Ok((self.layout.unpack(variables)?, Grids::new()));
+        }
         let mut parameters = variables[..self.layout.len()].to_vec();
         let mut grids = Grids::new();
         for tensor in &self.tensors {

@@ -2,7 +2,7 @@
 
 use crate::artifact::{self, Artifact, Data, Header, Kind, Provenance, Source, Tensor};
 use crate::images::Images;
-use crate::pictures::{Input, Normalization};
+use crate::pictures::{Input, MAX_SIZE, Normalization};
 use anyhow::{Context, Result, ensure};
 use codec::{Part, Quantized, Spec};
 use graph::families::Family;
@@ -138,7 +138,9 @@ impl Model {
             body.classes.len(),
             graph.classes()
         );
-        graph.shapes(body.input.preparation.size)?;
+        let size = body.input.preparation.size;
+        ensure!((1..=MAX_SIZE).contains(&size), "pictures of {size} px: expected 1 to {MAX_SIZE}");
+        graph.shapes(size)?;
         let (input, classes) = (body.input, body.classes);
         let model = Self { graph, weights, input, classes, grids };
         if body.codec.is_none() {

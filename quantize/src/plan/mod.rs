@@ -82,7 +82,7 @@ impl Plan {
             None => {
                 let layers = sensitivity::layers(&model, &measure)?;
                 let choices = search(&model, &layers, budget)?;
-                cli::print(&table(&layers, &choices)?);
+                cli::print(&table(&layers, &choices)?)?;
                 choices
             }
         };

@@ -20,8 +20,7 @@ impl Operation for AvgPool {
     }
 
     fn size(&self, sizes: &[[usize; 2]]) -> Result<[usize; 2]> {
-        let [h, w] = sizes[0];
-        Ok([self.0.positions(h)?, self.0.positions(w)?])
+        self.0.over(sizes[0])
     }
 
     fn text(&self) -> String {

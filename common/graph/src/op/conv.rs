@@ -22,7 +22,7 @@ pub struct Conv {
 impl Conv {
     pub(super) fn parse(_: &str, words: &mut Words) -> Result<Self> {
         let (input, output) = words.pair()?;
-        let (window, groups) = (words.window()?, words.groups().unwrap_or(1));
+        let (window, groups) = (words.window()?, words.groups()?.unwrap_or(1));
         Ok(Self { input, output, window, groups, bias: words.flag("bias") })
     }
 
@@ -59,8 +59,7 @@ impl Operation for Conv {
     }
 
     fn size(&self, sizes: &[[usize; 2]]) -> Result<[usize; 2]> {
-        let [h, w] = sizes[0];
-        Ok([self.window.positions(h)?, self.window.positions(w)?])
+        self.window.over(sizes[0])
     }
 
     fn text(&self) -> String {

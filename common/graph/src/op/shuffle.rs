@@ -2,7 +2,7 @@
 //! output channel `j · g + k` is input channel `k · n + j`.
 
 use super::{Operation, Result, Walk, Words, ensure, in_range};
-use crate::error::Error;
+use crate::error::bail;
 
 /// The first channel of every group, then the second of every group, and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +13,10 @@ pub struct Shuffle {
 
 impl Shuffle {
     pub(super) fn parse(_: &str, words: &mut Words) -> Result<Self> {
-        let groups = words.groups().ok_or_else(|| Error::new("expected groups gN"))?;
-        Ok(Self { groups })
+        match words.groups()? {
+            Some(groups) => Ok(Self { groups }),
+            None => bail!("expected groups gN"),
+        }
     }
 
     /// The input channel that output channel `c` of `channels` is.

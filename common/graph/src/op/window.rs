@@ -38,6 +38,14 @@ impl Window {
         Ok(self.output(n))
     }
 
+    /// Positions over a picture of [height, width].
+    ///
+    /// # Errors
+    /// A picture smaller than the window.
+    pub fn over(&self, [h, w]: [usize; 2]) -> Result<[usize; 2]> {
+        Ok([self.positions(h)?, self.positions(w)?])
+    }
+
     /// [`Window::positions`] of a side that is known to be long enough.
     pub const fn output(&self, n: usize) -> usize {
         let room = (n + 2 * self.padding).saturating_sub(self.kernel);

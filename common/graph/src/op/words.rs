@@ -76,8 +76,8 @@ impl<'a> Words<'a> {
     }
 
     /// `gN`.
-    pub(crate) fn groups(&mut self) -> Option<usize> {
-        self.letter('g').ok().flatten()
+    pub(crate) fn groups(&mut self) -> Result<Option<usize>> {
+        self.letter('g')
     }
 
     /// Whether a word is there.
