@@ -2,6 +2,8 @@
 //! custom operations share the engine's kernels but not its schedule, fusing, buffers or gradients'
 //! bookkeeping; and candle's own operations in f64 (`reference::stock`), which share nothing.
 
+#[path = "reference/sketch.rs"]
+mod sketch;
 #[path = "reference/stock.rs"]
 mod stock;
 
@@ -12,134 +14,9 @@ use graph::{Graph, Op, Role, Weights};
 use kernels::loss::Loss;
 use kernels::optim::{Rule, Update};
 use kernels::{Batch, Network};
+use sketch::{random_graph, random_weights};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt::Write;
-
-/// Puts a random network together.
-struct Sketch<'a> {
-    rng: &'a mut Rng,
-    text: String,
-    channels: usize,
-    side: usize,
-    last: usize,
-}
-
-impl Sketch<'_> {
-    fn node(&mut self, what: &str) {
-        write!(self.text, ";{what}").unwrap();
-        self.last += 1;
-    }
-
-    /// A convolution of any kind that fits.
-    fn convolution(&mut self, layer: usize) {
-        let (rng, side, channels) = (&mut *self.rng, self.side, self.channels);
-        let kernel = [1, 1, 2, 3, 5][rng.below(5)].min(side);
-        let (stride, padding) = (1 + rng.below(2), rng.below(kernel));
-        let (kernel, stride, padding) = if rng.chance(0.4) {
-            (3.min(side), 1, 3.min(side) / 2)
-        } else {
-            (kernel, stride, padding)
-        };
-        let groups = [1, 1, channels, 2][rng.below(4)];
-        let groups = if channels % groups == 0 { groups } else { 1 };
-        let out = if rng.chance(0.5) && groups == channels {
-            channels
-        } else {
-            groups * (1 + rng.below(20 / groups + 1))
-        };
-        let bias = if rng.chance(0.5) { " bias" } else { "" };
-        let words = format!("k{kernel} s{stride} p{padding} g{groups}{bias}");
-        self.node(&format!("c{layer}:conv {channels}>{out} {words}"));
-        self.channels = out;
-        self.side = (side + 2 * padding - kernel) / stride + 1;
-    }
-
-    fn pool(&mut self) {
-        const POOLS: [(&str, usize, usize, usize, bool); 7] = [
-            ("max", 2, 2, 0, false),
-            ("max", 3, 2, 1, false),
-            ("max", 3, 3, 0, false),
-            ("max", 2, 1, 0, false),
-            ("max", 3, 2, 0, true),
-            ("avg", 2, 2, 0, false),
-            ("avg", 3, 2, 1, true),
-        ];
-        let (verb, k, s, p, ceil) = POOLS[self.rng.below(POOLS.len())];
-        self.node(&format!("{verb} k{k} s{s} p{p}{}", if ceil { " ceil" } else { "" }));
-        self.side = graph::Window { ceil, ..graph::Window::new(k, s, p) }.output(self.side);
-    }
-
-    /// What joins and parts channels, reading `start`, a node of `before` channels and this side.
-    fn join(&mut self, start: usize, before: usize) {
-        let here = self.last;
-        match self.rng.below(4) {
-            0 if before == self.channels => self.node(&format!("add @{here},{start}")),
-            1 => {
-                self.node(&format!("concat @{start},{here}"));
-                self.channels += before;
-            }
-            2 if self.channels > 1 => {
-                let cut = 1 + self.rng.below(self.channels - 1);
-                self.node(&format!("split 0..{cut}"));
-                self.node(&format!("split {cut}..{} @{here}", self.channels));
-                self.node(&format!("concat @{},{}", here + 2, here + 1));
-            }
-            _ if self.channels.is_multiple_of(2) => self.node("shuffle g2"),
-            _ => {}
-        }
-    }
-}
-
-/// A random network for pictures of `size`: convolutions of every kind in every order with batch norms,
-/// scales, activations, pools, sums, concatenations, splits and shuffles between them.
-fn random_graph(rng: &mut Rng, size: usize) -> Graph {
-    let text = String::from("input 3");
-    let mut s = Sketch { rng, text, channels: 3, side: size, last: 0 };
-    for layer in 0..3 + s.rng.below(5) {
-        let (start, before, before_side) = (s.last, s.channels, s.side);
-        s.convolution(layer);
-        if s.rng.chance(0.7) {
-            let (verb, c) = (if s.rng.chance(0.85) { "bn" } else { "scale" }, s.channels);
-            s.node(&format!("n{layer}:{verb} {c}"));
-        }
-        if s.rng.chance(0.5) && s.side == before_side && start > 0 {
-            s.join(start, before);
-        }
-        if s.rng.chance(0.8) {
-            let activation = ["relu", "relu6"][s.rng.below(2)];
-            s.node(activation);
-        }
-        if s.rng.chance(0.4) && s.side > 3 {
-            s.pool();
-        }
-    }
-    if s.rng.chance(0.8) {
-        s.node("gap");
-        let c = s.channels;
-        s.node(&format!("f:linear {c}>4 bias"));
-    } else {
-        let c = s.channels;
-        s.node(&format!("f:conv {c}>4 k1 bias"));
-        s.node("relu");
-        s.node("gap");
-    }
-    s.text.parse().unwrap_or_else(|e| panic!("{}: {e}", s.text))
-}
-
-fn random_weights(graph: &Graph, seed: u64) -> Weights {
-    let mut weights = graph::init::weights(graph, seed);
-    for p in graph.parameters() {
-        let rng = &mut Rng::new(seed, &p.name, 0);
-        let Some(a) = weights.get_mut(&p.name) else { continue };
-        match p.role {
-            Role::Weight => {}
-            Role::Variance => a.values.fill_with(|| rng.between(0.5, 2.0)),
-            _ => a.values.fill_with(|| rng.between(-1.0, 1.0)),
-        }
-    }
-    weights
-}
 
 /// Largest difference, relative to the largest value.
 fn off(a: &[f32], b: &[f64]) -> f64 {
