@@ -56,7 +56,7 @@ submission: announce $(OUT)/table.txt $(OUT)/prediction.csv ## train, compress, 
 
 # Before anything is made: how long it will take.
 announce:
-	@$(if $(wildcard $(OUT)/table.txt),:,echo "recipe $(RECIPE): $(TAKES)")
+	@$(if $(wildcard $(OUT)/table.txt),:,echo "recipe $(RECIPE)$(if $(TAKES),: $(TAKES))")
 	@$(if $(wildcard $(BIN)/report),:,echo "first the tools are compiled: about 2½ minutes on 2 cores")
 
 tools: | announce ## build the stages
