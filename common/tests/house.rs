@@ -68,7 +68,10 @@ fn sources(root: &Path) -> BTreeMap<String, String> {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                open.push(path);
+                // What cargo builds in examples/ is not the house's.
+                if !path.ends_with("target") {
+                    open.push(path);
+                }
             } else if path.extension().is_some_and(|e| e == "rs") {
                 let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
                 found.insert(name, fs::read_to_string(&path).unwrap());
