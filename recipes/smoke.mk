@@ -4,8 +4,8 @@
 TAKES := about 1½ minutes on 2 cores, on built-in pictures
 
 CLASSES := "T-shirt,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Boot"
-# 28 px pictures enlarged to 36: both networks halve their input four or five times, and more pixels
-# than that show nothing new.
+# 28 px pictures enlarged to 36: both networks halve their input four or five times. At 64 px the
+# pipeline takes more than twice as long and is right a little more often (RESULTS.md).
 PREPARE := --size 36
 
 # Quarter-width ResNet-18, 0.7 M parameters.
@@ -13,8 +13,7 @@ TEACHER := --arch resnet18 --width 0.25 --epochs 15 --batch 32 --optimizer sgd -
   --weight-decay 1e-3 --ema 0.99 --augment flip,scale=0.6 --seed 1
 
 # As many views as the student has epochs would be ideal; 10 cost little. No mixing: in so few
-# epochs the student has no time to profit from it (an early run of 20: 0.846 with mixup=0.2,
-# 0.855 without).
+# epochs the student has no time to profit from it.
 LOGITS := --augment flip,scale=0.7 --views 10 --seed 2
 
 STUDENT := --arch studentnet --width 1.4 --epochs 16 --batch 32 --lr 4e-3 --weight-decay 2e-2 --ema 0.99 \

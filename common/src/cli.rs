@@ -28,7 +28,8 @@ pub struct Threads {
 /// Flags of every stage that runs networks.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Compute {
-    /// Where the network runs. Devices round differently: what they make is equal but for that.
+    /// Where the network runs. Devices round differently: answers are equal but for that, and training
+    /// takes another path.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = devices())]
     pub device: Device,
     #[command(flatten)]

@@ -6,7 +6,7 @@ use kernels::optim::Update;
 use kernels::parametrisation::Parametrisation;
 use kernels::{Batch, State};
 use model::Model;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
 
@@ -98,7 +98,7 @@ impl Executor for device::Network {
 }
 
 /// Where networks run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
     /// The CPU engine of `kernels`.

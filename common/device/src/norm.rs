@@ -9,7 +9,7 @@ use kernels::norm::{Affine, InputGradient, Moments, Normalize, moments};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// `x` `[b, h, w, c]`, γ `[c]`, β `[c]` → `[b, h, w, c]`. One object serves one call: it keeps the
-/// moments for the backward pass and for the running statistics.
+/// moments for the backward pass.
 #[derive(Clone, Debug)]
 pub struct BatchNormAct {
     bounds: Bounds,
@@ -25,7 +25,7 @@ impl BatchNormAct {
     }
 
     /// The moments of the batch this went over, once it has.
-    pub fn moments(&self) -> Option<Moments> {
+    fn moments(&self) -> Option<Moments> {
         self.saved.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -18,6 +18,8 @@
 //! | [`loss`] | cross-entropy and distillation |
 //! | [`optim`] | optimizer steps and averages over flat buffers |
 //!
+//! Its tests stand in `device/tests`, where candle's own operations are at hand to compare with.
+//!
 //! # Conventions
 //! * Activations are f32 and NHWC: `[batch, height, width, channels]`, contiguous. With channels
 //!   last a depthwise filter vectorises over channels, and a pointwise one is a plain matrix product.
