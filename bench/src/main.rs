@@ -7,6 +7,7 @@ use codec::{Quantized, Rows, Spec};
 use common::cli;
 use common::executor::Executor;
 use common::fit::{Fit, Optimizer, Pictures, Settings, Targets};
+use common::sizing::Sizing;
 use graph::grid::Grids;
 use graph::rng::Rng;
 use kernels::Batch;
@@ -26,6 +27,8 @@ struct Bench {
     /// Network family.
     #[arg(long, default_value = "studentnet", value_parser = cli::families())]
     arch: String,
+    #[command(flatten)]
+    sizing: Sizing,
     /// What to time.
     #[arg(long, value_enum, default_value = "train")]
     mode: Mode,
@@ -65,7 +68,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Bench) -> Result<String> {
     args.compute.start()?;
-    let graph = graph::families::find(&args.arch)?.build(1.0, CLASSES)?;
+    let graph = args.sizing.graph(&args.arch, CLASSES)?;
     let weights = graph::init::weights(&graph, 1);
     let preparation = Preparation { size: args.size, fit: Square::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
@@ -136,15 +139,7 @@ fn step(executor: &mut dyn Executor, x: &[f32], pictures: usize) -> Result<()> {
     let mut labels = vec![0.0; pictures * CLASSES];
     labels.iter_mut().step_by(CLASSES).for_each(|l| *l = 1.0);
     let batch = Batch { pictures: x.to_vec(), labels, teacher: Vec::new() };
-    let update = Update {
-        rule: Rule::AdamW,
-        lr: 1e-3,
-        weight_decay: 1e-2,
-        clip: 0.0,
-        ema: 0.0,
-        rate: 0.0,
-        settled: false,
-    };
+    let update = Update { weight_decay: 1e-2, ..Update::new(Rule::AdamW, 1e-3) };
     executor.step(batch, Loss::LABELS, &update)?;
     Ok(())
 }
@@ -175,6 +170,7 @@ fn fit(model: Model, args: &Bench) -> Result<Vec<f64>> {
         clip: 0.0,
         label_smoothing: 0.0,
         ema: 0.999,
+        slim: 0.0,
         seed: 1,
     };
     let targets = Targets::Labels("flip,scale=0.4,rotate=15,colour=0.2,cutmix=1".parse()?);

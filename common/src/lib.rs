@@ -5,6 +5,7 @@
 //! | [`photos`] | pictures from outside → u8 pixels of one size | `prepare images`, `infer predict` |
 //! | [`view`] | the k-th random view of picture i | `fit`, `infer logits` |
 //! | [`executor`] | the seam where compute happens: CPU engine or candle | every stage that computes |
+//! | [`sizing`] | how large a fresh network is | `train`, `distill`, `bench` |
 //! | [`answers`] | pictures → logits | `fit`, `infer`, `quantize plan` |
 //! | [`score`] | accuracy with its interval, the row every evaluation writes | `fit`, `infer`, `quantize`, `report` |
 //! | [`cli`] | main wrapper, common flags, progress bars | every stage |
@@ -18,4 +19,5 @@ pub mod fit;
 pub mod photos;
 pub mod run;
 pub mod score;
+pub mod sizing;
 pub mod view;

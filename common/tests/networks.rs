@@ -1,7 +1,7 @@
 //! Networks as data: counts, shapes, folding, channel groups, and their outputs against PyTorch.
 
 use common::executor::{Device, Executor};
-use graph::families::{self, resnet18, studentnet};
+use graph::families::{self, Knobs, resnet18, studentnet};
 use graph::grid::Grids;
 use graph::rng::Rng;
 use graph::{Array, Graph, Weights};
@@ -9,6 +9,7 @@ use kernels::Batch;
 use kernels::loss::Loss;
 use kernels::optim::{Rule, Update};
 use model::{Fit, Input, Model, Normalization, Preparation};
+use std::collections::BTreeMap;
 
 const WIDTHS: [usize; 8] = [16, 32, 64, 128, 256, 256, 256, 256];
 
@@ -42,13 +43,13 @@ fn logits(graph: Graph, weights: Weights, size: usize) -> Vec<f32> {
 }
 
 fn family(name: &str, width: f32, classes: usize) -> Graph {
-    families::find(name).unwrap().build(width, classes).unwrap()
+    families::find(name).unwrap().build(&Knobs { width, ..Knobs::standard(classes) }).unwrap()
 }
 
 /// One network of every family, and some with the operations that none has yet.
 fn every_network() -> Vec<(String, Graph, usize)> {
     let mut all: Vec<(String, Graph, usize)> =
-        families::ALL.iter().map(|f| (f.name.to_owned(), f.build(0.25, 7).unwrap(), 32)).collect();
+        families::ALL.iter().map(|f| (f.name.to_owned(), family(f.name, 0.25, 7), 32)).collect();
     let others = TORCH.iter().filter(|t| t.graph.starts_with("input"));
     all.extend(others.map(|t| (t.name.to_owned(), t.graph.parse().unwrap(), t.size)));
     all
@@ -122,7 +123,7 @@ fn unfolding_gives_back_every_name_and_the_same_answers() {
         let weights = random(&graph, 3);
         let (folded, folded_weights) = graph.fold(weights.clone()).unwrap();
         let (again, unfolded) = if families::find(&name).is_ok() {
-            families::unfold(&folded_weights).unwrap()
+            families::unfold(&folded, &folded_weights).unwrap()
         } else {
             graph.unfold(&folded_weights).unwrap()
         };
@@ -133,22 +134,22 @@ fn unfolding_gives_back_every_name_and_the_same_answers() {
     }
 }
 
-/// A channel whose γ and β are zero everywhere contributes nothing: cutting it must not change the
-/// logits. This holds only if every tensor that shares the channel is in its group.
+/// A channel whose filters, biases, γ and β are zero contributes nothing: cutting it must not change
+/// the logits. This holds only if every tensor that shares the channel is in its group.
 #[test]
 fn cutting_silent_channels_changes_nothing() {
     for (name, graph, size) in every_network() {
         let mut weights = random(&graph, 4);
         let groups = graph.channel_groups();
+        let roles: BTreeMap<_, _> = graph.parameters().map(|p| (p.name, p.role)).collect();
         let mut removed = Vec::new();
-        for group in groups.iter().filter(|g| g.removable && !g.norms.is_empty()) {
+        for group in groups.iter().filter(|g| g.removable) {
             let units: Vec<_> = group.units.iter().skip(1).step_by(2).collect();
-            for norm in &group.norms {
-                for unit in &units {
-                    let i = group.index_in(unit, &format!("{norm}.weight")).unwrap();
-                    for end in ["weight", "bias"] {
-                        weights.get_mut(&format!("{norm}.{end}")).unwrap().values[i] = 0.0;
-                    }
+            for (axis, i) in units.iter().flat_map(|u| group.slices(u)) {
+                if axis.dim == 0 && roles[&axis.tensor].is_trained() {
+                    let array = weights.get_mut(&axis.tensor).unwrap();
+                    let slice = array.values.len() / array.shape[0];
+                    array.values[i * slice..(i + 1) * slice].fill(0.0);
                 }
             }
             removed.push((group, units));
@@ -156,8 +157,7 @@ fn cutting_silent_channels_changes_nothing() {
         let before = logits(graph.clone(), weights.clone(), size);
         let (cut, cut_weights) = graph.cut(&weights, &removed).unwrap();
         let (left, all) = (cut.parameter_count(), graph.parameter_count());
-        // SqueezeNet has no batch norm, whose factors say which channels are silent.
-        assert!(left < all * 8 / 10 || name == "squeeze", "{name}: {left} of {all}");
+        assert!(left < all * 8 / 10, "{name}: {left} of {all}");
         let after = logits(cut, cut_weights, size);
         assert_close(&after, &before, 1e-5, &name);
     }
@@ -211,27 +211,9 @@ fn weights_are_checked_by_name_and_shape() {
     assert!(wrong.contains("[4]") && wrong.contains("[3]"), "{wrong}");
 }
 
-/// Deterministic weights a Python program can make as well: see `reference/torch_networks.py`.
-fn formula(graph: &Graph) -> Weights {
-    let mut weights = graph::init::weights(graph, 0);
-    for (t, (name, array)) in weights.iter_mut().enumerate() {
-        let fan: usize = array.shape[1..].iter().product::<usize>().max(1);
-        for (i, v) in array.values.iter_mut().enumerate() {
-            let wave = f64::sin(0.7 * i as f64 + t as f64);
-            *v = match name.rsplit('.').next() {
-                Some("running_var") => 1.0 + 0.5 * wave,
-                Some("running_mean") => 0.1 * wave,
-                _ if array.shape.len() == 1 => 0.5 + 0.5 * wave,
-                _ => wave * (3.0 / fan as f64).sqrt(),
-            } as f32;
-        }
-    }
-    weights
-}
-
-fn formula_picture(size: usize) -> Vec<f32> {
-    (0..2 * 3 * size * size).map(|i| f64::sin(0.37 * i as f64) as f32).collect()
-}
+#[path = "reference/formula.rs"]
+mod formula;
+use formula::{formula, formula_picture, off};
 
 include!("reference/torch_networks.rs");
 
@@ -240,13 +222,6 @@ fn torch_graph(case: &Torch) -> Graph {
         Some((name, width)) if name != "input" => family(name, width.parse().unwrap(), 11),
         _ => case.graph.parse().unwrap(),
     }
-}
-
-/// Largest difference, relative to the largest value.
-fn off(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    let largest = b.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
-    a.iter().zip(b).map(|(a, b)| (a - b).abs() / largest).fold(0.0, f32::max)
 }
 
 fn norm(values: &[f32]) -> f32 {
@@ -317,8 +292,7 @@ fn take_step(executor: &mut dyn Executor, size: usize, rule: Rule, lr: f32) -> f
     let mut labels = vec![0.0; 22];
     (labels[3], labels[11 + 7]) = (1.0, 1.0);
     let batch = Batch { pictures: formula_picture(size), labels, teacher: Vec::new() };
-    let update =
-        Update { rule, lr, weight_decay: 0.01, clip: 0.0, ema: 0.0, rate: 0.0, settled: false };
+    let update = Update { weight_decay: 0.01, ..Update::new(rule, lr) };
     executor.step(batch, Loss::LABELS, &update).unwrap()
 }
 

@@ -101,6 +101,7 @@ fn settings(epochs: u32) -> Settings {
         clip: 0.0,
         label_smoothing: 0.0,
         ema: 0.0,
+        slim: 0.0,
         seed: 1,
     }
 }

@@ -6,7 +6,7 @@ use common::cli;
 use common::executor::Device;
 use common::fit::{Fit, OnGrids, Pictures, Settings, Targets};
 use common::run::run as train_to;
-use graph::families;
+use common::sizing::Sizing;
 use kernels::loss::Loss;
 use model::{Images, Logits, Model, Plan, Provenance};
 use serde::Serialize;
@@ -65,9 +65,9 @@ struct Student {
     /// Network family of a fresh student.
     #[arg(long, required_unless_present = "init", value_parser = cli::families())]
     arch: Option<String>,
-    /// Factor on every inner width of the family.
-    #[arg(long, default_value_t = 1.0)]
-    width: f32,
+    #[command(flatten)]
+    #[serde(flatten)]
+    sizing: Sizing,
     /// Weight of the teacher in the loss, 0 to 1.
     #[arg(long, default_value_t = 0.5)]
     alpha: f32,
@@ -113,9 +113,9 @@ fn start(args: &Distill, train: &Images) -> Result<Start> {
     let provenance = Provenance::new("distill", &record)?;
     let Some(path) = &args.init else {
         let Some(arch) = &args.student.arch else { bail!("either --init or --arch is needed") };
-        let Student { width, raw_pixels, .. } = args.student;
-        let family = families::find(arch)?;
-        let model = Model::fresh(family, width, train, raw_pixels, args.settings.seed)?;
+        let Student { sizing, raw_pixels, .. } = &args.student;
+        let build = |classes| sizing.graph(arch, classes);
+        let model = Model::fresh(build, train, *raw_pixels, args.settings.seed)?;
         return Ok(Start { model, on_grids: None, provenance });
     };
     let (mut model, init) = Model::load(path)?;

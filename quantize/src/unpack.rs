@@ -26,7 +26,7 @@ impl Unpack {
     pub(crate) fn run(self) -> Result<String> {
         let (mut model, source) = Model::load(&self.model)?;
         let mut form = "batch norm folded";
-        if let Ok((graph, weights)) = families::unfold(&model.weights) {
+        if let Ok((graph, weights)) = families::unfold(&model.graph, &model.weights) {
             (model.graph, model.weights) = (graph, weights);
             form = "batch norm as in the original network";
         }

@@ -6,7 +6,7 @@ use common::cli;
 use common::executor::Device;
 use common::fit::{Fit, Pictures, Settings, Targets};
 use common::run::run as train_to;
-use graph::families;
+use common::sizing::Sizing;
 use model::{Images, Model, Policy, Provenance};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -50,9 +50,9 @@ struct Network {
     /// Network family.
     #[arg(long, value_parser = cli::families())]
     arch: String,
-    /// Factor on every inner width of the family.
-    #[arg(long, default_value_t = 1.0)]
-    width: f32,
+    #[command(flatten)]
+    #[serde(flatten)]
+    sizing: Sizing,
     /// Random changes to the pictures: none, or a list of flip, shift=F, scale=F, rotate=DEG,
     /// colour=F, mixup=A, cutmix=A.
     #[arg(long, default_value = "none")]
@@ -81,9 +81,9 @@ fn run(args: &Train) -> Result<String> {
     args.compute.start()?;
     let train = Images::load(&args.images)?;
     let validation = Images::load(&args.validation)?;
-    let Network { arch, width, augment, raw_pixels } = &args.network;
-    let family = families::find(arch)?;
-    let model = Model::fresh(family, *width, &train, *raw_pixels, args.settings.seed)?;
+    let Network { arch, sizing, augment, raw_pixels } = &args.network;
+    let build = |classes| sizing.graph(arch, classes);
+    let model = Model::fresh(build, &train, *raw_pixels, args.settings.seed)?;
     let parameters = model.graph.parameter_count();
 
     let device = args.compute.device;

@@ -143,6 +143,8 @@ impl Network {
             self.average = Some(self.variables.clone());
         }
         self.steps += 1;
+        let gradient =
+            if update.slim > 0.0 { self.slimmed(&gradient, update.slim)? } else { gradient };
         let ranges = self.parametrisation.updates(update.settled);
         let (mut variables, moments) =
             optim::step(update, &ranges, &self.variables, &gradient, &moments, self.steps)?;
@@ -156,6 +158,13 @@ impl Network {
             self.average = Some((average + ((&self.variables - average)? * share)?)?);
         }
         Ok(value)
+    }
+
+    /// `gradient` with λ · sign γ added.
+    fn slimmed(&self, gradient: &Tensor, slim: f32) -> Result<Tensor> {
+        let mut factor = vec![0.0; self.parametrisation.len()];
+        self.parametrisation.layout().scales().for_each(|r| factor[r].fill(slim));
+        gradient + (self.variables.sign()? * Tensor::new(factor, &self.device)?)?
     }
 
     fn gradients(&self, batch: &Batch, target: Loss, rate: f32) -> Result<Passes> {

@@ -8,6 +8,7 @@ mod sketch;
 mod stock;
 
 use candle_core::{DType, Device};
+use graph::families::Knobs;
 use graph::grid::{Grid, Grids, Scale};
 use graph::rng::Rng;
 use graph::{Graph, Op, Role, Weights};
@@ -195,7 +196,7 @@ fn the_engine_equals_the_others_on_real_networks() {
     let student = graph::families::studentnet([5, 11, 17, 30, 33, 29, 40, 50], 4).unwrap();
     compare(&student, 32, &[6, 3], 1, &tally);
     compare(&student, 45, &[3], 2, &tally);
-    let resnet = graph::families::find("resnet18").unwrap().build(0.13, 4).unwrap();
+    let resnet = resnet(0.13);
     compare(&resnet, 40, &[5, 2], 3, &tally);
     let (near, all) = *tally.borrow();
     assert!(all - near <= all / 20, "only {near} of {all} gradients are near");
@@ -229,13 +230,12 @@ fn training_on_grids_is_the_same_on_both() {
         let mut candle = device::Network::new(&graph, &weights, &grids, 12, &Device::Cpu).unwrap();
         for step in 0..6 {
             let update = Update {
-                rule,
-                lr,
                 weight_decay: 0.1,
                 clip: 0.5,
                 ema: 0.9,
                 rate: 0.02,
                 settled: step >= 4,
+                ..Update::new(rule, lr)
             };
             let batch = batch(&graph, 6, 12, seed + step);
             let a = engine.step(batch.clone(), LOSS, &update).unwrap();
@@ -280,13 +280,10 @@ fn threads_do_not_change_a_bit() {
             let mut network = Network::new(&graph, &weights, &Grids::new(), 64).unwrap();
             let batch = batch(&graph, 9, 64, 1);
             let update = Update {
-                rule: Rule::AdamW,
-                lr: 1e-3,
                 weight_decay: 0.01,
                 clip: 1.0,
                 ema: 0.9,
-                rate: 0.0,
-                settled: false,
+                ..Update::new(Rule::AdamW, 1e-3)
             };
             let loss = network.step(batch.clone(), LOSS, &update).unwrap();
             let logits = network.logits(&batch.pictures).unwrap();
@@ -300,7 +297,7 @@ fn threads_do_not_change_a_bit() {
 /// After the first batch of a size no buffer is added.
 #[test]
 fn buffers_are_reused() {
-    let graph = graph::families::find("resnet18").unwrap().build(0.2, 4).unwrap();
+    let graph = resnet(0.2);
     let weights = random_weights(&graph, 1);
     let mut network = Network::new(&graph, &weights, &Grids::new(), 40).unwrap();
     let mut step = || {
@@ -311,4 +308,9 @@ fn buffers_are_reused() {
     for _ in 0..3 {
         assert_eq!(step(), first);
     }
+}
+
+fn resnet(width: f32) -> Graph {
+    let knobs = Knobs { width, ..Knobs::standard(4) };
+    graph::families::find("resnet18").unwrap().build(&knobs).unwrap()
 }

@@ -28,8 +28,8 @@ pub struct Group {
     /// Its channels.
     pub units: Vec<Unit>,
     /// Names of the batch norms among its tensors.
-    pub norms: Vec<String>,
-    /// False for what must stay: colours, classes, channels of grouped convolutions.
+    pub norms: BTreeSet<String>,
+    /// False for what must stay: colours and classes.
     pub removable: bool,
 }
 
@@ -47,10 +47,10 @@ impl fmt::Display for Group {
 }
 
 impl Group {
-    /// The index of `unit` in tensor `name`, dimension 0.
-    pub fn index_in(&self, unit: &Unit, name: &str) -> Option<usize> {
-        let axis = self.axes.iter().position(|a| a.dim == 0 && a.tensor == name)?;
-        unit.indices.get(axis).copied()
+    /// Every slice of a tensor that carries `unit`. A shuffle can tie several channels of one tensor
+    /// together.
+    pub fn slices<'a>(&'a self, unit: &'a Unit) -> impl Iterator<Item = (&'a Axis, usize)> {
+        self.axes.iter().zip(unit.indices.iter().copied())
     }
 }
 
@@ -142,7 +142,7 @@ impl Graph {
     }
 }
 
-fn norms_among(axes: &[Axis], norms: &BTreeSet<String>) -> Vec<String> {
+fn norms_among(axes: &[Axis], norms: &BTreeSet<String>) -> BTreeSet<String> {
     let names = axes.iter().filter(|a| a.dim == 0).filter_map(|a| a.tensor.strip_suffix(".weight"));
     names.filter(|n| norms.contains(*n)).map(str::to_owned).collect()
 }

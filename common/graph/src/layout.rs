@@ -56,6 +56,11 @@ impl Layout {
         &self.slots
     }
 
+    /// Where the factors γ of batch norms lie.
+    pub fn scales(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        self.slots.iter().filter(|s| s.role == Role::Scale).map(|s| s.range.clone())
+    }
+
     /// Floats of a buffer.
     pub fn len(&self) -> usize {
         self.slots.last().map_or(0, |s| s.range.end)

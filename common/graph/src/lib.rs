@@ -14,6 +14,7 @@
 //! | [`init`] | fresh weights |
 //! | [`channels`] | channels that must go together, and networks without them |
 //! | [`fold`] | batch norm folded into the convolution before it, and back |
+//! | [`rewrite`] | a node rewritten as two of lower rank |
 //! | [`grid`] | the values that quantized weights may have |
 //! | [`layout`] | all parameters in one flat buffer |
 //! | [`schedule`] | a graph as fused operations with the lifetimes of their results |
@@ -28,6 +29,7 @@ pub mod init;
 pub mod layout;
 pub mod network;
 pub mod op;
+pub mod rewrite;
 pub mod rng;
 pub mod schedule;
 pub mod text;

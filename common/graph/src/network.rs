@@ -4,7 +4,7 @@
 
 use crate::array::Array;
 use crate::error::{Error, Result, bail, ensure};
-use crate::op::{Input, Op, Parameter};
+use crate::op::{Change, Input, Op, Parameter};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Parameters by name, in PyTorch's layout.
@@ -168,17 +168,24 @@ impl Graph {
     /// Weights that are not of these nodes, or whose shapes do not meet.
     pub fn with_widths_of(&self, weights: &Weights) -> Result<Self> {
         let mut nodes = self.nodes.clone();
+        let mut channels: Vec<usize> = Vec::with_capacity(nodes.len());
         for node in &mut nodes {
             let name = node.name.clone();
-            node.op.about_mut().resize(&|end| {
+            let shape = |end: &str| {
                 let key = format!("{name}.{end}");
-                let shape = weights.get(&key).map(|a| &a.shape[..]);
-                match shape {
+                match weights.get(&key).map(|a| &a.shape[..]) {
                     Some([first, rest @ ..]) => Ok([*first, rest.first().copied().unwrap_or(1)]),
                     Some([]) => bail!("tensor {key} has no dimensions"),
                     None => bail!("tensor {key} is missing"),
                 }
-            })?;
+            };
+            let inputs: Vec<usize> = node.inputs.iter().map(|j| channels[*j]).collect();
+            let change = node.inputs.first().map_or(Change { before: 0, after: 0 }, |j| Change {
+                before: self.channels[*j],
+                after: channels[*j],
+            });
+            node.op.about_mut().resize(&shape, change)?;
+            channels.push(node.op.about().channels(&inputs)?);
         }
         let graph = Self::new(nodes)?;
         graph.check_weights(weights)?;

@@ -56,6 +56,14 @@ struct Inference {
     batch: usize,
 }
 
+/// Share of a batch's statistics in the stored ones after a step: PyTorch's.
+const MOMENTUM: f32 = 0.1;
+
+/// −1, 0 or 1.
+fn sign(v: f32) -> f32 {
+    if v == 0.0 { 0.0 } else { v.signum() }
+}
+
 /// Floats of the largest activations of the pictures run together, 16 MiB: enough rows for the deep
 /// layers' sums, little enough that what one layer writes is near when the next reads it.
 const TOGETHER: usize = 4 * 1024 * 1024;
@@ -121,7 +129,7 @@ impl Network {
     /// A batch of another size.
     pub fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<f64> {
         let loss = self.gradients(batch, target, update.rate)?;
-        let Some(training) = &self.training else { return Ok(loss) };
+        let Some(training) = &mut self.training else { return Ok(loss) };
         let state = &mut self.state;
         if state.moments[0].is_empty() {
             state.moments = update.moments(state.variables.len());
@@ -130,16 +138,40 @@ impl Network {
             state.average.clone_from(&state.variables);
         }
         // The statistics that this batch has moved are averaged with the variables.
-        training.engine.update_statistics(&mut state.variables);
+        training.engine.update_statistics(&mut state.variables, MOMENTUM);
         state.steps += 1;
         let ranges = self.parametrisation.updates(update.settled);
-        let (variables, gradient) = (&mut state.variables, &training.gradient);
+        let (variables, gradient) = (&mut state.variables, &mut training.gradient);
+        if update.slim > 0.0 {
+            for i in self.parametrisation.layout().scales().flatten() {
+                gradient[i] += update.slim * sign(variables[i]);
+            }
+        }
         update.step(&ranges, variables, gradient, &mut state.moments, state.steps);
         if update.ema > 0.0 {
             let keep = update.keeps(state.steps);
             optim::average(&mut state.average, &state.variables, keep);
         }
         Ok(loss)
+    }
+
+    /// Forget the statistics of batch norms: they become the means of those of `batches` of pictures,
+    /// each weighing the same, which a network needs whose channels have been cut.
+    ///
+    /// # Errors
+    /// A batch of another size, or what a batch says.
+    pub fn recalibrate<E: From<Error>>(
+        &mut self,
+        batches: impl Iterator<Item = std::result::Result<Vec<f32>, E>>,
+    ) -> std::result::Result<(), E> {
+        for (k, pictures) in batches.enumerate() {
+            self.passes(pictures?, 0.0, |_, _| Ok(()))?;
+            if let Some(training) = &self.training {
+                let momentum = 1.0 / (k as f32 + 1.0);
+                training.engine.update_statistics(&mut self.state.variables, momentum);
+            }
+        }
+        Ok(())
     }
 
     /// Loss of a batch; the gradients of the variables are then in [`Network::gradient`].

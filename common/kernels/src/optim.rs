@@ -133,9 +133,27 @@ pub struct Update {
     pub rate: f32,
     /// Whether the integers of weights on grids stay as they are.
     pub settled: bool,
+    /// λ: factor of the sum of |γ| of all batch norms, whose subgradient is added to the loss's
+    /// (Liu et al. 2017, "Learning efficient convolutional networks through network slimming",
+    /// equation 1); 0 = none.
+    pub slim: f32,
 }
 
 impl Update {
+    /// The bare rule.
+    pub const fn new(rule: Rule, lr: f32) -> Self {
+        Self {
+            rule,
+            lr,
+            weight_decay: 0.0,
+            clip: 0.0,
+            ema: 0.0,
+            rate: 0.0,
+            settled: false,
+            slim: 0.0,
+        }
+    }
+
     /// One step, number `step` from 1, on the variables in `ranges` (and whether they decay) with
     /// `gradient`; `moments` are the first and, for AdamW, the second. All buffers of one layout.
     pub fn step(

@@ -5,7 +5,6 @@ use crate::images::Images;
 use crate::pictures::{Input, MAX_SIZE, Normalization};
 use anyhow::{Context, Result, ensure};
 use codec::{Part, Quantized, Spec};
-use graph::families::Family;
 use graph::grid::{self, Grid, Grids, Scale};
 use graph::{Graph, Weights};
 use serde::{Deserialize, Serialize};
@@ -58,14 +57,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// An untrained network for pictures like `images`; `raw_pixels` leaves their values in 0..1
-    /// instead of scaling by mean and standard deviation.
+    /// An untrained network for pictures like `images`: that which `build` makes for the number of
+    /// their classes. `raw_pixels` leaves their values in 0..1 instead of scaling by mean and standard
+    /// deviation.
     ///
     /// # Errors
-    /// Pictures without classes, or too small for the network.
+    /// Pictures without classes, or too small for the network; what `build` says.
     pub fn fresh(
-        family: &Family,
-        width: f32,
+        build: impl FnOnce(usize) -> Result<Graph>,
         images: &Images,
         raw_pixels: bool,
         seed: u64,
@@ -73,7 +72,7 @@ impl Model {
         let at = &images.source.name;
         let classes = images.classes.clone();
         ensure!(!classes.is_empty(), "{at}: its pictures have no labels");
-        let graph = family.build(width, classes.len())?;
+        let graph = build(classes.len())?;
         let preparation = images.preparation;
         graph
             .shapes(preparation.size)

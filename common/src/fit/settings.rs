@@ -44,9 +44,19 @@ pub struct Settings {
     /// Decay of the moving average of the weights, e.g. 0.999; 0 = off.
     #[arg(long, default_value_t = 0.0)]
     pub ema: f32,
+    /// Loss per unit of the sum of all batch norms' |γ|: what the network can do without goes towards
+    /// zero, for prune channels (network slimming; 1e-5 to 1e-3); 0 = off.
+    #[arg(long, default_value_t = 0.0, value_name = "LAMBDA")]
+    #[serde(skip_serializing_if = "is_off")]
+    pub slim: f32,
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+}
+
+/// Headers leave out what is off.
+fn is_off(v: &f32) -> bool {
+    *v == 0.0
 }
 
 impl Settings {
@@ -60,6 +70,7 @@ impl Settings {
         flag("warmup", self.warmup, self.warmup >= 0.0, "0 or more epochs")?;
         flag("weight-decay", self.weight_decay, self.weight_decay >= 0.0, "0 or more")?;
         flag("clip", self.clip, self.clip >= 0.0, "0 or more")?;
+        flag("slim", self.slim, self.slim >= 0.0, "0 or more")?;
         let smoothing = self.label_smoothing;
         flag("label-smoothing", smoothing, (0.0..1.0).contains(&smoothing), "0 up to below 1")?;
         flag("ema", self.ema, (0.0..1.0).contains(&self.ema), "0 up to below 1")
@@ -71,9 +82,9 @@ impl Settings {
             Optimizer::Sgd => Rule::Sgd,
             Optimizer::Adamw => Rule::AdamW,
         };
-        let Self { weight_decay, clip, ema, .. } = *self;
+        let Self { weight_decay, clip, ema, slim, .. } = *self;
         let lr = self.rate(step, steps, per_epoch);
-        Update { rule, lr, weight_decay, clip, ema, rate: 0.0, settled: false }
+        Update { weight_decay, clip, ema, slim, ..Update::new(rule, lr) }
     }
 
     /// Learning rate of `step` out of `steps`, `per_epoch` steps each.

@@ -1,14 +1,21 @@
 //! Network families. Each file builds a graph from a table of widths; parameter names are the
 //! keys of the original's PyTorch state dict, so that checkpoints load by name both ways.
 
+mod densenet;
+mod mobilenet_v1;
+mod mobilenet_v2;
+mod plain;
 mod resnet;
+mod shufflenet_v2;
+mod squeezenet;
 mod studentnet;
 
 pub use resnet::resnet18;
 pub use studentnet::studentnet;
 
 use crate::error::{Error, Result, bail, ensure};
-use crate::network::{Graph, Weights};
+use crate::network::{Builder, Graph, Weights};
+use crate::op::{Activation, BatchNorm, Conv, Window};
 
 /// An architecture at any width.
 pub struct Family {
@@ -16,12 +23,60 @@ pub struct Family {
     pub name: &'static str,
     /// What it is, in a line.
     pub about: &'static str,
-    /// The network with every inner width put through `scale`, for so many classes.
-    build: fn(scale: &dyn Fn(usize) -> usize, classes: usize) -> Result<Graph>,
+    /// By how much its stem makes pictures smaller: 1, 2, or 4 where a pool follows the strided
+    /// convolution.
+    pub stem_stride: usize,
+    /// Most blocks that can be added at its end.
+    most_blocks: usize,
+    build: fn(&Knobs) -> Result<Graph>,
+}
+
+/// What a family leaves open.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Knobs {
+    /// Factor on every inner width, 0.01 to 16.
+    pub width: f32,
+    /// By how much the stem makes pictures smaller; None: the family's own. A stem of 4 becomes one
+    /// of 2 by leaving out its pool, one of 1 by a convolution of stride 1 besides.
+    pub stem_stride: Option<usize>,
+    /// Blocks added at the end, for pictures as they come out of the last.
+    pub extra_blocks: usize,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+impl Knobs {
+    /// The family as it was published, for so many classes.
+    pub const fn standard(classes: usize) -> Self {
+        Self { width: 1.0, stem_stride: None, extra_blocks: 0, classes }
+    }
+
+    /// Width `n` times the factor.
+    fn scaled(&self, n: usize) -> usize {
+        self.multiple(n, 1)
+    }
+
+    /// Width `n` times the factor, as a multiple of `of`.
+    fn multiple(&self, n: usize, of: usize) -> usize {
+        ((n as f32 * self.width) as usize / of * of).max(of)
+    }
 }
 
 /// Every family there is.
-pub const ALL: &[Family] = &[resnet::FAMILY, studentnet::FAMILY];
+pub const ALL: &[Family] = &[
+    studentnet::FAMILY,
+    mobilenet_v1::FAMILY,
+    mobilenet_v2::FAMILY,
+    shufflenet_v2::FAMILY,
+    squeezenet::FAMILY,
+    densenet::FAMILY_121,
+    densenet::FAMILY_100,
+    resnet::FAMILY_18,
+    resnet::FAMILY_34,
+    plain::ORDINARY,
+    plain::SEPARABLE,
+    plain::GROUPED,
+];
 
 /// The family called `name`.
 ///
@@ -33,25 +88,98 @@ pub fn find(name: &str) -> Result<&'static Family> {
     found.ok_or_else(|| Error::new(format!("no network family {name:?}; known: {}", names())))
 }
 
+/// Range of [`Knobs::width`].
+const WIDTHS: std::ops::RangeInclusive<f32> = 0.01..=16.0;
+
+/// Halvings of the interval of widths when a size is looked for: less than a channel of the widest.
+const HALVINGS: u32 = 24;
+
 impl Family {
-    /// The network with every inner width multiplied by `width`.
+    /// The network.
     ///
     /// # Errors
-    /// A multiplier out of range, or fewer than two classes.
-    pub fn build(&self, width: f32, classes: usize) -> Result<Graph> {
-        ensure!((0.01..=16.0).contains(&width), "width multiplier {width} is not in 0.01..=16");
+    /// Knobs out of range, or that this family does not have.
+    pub fn build(&self, knobs: &Knobs) -> Result<Graph> {
+        let Knobs { width, stem_stride, extra_blocks, classes } = *knobs;
+        ensure!(WIDTHS.contains(&width), "width factor {width} is not in 0.01..=16");
         ensure!(classes >= 2, "a classifier needs at least 2 classes, not {classes}");
-        (self.build)(&|n| ((n as f32 * width) as usize).max(1), classes)
+        let (name, own) = (self.name, self.stem_stride);
+        let stem_stride = stem_stride.unwrap_or(own);
+        let possible: Vec<usize> = self.stem_strides().collect();
+        ensure!(
+            possible.contains(&stem_stride),
+            "the stem of {name} has stride {own}: expected one of {possible:?}, not {stem_stride}"
+        );
+        let most = self.most_blocks;
+        ensure!(
+            extra_blocks <= most,
+            "{name} takes {most} extra blocks at most, not {extra_blocks}"
+        );
+        (self.build)(&Knobs { stem_stride: Some(stem_stride), ..*knobs })
+    }
+
+    /// The strides its stem can have.
+    fn stem_strides(&self) -> impl Iterator<Item = usize> {
+        let own = self.stem_stride;
+        [4, 2, 1].into_iter().filter(move |s| *s <= own)
+    }
+
+    /// The widest network that `fits`, at any factor: larger ones are taken not to fit either.
+    ///
+    /// # Errors
+    /// As [`Family::build`], or when not even the narrowest fits.
+    pub fn widest(&self, knobs: &Knobs, fits: impl Fn(&Graph) -> bool) -> Result<Graph> {
+        let at = |width: f32| self.build(&Knobs { width, ..*knobs });
+        let (mut low, mut high) = (*WIDTHS.start(), *WIDTHS.end());
+        let mut best = at(low)?;
+        ensure!(
+            fits(&best),
+            "even the narrowest {} has {} parameters, which is too much",
+            self.name,
+            best.parameter_count()
+        );
+        for _ in 0..HALVINGS {
+            let middle = (low * high).sqrt();
+            let graph = at(middle)?;
+            if fits(&graph) {
+                (low, best) = (middle, graph);
+            } else {
+                high = middle;
+            }
+        }
+        Ok(best)
+    }
+
+    /// Its networks for weights of any widths and blocks: knobs that no weight shows are those of
+    /// `stem_strides`.
+    fn variants(&self, stem_strides: impl Iterator<Item = usize>) -> impl Iterator<Item = Knobs> {
+        let blocks = 0..=self.most_blocks;
+        let knobs = move |stem: usize, extra_blocks| Knobs {
+            stem_stride: Some(stem),
+            extra_blocks,
+            ..Knobs::standard(2)
+        };
+        stem_strides.flat_map(move |s| blocks.clone().map(move |b| knobs(s, b)))
     }
 }
 
-/// The first of `families` that `fit` accepts, with what it makes of it.
-fn first<T>(families: &[Family], fit: impl Fn(&Graph) -> Result<T>) -> Result<(&Family, T)> {
+/// The family and graph that `weights` belong to, by their names; widths, blocks and ranks are those
+/// of the weights, the stem's stride, which no weight shows, is the family's own.
+///
+/// # Errors
+/// Weights of none of `families`: for a single one, the first tensor that does not fit.
+pub fn recognise<'a>(families: &'a [Family], weights: &Weights) -> Result<(&'a Family, Graph)> {
     let mut reason = None;
     for family in families {
-        match fit(&family.build(1.0, 2)?) {
-            Ok(found) => return Ok((family, found)),
-            Err(e) => reason = Some(e.at(format!("not a {}", family.name))),
+        for knobs in family.variants([family.stem_stride].into_iter()) {
+            let graph = family.build(&knobs)?.factored_like(weights)?;
+            match graph.with_widths_of(weights) {
+                Ok(found) => return Ok((family, found)),
+                Err(e) if knobs.extra_blocks == 0 => {
+                    reason = Some(e.at(format!("not a {}", family.name)));
+                }
+                Err(_) => {}
+            }
         }
     }
     match reason {
@@ -60,18 +188,58 @@ fn first<T>(families: &[Family], fit: impl Fn(&Graph) -> Result<T>) -> Result<(&
     }
 }
 
-/// The family and graph that `weights` belong to, by their names; widths are those of the weights.
+/// A folded network of a known family as the original has it, batch norms included.
 ///
 /// # Errors
-/// Weights of none of `families`: for a single one, the first tensor that does not fit.
-pub fn recognise<'a>(families: &'a [Family], weights: &Weights) -> Result<(&'a Family, Graph)> {
-    first(families, |graph| graph.with_widths_of(weights))
+/// A network of no known family.
+pub fn unfold(folded: &Graph, weights: &Weights) -> Result<(Graph, Weights)> {
+    for family in ALL {
+        for knobs in family.variants(family.stem_strides()) {
+            let original = family.build(&knobs)?.factored_like(weights)?;
+            let Ok((graph, unfolded)) = original.unfold(weights) else { continue };
+            // Names and widths agree; strides and activations must as well.
+            if graph.fold(unfolded.clone())?.0 == *folded {
+                return Ok((graph, unfolded));
+            }
+        }
+    }
+    bail!("a network of no known family")
 }
 
-/// Folded weights of a known family as the original network has them, batch norms included.
-///
-/// # Errors
-/// Weights of no known family.
-pub fn unfold(folded: &Weights) -> Result<(Graph, Weights)> {
-    first(ALL, |graph| graph.unfold(folded)).map(|(_, original)| original)
+/// A convolution without bias called `conv` and its batch norm `norm`, reading `input`.
+fn conv_norm(net: &mut Builder, [conv, norm]: [&str; 2], shape: Conv, input: usize) -> usize {
+    let at = net.push(conv, Conv { bias: false, ..shape }, vec![input]);
+    net.push(norm, BatchNorm { channels: shape.output }, vec![at])
+}
+
+/// [`conv_norm`] of the latest node, with an activation behind it.
+fn conv_norm_act(net: &mut Builder, names: [&str; 2], shape: Conv, act: Activation) -> usize {
+    let last = net.last();
+    conv_norm(net, names, shape, last);
+    net.then("", act)
+}
+
+/// A convolution in which every output sees every input channel.
+const fn dense(input: usize, output: usize, window: Window) -> Conv {
+    Conv { input, output, window, groups: 1, bias: false }
+}
+
+/// A 3 × 3 convolution of each channel alone.
+const fn depthwise(channels: usize, stride: usize) -> Conv {
+    let window = Window::new(3, stride, 1);
+    Conv { input: channels, output: channels, window, groups: channels, bias: false }
+}
+
+/// A 1 × 1 convolution.
+const fn pointwise(input: usize, output: usize) -> Conv {
+    dense(input, output, Window::POINT)
+}
+
+/// The strides of a stem of convolution and pool that make `stem` together; 1: no pool.
+fn stem(knobs: &Knobs) -> (usize, usize) {
+    match knobs.stem_stride {
+        Some(1) => (1, 1),
+        Some(2) => (2, 1),
+        _ => (2, 2),
+    }
 }

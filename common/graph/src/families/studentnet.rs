@@ -5,11 +5,12 @@
 //! | cnn.0 | conv 3×3, BN, ReLU6, max pool 2 | 128 |
 //! | cnn.1–3 | depthwise 3×3, BN, ReLU6, pointwise, max pool 2 | 64, 32, 16 |
 //! | cnn.4–7 | depthwise 3×3, BN, ReLU6, pointwise | 16 |
+//! | cnn.8… | the same, as many as are asked for | 16 |
 //! | fc.0 | global mean, linear | 1 |
 //!
 //! Depthwise-separable convolution: Howard et al. 2017, "MobileNets", section 3.1.
 
-use super::Family;
+use super::{Family, Knobs};
 use crate::error::Result;
 use crate::network::{Builder, Graph};
 use crate::op::{Activation, BatchNorm, Conv, GlobalAvgPool, Linear, MaxPool, Window};
@@ -17,7 +18,13 @@ use crate::op::{Activation, BatchNorm, Conv, GlobalAvgPool, Linear, MaxPool, Win
 pub(super) const FAMILY: Family = Family {
     name: "studentnet",
     about: "the course tutorial's depthwise-separable student: 256,779 parameters at 11 classes",
-    build: |scale, classes| studentnet([16, 32, 64, 128, 256, 256, 256, 256].map(scale), classes),
+    stem_stride: 2,
+    most_blocks: 16,
+    build: |knobs| {
+        let mut widths = [16, 32, 64, 128, 256, 256, 256, 256].map(|n| knobs.scaled(n)).to_vec();
+        widths.extend(vec![widths[7]; knobs.extra_blocks]);
+        build(&widths, knobs)
+    },
 };
 
 /// Output widths of the eight blocks, number of classes.
@@ -25,6 +32,10 @@ pub(super) const FAMILY: Family = Family {
 /// # Errors
 /// Widths of zero.
 pub fn studentnet(widths: [usize; 8], classes: usize) -> Result<Graph> {
+    build(&widths, &Knobs::standard(classes))
+}
+
+fn build(widths: &[usize], knobs: &Knobs) -> Result<Graph> {
     let same3 = Window::new(3, 1, 1);
     let half = MaxPool(Window::new(2, 2, 0));
     let conv = |input, output, window, groups| Conv { input, output, window, groups, bias: true };
@@ -33,7 +44,9 @@ pub fn studentnet(widths: [usize; 8], classes: usize) -> Result<Graph> {
     net.then("cnn.0.0", conv(3, widths[0], same3, 1));
     net.then("cnn.0.1", BatchNorm { channels: widths[0] });
     net.then("", Activation::Relu6);
-    net.then("", half);
+    if knobs.stem_stride != Some(1) {
+        net.then("", half);
+    }
     for (i, pair) in widths.windows(2).enumerate() {
         let (block, input, output) = (i + 1, pair[0], pair[1]);
         net.then(&format!("cnn.{block}.0"), conv(input, input, same3, input));
@@ -45,6 +58,7 @@ pub fn studentnet(widths: [usize; 8], classes: usize) -> Result<Graph> {
         }
     }
     net.then("", GlobalAvgPool);
-    net.then("fc.0", Linear { input: widths[7], output: classes, bias: true });
+    let input = widths.last().copied().unwrap_or_default();
+    net.then("fc.0", Linear { input, output: knobs.classes, bias: true });
     net.finish()
 }

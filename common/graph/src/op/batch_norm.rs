@@ -1,7 +1,7 @@
 //! Batch norm (Ioffe & Szegedy 2015): `y = γ · (x − mean) / √(variance + ε) + β` per channel, with the
 //! statistics of the batch in training and stored ones afterwards.
 
-use super::{Operation, Parameter, Result, Role, Walk, Words, kept, meets};
+use super::{Change, Operation, Parameter, Result, Role, Walk, Words, kept, meets};
 
 /// ε of every batch norm: PyTorch's default.
 pub const EPSILON: f32 = 1e-5;
@@ -51,7 +51,7 @@ impl Operation for BatchNorm {
         self.channels = kept(output);
     }
 
-    fn resize(&mut self, shape: &dyn Fn(&str) -> Result<[usize; 2]>) -> Result<()> {
+    fn resize(&mut self, shape: &dyn Fn(&str) -> Result<[usize; 2]>, _: Change) -> Result<()> {
         self.channels = shape("weight")?[0];
         Ok(())
     }

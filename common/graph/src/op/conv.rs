@@ -1,7 +1,7 @@
 //! Convolution: `y[o] = bias[o] + Σ x[i] ∗ weight[o, i]`, square kernels, zero padding.
 
 use super::{
-    Operation, Parameter, Result, Role, Walk, Window, Words, ensure, in_range, kept, meets,
+    Change, Operation, Parameter, Result, Role, Walk, Window, Words, ensure, in_range, kept, meets,
 };
 
 /// Convolution; weight `[output, input / groups, k, k]`, bias `[output]`.
@@ -71,12 +71,11 @@ impl Operation for Conv {
     fn ids(&self, inputs: &[&[usize]], walk: &mut Walk) -> Vec<usize> {
         let depthwise = self.is_depthwise();
         let out = if depthwise { inputs[0].to_vec() } else { walk.fresh(self.output) };
-        if self.groups == 1 {
-            walk.carry("weight", 1, inputs[0]);
-        } else if !depthwise {
-            // Cutting would have to keep every group the same width.
-            walk.fix(inputs[0]);
-            walk.fix(&out);
+        if !depthwise {
+            // Groups stay equally wide only if channels with the same place in every group go together.
+            walk.tie(inputs[0], self.groups);
+            walk.tie(&out, self.groups);
+            walk.carry("weight", 1, &inputs[0][..self.input / self.groups]);
         }
         walk.carry("weight", 0, &out);
         if self.bias {
@@ -92,7 +91,7 @@ impl Operation for Conv {
         (self.input, self.output) = (kept(inputs[0]), kept(output));
     }
 
-    fn resize(&mut self, shape: &dyn Fn(&str) -> Result<[usize; 2]>) -> Result<()> {
+    fn resize(&mut self, shape: &dyn Fn(&str) -> Result<[usize; 2]>, _: Change) -> Result<()> {
         let [output, per_group] = shape("weight")?;
         if self.is_depthwise() {
             self.groups = output;

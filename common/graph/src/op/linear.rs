@@ -1,6 +1,8 @@
 //! Fully connected layer on pictures of one pixel: `y = weight · x + bias`.
 
-use super::{Operation, Parameter, Result, Role, Walk, Words, ensure, in_range, kept, meets};
+use super::{
+    Change, Operation, Parameter, Result, Role, Walk, Words, ensure, in_range, kept, meets,
+};
 
 /// Fully connected layer on `[c, 1, 1]`; weight `[output, input]`, bias `[output]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ impl Operation for Linear {
         (self.input, self.output) = (kept(inputs[0]), kept(output));
     }
 
-    fn resize(&mut self, shape: &dyn Fn(&str) -> Result<[usize; 2]>) -> Result<()> {
+    fn resize(&mut self, shape: &dyn Fn(&str) -> Result<[usize; 2]>, _: Change) -> Result<()> {
         [self.output, self.input] = shape("weight")?;
         Ok(())
     }

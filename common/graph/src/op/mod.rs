@@ -88,6 +88,15 @@ impl Parameter {
     }
 }
 
+/// How many channels an input had and has.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    /// Before.
+    pub before: usize,
+    /// Now.
+    pub after: usize,
+}
+
 /// What every operation can say about itself. Channels are counted, sizes are [height, width] in
 /// pixels.
 pub trait Operation {
@@ -126,12 +135,13 @@ pub trait Operation {
         let _ = (inputs, output);
     }
 
-    /// Adapts to parameters of the shapes that `shape(end)` gives, the first two dimensions.
+    /// Adapts to parameters of the shapes that `shape(end)` gives, the first two dimensions, and to a
+    /// first input whose channels, `before`, are now `after`.
     ///
     /// # Errors
     /// A parameter that is missing or has no dimension.
-    fn resize(&mut self, shape: &dyn Fn(&str) -> Result<[usize; 2]>) -> Result<()> {
-        let _ = shape;
+    fn resize(&mut self, shape: &dyn Fn(&str) -> Result<[usize; 2]>, input: Change) -> Result<()> {
+        let _ = (shape, input);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! A factor and a summand per channel: `y = weight · x + bias`. What folding makes of a batch norm
 //! that no convolution can take in.
 
-use super::{Operation, Parameter, Result, Role, Walk, Words, kept, meets};
+use super::{Change, Operation, Parameter, Result, Role, Walk, Words, kept, meets};
 
 /// `y = weight · x + bias` per channel, both `[channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Operation for ScaleShift {
         self.channels = kept(output);
     }
 
-    fn resize(&mut self, shape: &dyn Fn(&str) -> Result<[usize; 2]>) -> Result<()> {
+    fn resize(&mut self, shape: &dyn Fn(&str) -> Result<[usize; 2]>, _: Change) -> Result<()> {
         self.channels = shape("weight")?[0];
         Ok(())
     }

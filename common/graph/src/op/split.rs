@@ -1,6 +1,6 @@
 //! A range of the channels: what `x.chunk(2, dim=1)` and `x.split(…)` give one branch of.
 
-use super::{Operation, Result, Walk, Words, ensure, kept};
+use super::{Change, Operation, Result, Walk, Words, ensure, kept};
 
 /// Channels `start..end` of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,5 +37,22 @@ impl Operation for Split {
     fn keep(&mut self, inputs: &[&[bool]], _: &[bool]) {
         let before = kept(&inputs[0][..self.start]);
         *self = Self { start: before, end: before + kept(&inputs[0][self.start..self.end]) };
+    }
+
+    /// The same share of the channels: halves stay halves.
+    fn resize(
+        &mut self,
+        _: &dyn Fn(&str) -> Result<[usize; 2]>,
+        Change { before, after }: Change,
+    ) -> Result<()> {
+        for end in [&mut self.start, &mut self.end] {
+            let shared = *end * after;
+            ensure!(
+                shared.is_multiple_of(before),
+                "{end} of {before} channels is no share of {after}"
+            );
+            *end = shared / before;
+        }
+        Ok(())
     }
 }

@@ -64,6 +64,14 @@ impl Walk {
         self.ids.merge(a, b);
     }
 
+    /// Channels with the same place in each of `groups` equal parts go together.
+    pub(crate) fn tie(&mut self, ids: &[usize], groups: usize) {
+        let n = ids.len() / groups;
+        for (i, id) in ids.iter().enumerate() {
+            self.merge(ids[i % n], *id);
+        }
+    }
+
     /// These must stay.
     pub(crate) fn fix(&mut self, ids: &[usize]) {
         self.fixed.extend(ids);

@@ -78,10 +78,9 @@ impl Engine {
         Ok(Self { schedule: Arc::new(schedule), plans, arena: Arena::default(), values, batch: 0 })
     }
 
-    /// Moves the stored statistics of every batch norm in `parameters` towards those of the last
-    /// training batch, as PyTorch does with momentum 0.1.
-    pub fn update_statistics(&self, parameters: &mut [f32]) {
-        const MOMENTUM: f32 = 0.1;
+    /// Moves the stored statistics of every batch norm in `parameters` by the share `momentum` towards
+    /// those of the last training batch.
+    pub fn update_statistics(&self, parameters: &mut [f32], momentum: f32) {
         for (operation, value) in self.schedule.operations.iter().zip(&self.values) {
             let (Op::BatchNorm(_), Some(m)) = (operation.op, &value.moments) else { continue };
             // The stored variance is the unbiased one.
@@ -89,7 +88,7 @@ impl Engine {
             for (k, batch, factor) in [(2, &m.mean, 1.0), (3, &m.variance, unbias)] {
                 let stored = &mut parameters[self.range(operation, k)];
                 for (s, v) in stored.iter_mut().zip(batch) {
-                    *s += MOMENTUM * (v * factor - *s);
+                    *s += momentum * (v * factor - *s);
                 }
             }
         }
