@@ -117,8 +117,9 @@ $(eval $(call stage,$(OUT)/logits.safetensors,$(OUT)/teacher.safetensors $(OUT)/
 DISTILL := distill $(TRAIN_ON) --logits $(OUT)/logits.safetensors
 $(eval $(call stage,$(OUT)/student.safetensors,$(PICTURES) $(OUT)/logits.safetensors,$(DISTILL) $(STUDENT)))
 before = $(if $(filter 1,$1),student,tuned$(shell expr $1 - 1))
-$(foreach k,$(STEPS),$(eval $(call stage,$(OUT)/cut$k.safetensors,$(OUT)/$(call before,$k).safetensors,\
-  prune channels --model $(OUT)/$(call before,$k).safetensors $(PRUNE))))
+$(foreach k,$(STEPS),$(eval $(call stage,$(OUT)/cut$k.safetensors,\
+  $(OUT)/$(call before,$k).safetensors $(OUT)/training.safetensors,\
+  prune $(PRUNE) --model $(OUT)/$(call before,$k).safetensors --images $(OUT)/training.safetensors)))
 $(foreach k,$(STEPS),$(eval $(call stage,$(OUT)/tuned$k.safetensors,\
   $(OUT)/cut$k.safetensors $(PICTURES) $(OUT)/logits.safetensors,\
   $(DISTILL) --init $(OUT)/cut$k.safetensors $(TUNE))))

@@ -56,24 +56,9 @@ def agree(what, a, b):
 
 
 def check_onnx():
-    import onnxruntime
-
-    pixels = load_file(PICTURES)["pixels"][:200].astype(np.float32) / 255
-    for model in (STUDENT, SHIPPED, WORK / "resnet.safetensors"):
-        if not model.exists():
-            continue
-        file = WORK / "model.onnx"
-        run("infer", "export", "--model", model, "--onnx", file)
-        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-        keys = session.get_modelmeta().custom_metadata_map
-        size = json.loads(keys["preparation"])["size"]
-        assert session.get_inputs()[0].shape == ["N", 3, size, size], session.get_inputs()[0].shape
-        images, x = PICTURES, pixels
-        if model.name.startswith("resnet"):
-            images = WORK / "noise.safetensors"
-            x = load_file(images)["pixels"].astype(np.float32) / 255
-        answers = np.concatenate([session.run(None, {"pictures": x[i : i + 64]})[0] for i in range(0, len(x), 64)])
-        agree(f"{model.name} in onnxruntime {onnxruntime.__version__}", answers, ours(model, images)[: len(x)])
+    x = load_file(PICTURES)["pixels"][:200].astype(np.float32) / 255
+    for model in (STUDENT, SHIPPED):
+        in_onnxruntime(model, x, PICTURES)
 
 
 # Every operation there is, and logits from conv, relu, mean.
@@ -213,29 +198,130 @@ def check_torch():
     agree("encode8 written here, decoded by the tutorial's Python and by us", torch_answers(net, raw), ours8)
 
 
-def make_resnet():
-    """A ResNet-18 state dict in both of PyTorch's formats, with statistics that are not trivial."""
-    import torch
-    import torchvision
+def noise(size):
+    """Images artifact of 64 pictures of noise."""
     from PIL import Image
 
-    torch.manual_seed(1)
-    net = torchvision.models.resnet18(num_classes=11)
-    with torch.no_grad():
-        for _ in range(3):
-            net(torch.randn(16, 3, 64, 64))
-    net.eval()
-    (WORK / "noise").mkdir()
-    rng = np.random.default_rng(5)
-    for i in range(64):
-        Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(WORK / f"noise/{i % 11}_{i}.png")
-    images = WORK / "noise.safetensors"
-    run("prepare", "images", WORK / "noise", "--size", 64, "--fit", "center", "--out", images)
-    answers = torch_answers(net, torch.tensor(load_file(images)["pixels"]).float() / 255)
-    for new in (False, True):
-        torch.save(net.state_dict(), WORK / "resnet.pt", _use_new_zipfile_serialization=new)
-        run("prepare", "model", WORK / "resnet.pt", "--size", 64, "--out", WORK / "resnet.safetensors")
-        agree(f"ResNet-18 from a torch {'zip' if new else 'legacy'} file", answers, ours(WORK / "resnet.safetensors", images))
+    folder, images = WORK / "noise", WORK / f"noise{size}.safetensors"
+    if not folder.exists():
+        folder.mkdir()
+        rng = np.random.default_rng(5)
+        for i in range(64):
+            Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / f"{i % 11}_{i}.png")
+    run("prepare", "images", folder, "--size", size, "--fit", "center", "--out", images)
+    return images
+
+
+TORCHVISION = ("resnet18", "resnet34", "mobilenet_v2", "shufflenet_v2_x1_0", "squeezenet1_1", "densenet121")
+
+
+def check_torchvision():
+    """State dicts of torchvision's networks in all three forms of file, with statistics that are not trivial."""
+    import torch
+    import torchvision
+    from safetensors.torch import save_file as save_torch
+
+    images = {size: noise(size) for size in (64, 224)}
+    pictures = {size: torch.tensor(load_file(f)["pixels"]).float() / 255 for size, f in images.items()}
+    file = WORK / "network.pt"
+    for name in TORCHVISION:
+        model = WORK / f"torchvision.{name}.safetensors"
+        torch.manual_seed(1)
+        net = getattr(torchvision.models, name)(num_classes=11)
+        with torch.no_grad():
+            for _ in range(3):
+                net(torch.randn(16, 3, 64, 64))
+        net.eval()
+        save = {
+            "safetensors": lambda: save_torch(net.state_dict(), file),
+            "torch legacy": lambda: torch.save(net.state_dict(), file, _use_new_zipfile_serialization=False),
+            "torch zip": lambda: torch.save(net.state_dict(), file),
+        }
+        for form in save:
+            save[form]()
+            for size in images if form == "torch zip" else (64,):
+                run("prepare", "model", file, "--size", size, "--out", model)
+                expected = torch_answers(net, pictures[size])
+                largest = np.abs(expected).max()
+                agree(f"{name} from a {form} file, {size} px, relative", expected / largest, ours(model, images[size]) / largest)
+                if form == "torch zip" and size == 64:
+                    in_onnxruntime(model, pictures[64].numpy(), images[64])
+
+
+def in_onnxruntime(model, x, images):
+    """The exported model answers the pictures x, [n, 3, size, size] in 0..1, as the artifact of them."""
+    if missing("onnxruntime"):
+        return
+    import onnxruntime
+
+    file = WORK / "model.onnx"
+    run("infer", "export", "--model", model, "--onnx", file)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    keys = session.get_modelmeta().custom_metadata_map
+    size = json.loads(keys["preparation"])["size"]
+    assert session.get_inputs()[0].shape == ["N", 3, size, size], session.get_inputs()[0].shape
+    answers = np.concatenate([session.run(None, {"pictures": x[i : i + 64]})[0] for i in range(0, len(x), 64)])
+    name = header(model)["stage"] + " " + Path(model).name
+    agree(f"{name} in onnxruntime {onnxruntime.__version__}", answers, ours(model, images)[: len(x)])
+
+
+def families():
+    """Names that train --help lists."""
+    text = subprocess.run([f"{BIN}/train", "--help"], check=True, capture_output=True, text=True).stdout
+    lines = text.split("--arch <ARCH>")[-1].split("--width")[0].splitlines()
+    return [line.split(":")[0].strip(" -") for line in lines if line.strip().startswith("- ")]
+
+
+def check_families():
+    """Every family, trained a little so that nothing in it is trivial, is exported."""
+    images = WORK / "few.safetensors"
+    folder = WORK / "few"
+    folder.mkdir()
+    photos = sorted(Path("artifacts/smoke/photos/validation").iterdir())[::16]
+    for photo in photos:
+        (folder / photo.name).symlink_to(photo.resolve())
+    run("prepare", "images", folder, "--size", 40, "--out", images)
+    x = load_file(images)["pixels"].astype(np.float32) / 255
+    names = families()
+    assert len(names) == 12, names
+    for name in names:
+        model = WORK / f"{name}.safetensors"
+        flags = ["--arch", name, "--params", 40000, "--epochs", 1, "--lr", 0.01]
+        run("train", "--images", images, "--validation", images, *flags, "--out", model)
+        in_onnxruntime(model, x, images)
+
+
+def check_factored():
+    """Layers pulled apart: exported; coded, unpacked and loaded into PyTorch's modules."""
+    x = load_file(PICTURES)["pixels"][:200].astype(np.float32) / 255
+    factored, coded, plain = (WORK / f"factored{end}.safetensors" for end in ("", ".coded", ".plain"))
+    run("prune", "low-rank", "--model", STUDENT, "--energy", 0.8, "--out", factored)
+    in_onnxruntime(factored, x, PICTURES)
+    run("quantize", "pack", "--model", factored, "--bits", 6, "--budget", 900000, "--out", coded)
+    run("quantize", "unpack", "--model", coded, "--out", plain)
+    if missing("torch"):
+        return
+    import torch
+    from safetensors.torch import load_file as load_torch
+
+    state = load_torch(plain)
+    layers = [k.removesuffix(".0.weight") for k in state if k.removesuffix(".0.weight") + ".1.weight" in state]
+    layers = [k for k in layers if state[k + ".1.weight"].dim() > 1]
+    assert len(layers) > 5, layers
+    original = load_torch(STUDENT)
+    net = student_net([original[f"cnn.{i}.{3 if i else 0}.weight"].shape[0] for i in range(8)], 10)
+    for name in layers:
+        old, rank = net.get_submodule(name), state[name + ".0.weight"].shape[0]
+        if isinstance(old, torch.nn.Linear):
+            pair = torch.nn.Linear(old.in_features, rank, bias=False), torch.nn.Linear(rank, old.out_features)
+        else:
+            window = (old.kernel_size, old.stride, old.padding)
+            windows = (window, (1,)) if state[name + ".0.weight"].shape[2:] == old.kernel_size else ((1,), window)
+            pair = torch.nn.Conv2d(old.in_channels, rank, *windows[0], bias=False), torch.nn.Conv2d(rank, old.out_channels, *windows[1])
+        net.set_submodule(name, torch.nn.Sequential(*pair))
+    net.load_state_dict(state)
+    answers = torch_answers(net.eval(), normalized(PICTURES, STUDENT))
+    agree(f"{len(layers)} factored layers, unpacked, in PyTorch", answers, ours(coded, PICTURES))
 
 
 if __name__ == "__main__":
@@ -247,9 +333,11 @@ if __name__ == "__main__":
 
     SIZE = header(PICTURES)["body"]["preparation"]["size"]
     if not missing("torch", "torchvision", "PIL"):
-        make_resnet()
+        check_torchvision()
         check_torch()
     check_embedding()
     if not missing("onnxruntime"):
         check_onnx()
+        check_families()
         check_everything()
+    check_factored()

@@ -111,6 +111,48 @@ for budget in 90000 150000 250000; do
     [ "$slack" = $((budget - size)) ] || fail "pack counts $slack bytes of slack, not those of the plan's budget"
     pass "a plan for $budget bytes makes a file of $size"
 done
+# --- what is predicted of a smaller model is what becomes of it
+number() { sed -n "s/.*$1.*/\1/p" "$work/stdout" | tr -d ,; }
+for how in channels "channels --by l1 --scope global" low-rank; do
+    for bits in 4 8; do
+        # shellcheck disable=SC2086
+        $bin/prune $how --model $model --bytes 150000 --bits $bits --plan >"$work/stdout"
+        predicted=$(number "quantize pack --bits $bits: \([0-9,]*\) bytes")
+        # shellcheck disable=SC2086
+        $bin/prune $how --model $model --bytes 150000 --bits $bits --out "$work/small.safetensors" >/dev/null
+        $bin/quantize pack --model "$work/small.safetensors" --bits $bits --budget 150000 --out "$work/m.bin" >/dev/null
+        size=$(stat -c %s "$work/m.bin")
+        [ "$size" = "$predicted" ] || fail "prune $how predicts $predicted bytes at $bits bits, the file has $size"
+        # 4 bits of factors of low rank are so few that the whole network may fit.
+        [ "$size" -gt 140000 ] || fail "prune $how cuts down to $size bytes of 150000"
+        pass "prune $how --bytes 150000 --bits $bits predicts its file to the byte: $size"
+    done
+done
+photos_in="--images artifacts/smoke/training.safetensors"
+for how in "channels --by taylor" "channels --by median --scope global" low-rank; do
+    # shellcheck disable=SC2086
+    $bin/prune $how --model $model --params 250000 $photos_in --out "$work/small.safetensors" >"$work/stdout"
+    left=$(number '\.safetensors: .*\b\([0-9,]*\) parameters left')
+    [ "$left" -le 250000 ] && [ "$left" -gt 240000 ] || fail "prune $how --params 250000 leaves $left"
+    grep -q 'recalibrated on 2,048 pictures' "$work/stdout" || fail "prune $how: $(cat "$work/stdout")"
+    # Folded, coded and back it is the same network.
+    $bin/quantize pack --model "$work/small.safetensors" --bits 16 --budget 900000 --out "$work/m.bin" >/dev/null
+    $bin/quantize unpack --model "$work/m.bin" --out "$work/plain.safetensors" >"$work/stdout"
+    grep -q 'batch norm as in the original' "$work/stdout" || fail "prune $how: $(cat "$work/stdout")"
+    pass "prune $how --params 250000 leaves $left, and unpacks with batch norms"
+done
+$bin/prune channels --model $model --macs 2000000 --plan >"$work/stdout"
+macs=$(awk '$1 == "total" { print $4 }' "$work/stdout" | tr -d ,)
+[ "$macs" -le 2000000 ] && [ "$macs" -gt 1950000 ] || fail "prune --macs 2000000 leaves $macs"
+pass "prune --macs 2000000 leaves $macs"
+refuses "a size below all floors" "the smallest that these settings lead to still has" \
+    $bin/prune channels --model $model --params 100 --plan
+refuses "Taylor without pictures" "give --images" $bin/prune channels --model $model --by taylor --plan
+refuses "two targets" "cannot be used with" $bin/prune channels --model $model --params 100 --bytes 100 --plan
+refuses "blocks for a family that has none" "extra blocks" $bin/train --images artifacts/smoke/training.safetensors \
+    --validation artifacts/smoke/validation.safetensors --arch plain --extra-blocks 2 --out "$work/x.safetensors"
+refuses "a stem of another stride" "expected one of [[]2, 1[]]" $bin/train --images artifacts/smoke/training.safetensors \
+    --validation artifacts/smoke/validation.safetensors --arch mobilenet_v2 --stem-stride 4 --out "$work/x.safetensors"
 refuses "a budget below the header" "takes* " $bin/quantize plan --model $model \
     --images artifacts/smoke/validation.safetensors --pictures 20 --budget 2000
 refuses "a plan for another model" "made for another model" $bin/quantize pack --model artifacts/smoke/teacher.safetensors \
@@ -142,15 +184,26 @@ cmp "$work/whole.safetensors" "$work/killed.safetensors" || fail "a resumed run 
 cmp "$work/whole.epochs.csv" "$work/killed.epochs.csv" || fail "a resumed run has another log"
 pass "a killed run goes on ($(cat "$work/stderr")) and ends with the same bytes"
 
-# --- same seed, other numbers of threads: the same bytes
-for n in 1 2; do
-    make --no-print-directory submission OUT="$work/t$n" THREADS=$n PREPARE='--size 32' \
+# --- same seed, other numbers of threads, killed in the middle of (cut, tune) x 2: the same bytes
+small_submission() {
+    make --no-print-directory submission OUT="$work/t$1" THREADS="$1" PREPARE='--size 32' \
         TEACHER='--arch resnet18 --width 0.1 --epochs 1 --augment flip,cutmix=1 --seed 1' \
         LOGITS='--augment flip,rotate=10,mixup=0.5 --views 2' \
-        STUDENT='--arch studentnet --epochs 2 --ema 0.9 --clip 1 --seed 3' \
-        TUNE='--epochs 1 --seed 4' PLAN='--pictures 100' QUANT='--epochs 2 --rate 0.1 --seed 5' >/dev/null
-done
+        STUDENT='--arch studentnet --epochs 2 --ema 0.9 --clip 1 --slim 1e-4 --seed 3' \
+        PRUNE_STEPS=2 PRUNE='channels --by taylor --scope global --rate 0.1' \
+        TUNE='--epochs 2 --seed 4' PLAN='--pictures 100' QUANT='--epochs 2 --rate 0.1 --seed 5' >/dev/null
+}
+small_submission 1
+set -m # a group of its own, to be killed as a whole
+small_submission 2 &
+until [ -e "$work/t2/tuned1.safetensors" ]; do sleep 0.05; done
+kill -9 -- -$! && wait $! 2>/dev/null || true
+set +m
+[ ! -e "$work/t2/model.bin" ] || fail "the chain was over before it was killed"
+before=$(stat -c %Y%s "$work/t2/student.safetensors")
+small_submission 2
+[ "$before" = "$(stat -c %Y%s "$work/t2/student.safetensors")" ] || fail "a killed chain begins anew"
 [ "$(sum "$work/t1/model.bin")" = "$(sum "$work/t2/model.bin")" ] || fail "threads change model.bin"
 cmp "$work/t1/prediction.csv" "$work/t2/prediction.csv" || fail "threads change predictions"
 cp artifacts/smoke/model.bin model.bin
-pass "model.bin is the same for 1 and 2 threads: $(sum "$work/t1/model.bin" | cut -c1-16)"
+pass "model.bin is the same for 1 thread, and for 2 in a chain that was killed: $(sum "$work/t1/model.bin" | cut -c1-16)"

@@ -25,7 +25,7 @@ const ABOVE: [&str; 9] =
     ["prepare", "train", "distill", "prune", "quantize", "infer", "report", "bench", "examples"];
 
 /// Outside crate → where alone it may be used (path prefixes).
-const OWNERS: [(&str, &[&str]); 15] = [
+const OWNERS: [(&str, &[&str]); 16] = [
     ("candle_core", &["common/device/", "common/src/executor.rs"]),
     ("candle_nn", &["common/device/"]),
     ("gemm", &["common/kernels/src/conv/gemm.rs"]),
@@ -40,7 +40,8 @@ const OWNERS: [(&str, &[&str]); 15] = [
     ("zip", &["common/checkpoint/"]),
     ("half", &["common/codec/", "common/checkpoint/"]),
     ("csv", &["common/src/score.rs", "common/src/fit/", "infer/src/predict.rs"]),
-    ("comfy_table", &["quantize/", "report/"]),
+    ("comfy_table", &["prune/", "quantize/", "report/"]),
+    ("nalgebra", &["prune/src/svd.rs"]),
 ];
 
 /// Modules of `common`, lowest first: a module uses only what stands before it.

@@ -177,16 +177,20 @@ impl Pack {
                 // Trained for these grids, so on them: nothing may have moved.
                 return Ok(Contents { weights: model.weights.clone(), ..contents });
             }
-            (None, Some(16), None) => return plain(model, Spec::Half, budget),
-            (None, None | Some(8), None) => return plain(model, Spec::Affine(8), budget),
-            (None, bits, Some(GridKind::Affine)) => {
-                return plain(model, Spec::Affine(bits.unwrap_or(8)), budget);
+            (None, bits, None) => {
+                let (spec, payload) = model.with_bits(bits.unwrap_or(8))?;
+                return contents(model, spec, payload, budget);
             }
-            (None, bits, grid) => {
+            (None, bits, Some(GridKind::Affine)) => {
+                let spec = Spec::Affine(bits.unwrap_or(8));
+                let payload = codec::encode(&model.graph, spec, &model.weights)?;
+                return contents(model, spec, payload, budget);
+            }
+            (None, bits, Some(grid)) => {
                 let rows = match grid {
-                    Some(GridKind::Tensor) => Rows::Tensor,
-                    Some(GridKind::Codebook) => Rows::Codebook,
-                    _ => Rows::Channel,
+                    GridKind::Tensor => Rows::Tensor,
+                    GridKind::Codebook => Rows::Codebook,
+                    GridKind::Channel | GridKind::Affine => Rows::Channel,
                 };
                 let bits = bits.unwrap_or(8);
                 ensure!(
@@ -200,8 +204,8 @@ impl Pack {
     }
 }
 
-fn plain(model: &Model, spec: Spec, budget: usize) -> Result<Contents> {
-    let payload = codec::encode(&model.graph, spec, &model.weights)?;
+/// A payload, with the weights that it means.
+fn contents(model: &Model, spec: Spec, payload: Vec<u8>, budget: usize) -> Result<Contents> {
     let (weights, _) = codec::decode(&model.graph, spec, &payload)?;
     Ok(Contents { spec, payload, weights, budget })
 }

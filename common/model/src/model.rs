@@ -3,8 +3,8 @@
 use crate::artifact::{self, Artifact, Data, Header, Kind, Provenance, Source, Tensor};
 use crate::images::Images;
 use crate::pictures::{Input, MAX_SIZE, Normalization};
-use anyhow::{Context, Result, ensure};
-use codec::{Part, Quantized, Spec};
+use anyhow::{Context, Result, bail, ensure};
+use codec::{Part, Quantized, Rows, Spec};
 use graph::grid::{self, Grid, Grids, Scale};
 use graph::{Graph, Weights};
 use serde::{Deserialize, Serialize};
@@ -210,16 +210,42 @@ impl Model {
         Ok((header, vec![Tensor::u8("q", &[n], Data::Bytes(payload))]))
     }
 
+    /// This folded model with the same `bits` for every weight: 16 as half precision, 8 on affine
+    /// grids, 2 to 7 on entropy-coded grids about zero with a scale per output channel.
+    ///
+    /// # Errors
+    /// Other bits, or weights that do not fit the graph.
+    pub fn with_bits(&self, bits: u8) -> Result<(Spec, Vec<u8>)> {
+        let spec = match bits {
+            16 => Spec::Half,
+            8 => Spec::Affine(8),
+            2..=7 => {
+                let choices = codec::uniform_choices(&self.graph, Rows::Channel, bits);
+                let quantized = Quantized::new(&self.graph, &self.weights, &choices)?;
+                return Ok((Spec::Grids, quantized.encode(&self.graph)?));
+            }
+            _ => bail!("{bits} bits: expected 2 to 8, or 16"),
+        };
+        Ok((spec, codec::encode(&self.graph, spec, &self.weights)?))
+    }
+
+    /// Bytes of the finished file that holds this folded model as `payload`, coded by `spec`.
+    ///
+    /// # Errors
+    /// Only what JSON refuses.
+    pub fn file_bytes(&self, spec: Spec, payload: Vec<u8>) -> Result<usize> {
+        let mut provenance = Provenance::new("quantize pack", &())?;
+        provenance.parents.insert("model".to_owned(), "0".repeat(16));
+        let (header, tensors) = self.coded(spec, payload, &provenance)?;
+        artifact::size(&header, &tensors)
+    }
+
     /// Bytes of the finished file that holds this folded model as `quantized`.
     ///
     /// # Errors
     /// As [`Quantized::encode`].
     pub fn coded_bytes(&self, quantized: &Quantized) -> Result<usize> {
-        let mut provenance = Provenance::new("quantize pack", &())?;
-        provenance.parents.insert("model".to_owned(), "0".repeat(16));
-        let payload = quantized.encode(&self.graph)?;
-        let (header, tensors) = self.coded(Spec::Grids, payload, &provenance)?;
-        artifact::size(&header, &tensors)
+        self.file_bytes(Spec::Grids, quantized.encode(&self.graph)?)
     }
 
     /// Checks that prepared pictures are what this model expects.

@@ -1,0 +1,126 @@
+//! Calibration pictures: gradients for importance, and fresh batch-norm statistics.
+
+use anyhow::{Context, Result, ensure};
+use common::cli;
+use graph::Weights;
+use graph::grid::Grids;
+use kernels::loss::Loss;
+use kernels::{Batch, Network};
+use model::{Images, Model, Source};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Pictures per batch.
+const BATCH: usize = 64;
+
+/// Flags that name the pictures.
+#[derive(clap::Args)]
+pub(crate) struct Pictures {
+    /// Images artifact to recalibrate batch norm on afterwards, and to measure importance on; best the
+    /// pictures it is trained on.
+    #[arg(long, value_name = "FILE")]
+    images: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) count: Count,
+}
+
+/// How many of them.
+#[derive(Serialize, clap::Args)]
+pub(crate) struct Count {
+    /// Calibration pictures: so many of --images, evenly spread.
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(2..))]
+    pictures: u32,
+}
+
+/// The pictures themselves.
+pub(crate) struct Calibration {
+    images: Images,
+    chosen: Vec<usize>,
+}
+
+impl Pictures {
+    /// Those for `model`; None without --images.
+    ///
+    /// # Errors
+    /// Pictures of another preparation, or none.
+    pub(crate) fn load(&self, model: &Model) -> Result<Option<Calibration>> {
+        let Some(path) = &self.images else { return Ok(None) };
+        let images = Images::load(path)?;
+        model.check_images(&images)?;
+        let count = images.len().min(self.count.pictures as usize);
+        ensure!(count >= 2, "{}: too few pictures", images.source.name);
+        let chosen = (0..count).map(|i| i * images.len() / count).collect();
+        Ok(Some(Calibration { images, chosen }))
+    }
+}
+
+impl Calibration {
+    /// Where the pictures came from.
+    pub(crate) fn source(&self) -> &Source {
+        &self.images.source
+    }
+
+    /// How many there are.
+    pub(crate) fn pictures(&self) -> usize {
+        self.chosen.len()
+    }
+
+    /// Batches of picture numbers, each of two at least: one has no variance.
+    fn batches(&self) -> impl Iterator<Item = &[usize]> {
+        self.chosen.chunks(BATCH).filter(|b| b.len() > 1)
+    }
+
+    /// `[b, size, size, 3]`, normalized.
+    fn batch(&self, model: &Model, chosen: &[usize]) -> Vec<f32> {
+        let floats = self.images.preparation.bytes();
+        let mut x = vec![0.0; chosen.len() * floats];
+        for (x, i) in x.chunks_mut(floats.max(1)).zip(chosen) {
+            model.input.normalization.apply(self.images.pixels(*i), x);
+        }
+        x
+    }
+
+    /// `model` with batch-norm statistics of these pictures.
+    ///
+    /// # Errors
+    /// Pictures that do not fit the network.
+    pub(crate) fn recalibrated(&self, mut model: Model) -> Result<Model> {
+        let size = model.input.preparation.size;
+        let mut network = Network::new(&model.graph, &model.weights, &Grids::new(), size)?;
+        let bar = cli::progress(self.batches().count(), "recalibrating");
+        network.recalibrate(self.batches().map(|chosen| {
+            bar.inc(1);
+            Ok::<_, graph::Error>(self.batch(&model, chosen))
+        }))?;
+        bar.finish_and_clear();
+        let (stored, _) = network.parametrisation().stored(&network.state().variables)?;
+        // What is no parameter (PyTorch's count of batches) stays as it came.
+        model.weights.extend(stored);
+        Ok(model)
+    }
+
+    /// Calls `each` with the gradient of the cross-entropy of every batch.
+    ///
+    /// # Errors
+    /// Pictures without labels, or that do not fit the network.
+    pub(crate) fn gradients(&self, model: &Model, mut each: impl FnMut(&Weights)) -> Result<()> {
+        let labels = self.images.all_labels().context("importance is measured on labels")?;
+        let size = model.input.preparation.size;
+        let classes = model.classes.len();
+        let mut network = Network::new(&model.graph, &model.weights, &Grids::new(), size)?;
+        let bar = cli::progress(self.batches().count(), "measuring");
+        for chosen in self.batches() {
+            let mut targets = vec![0.0; chosen.len() * classes];
+            for (target, i) in targets.chunks_mut(classes).zip(chosen) {
+                target[labels[*i]] = 1.0;
+            }
+            let pictures = self.batch(model, chosen);
+            let batch = Batch { pictures, labels: targets, teacher: Vec::new() };
+            network.gradients(batch, Loss::LABELS, 0.0)?;
+            each(&network.parametrisation().layout().unpack(network.gradient())?);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! How small a model is to become, and what it becomes layer by layer.
+
+use anyhow::{Result, ensure};
+use comfy_table::{CellAlignment, Table, presets};
+use common::cli;
+use graph::Node;
+use model::Model;
+use serde::Serialize;
+
+/// What the smaller model must keep to; at most one of them.
+#[derive(Serialize, clap::Args)]
+pub(crate) struct Limits {
+    /// As little as leaves at most so many parameters.
+    #[arg(long, value_name = "N", conflicts_with_all = ["macs", "bytes"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<usize>,
+    /// As little as leaves at most so many multiplications per picture.
+    #[arg(long, value_name = "N", conflicts_with = "bytes")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    macs: Option<u64>,
+    /// As little as lets quantize pack --bits BITS write at most so many bytes.
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<usize>,
+    /// Bits per weight that --bytes and the predicted file of --plan mean: 2 to 8, or 16.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(2..=16))]
+    #[serde(skip_serializing_if = "is_usual")]
+    bits: u8,
+}
+
+/// Headers leave out what nobody asked for.
+fn is_usual(bits: &u8) -> bool {
+    *bits == 8
+}
+
+impl Limits {
+    /// Whether one of them was given.
+    pub(crate) fn is_any(&self) -> bool {
+        self.params.is_some() || self.macs.is_some() || self.bytes.is_some()
+    }
+
+    /// Bytes of the file that quantize pack --bits makes of `model`.
+    fn file_bytes(&self, model: &Model) -> Result<usize> {
+        let folded = model.folded()?;
+        let (spec, payload) = folded.with_bits(self.bits)?;
+        folded.file_bytes(spec, payload)
+    }
+
+    /// The excess of `model` in words; None if it keeps to the limits.
+    fn excess(&self, model: &Model) -> Result<Option<String>> {
+        let size = model.input.preparation.size;
+        let over = |n: u64, most: u64, what: &str| {
+            let (n, most) = (cli::count(n as usize), cli::count(most as usize));
+            Some(format!("{n} {what}, more than {most}"))
+        };
+        if let Some(most) = self.params
+            && model.graph.parameter_count() > most
+        {
+            return Ok(over(model.graph.parameter_count() as u64, most as u64, "parameters"));
+        }
+        if let Some(most) = self.macs
+            && model.graph.multiplications(size)? > most
+        {
+            return Ok(over(model.graph.multiplications(size)?, most, "multiplications"));
+        }
+        if let Some(most) = self.bytes {
+            let bytes = self.file_bytes(model)?;
+            if bytes > most {
+                return Ok(over(bytes as u64, most as u64, "bytes"));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Of the models that `make` gives for shares of 0 to 1, larger ones being smaller, the one of the
+    /// least share that keeps to the limits.
+    ///
+    /// # Errors
+    /// When none does, or what `make` says.
+    pub(crate) fn least(&self, make: impl Fn(f64) -> Result<Model>) -> Result<Model> {
+        let at = |step: u32| make(f64::from(step) / f64::from(STEPS));
+        let (mut low, mut high) = (0, STEPS);
+        let mut best = at(high)?;
+        let excess = self.excess(&best)?;
+        ensure!(
+            excess.is_none(),
+            "the smallest that these settings lead to still has {}",
+            excess.unwrap_or_default()
+        );
+        while low < high {
+            let middle = low.midpoint(high);
+            let model = at(middle)?;
+            if self.excess(&model)?.is_none() {
+                (high, best) = (middle, model);
+            } else {
+                low = middle + 1;
+            }
+        }
+        Ok(best)
+    }
+
+    /// A line per layer of what it was and is, then totals and the file of quantize pack --bits.
+    pub(crate) fn table(&self, before: &Model, after: &Model) -> Result<String> {
+        let size = before.input.preparation.size;
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(["layer", "channels", "of", "parameters", "of", "MACs", "of"]);
+        let (old, new) = (layers(before)?, layers(after)?);
+        for layer in old {
+            // A layer that was factored is two now.
+            let own = |name: &str| {
+                name == layer.name
+                    || name.strip_prefix(&layer.name).is_some_and(|end| end == ".0" || end == ".1")
+            };
+            let now: Vec<&Layer> = new.iter().filter(|l| own(&l.name)).collect();
+            let widths: Vec<String> = now.iter().map(|l| l.channels.to_string()).collect();
+            table.add_row([
+                layer.name.clone(),
+                widths.join(" > "),
+                layer.channels.to_string(),
+                cli::count(now.iter().map(|l| l.parameters).sum()).to_string(),
+                cli::count(layer.parameters).to_string(),
+                cli::count(now.iter().map(|l| l.macs).sum()).to_string(),
+                cli::count(layer.macs).to_string(),
+            ]);
+        }
+        let total = |m: &Model| -> Result<[String; 2]> {
+            let macs = m.graph.multiplications(size)? as usize;
+            let parameters = m.graph.parameter_count();
+            Ok([cli::count(parameters), cli::count(macs)].map(|n| n.to_string()))
+        };
+        let ([p, m], [q, n]) = (total(after)?, total(before)?);
+        table.add_row(["total".to_owned(), String::new(), String::new(), p, q, m, n]);
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        Ok(format!(
+            "{}\nquantize pack --bits {}: {} bytes, {} before",
+            table.trim_fmt(),
+            self.bits,
+            cli::count(self.file_bytes(after)?),
+            cli::count(self.file_bytes(before)?),
+        ))
+    }
+}
+
+/// Shares that are tried: ten thousandths.
+const STEPS: u32 = 10_000;
+
+/// A convolution or linear layer.
+struct Layer {
+    name: String,
+    channels: usize,
+    /// Its own; those of batch norms count in the total only.
+    parameters: usize,
+    macs: usize,
+}
+
+fn layers(model: &Model) -> Result<Vec<Layer>> {
+    let shapes = model.graph.shapes(model.input.preparation.size)?;
+    let layer = |(node, [_, h, w]): (&Node, [usize; 3])| {
+        let conv = node.op.as_conv()?;
+        let size = |p: graph::Parameter| p.shape.iter().product::<usize>();
+        Some(Layer {
+            name: node.name.clone(),
+            channels: conv.output,
+            parameters: node.parameters().into_iter().map(size).sum(),
+            macs: node.op.about().multiplications([h, w]) as usize,
+        })
+    };
+    Ok(model.graph.nodes().iter().zip(shapes).filter_map(layer).collect())
+}

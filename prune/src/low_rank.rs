@@ -1,0 +1,311 @@
+//! `prune low-rank`: layers as products of two thinner ones.
+
+use crate::calibration::{Count, Pictures};
+use crate::limits::Limits;
+use crate::svd::Svd;
+use anyhow::{Context, Result, ensure};
+use common::cli;
+use graph::grid::Grids;
+use graph::op::Conv;
+use graph::rewrite::{Factoring, Windowed};
+use graph::{Array, Graph, Weights};
+use model::{Model, Provenance};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Replace layers by products of two thinner ones.
+///
+/// The singular values of a weight say how much of it every rank holds. Pointwise convolutions and
+/// linear layers become two of them; a k × k convolution becomes one to few channels and a pointwise
+/// one, or a pointwise one to few channels and a k × k one, whichever is smaller at the same energy
+/// (Denton et al. 2014; Zhang et al. 2016, \"Accelerating very deep convolutional networks\"). Layer x
+/// becomes x.0 and x.1, as a Sequential in its place would in PyTorch. Layers that would not get
+/// smaller, and those with channel groups, stay. With --images batch norm is recalibrated afterwards.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  prune low-rank --model student.safetensors --energy 0.9 --plan
+  prune low-rank --model student.safetensors --params 120000 --images training.safetensors \\
+      --out factored.safetensors")]
+pub(crate) struct LowRank {
+    /// Model to factor.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// Print what would become of every layer, and the bytes of the coded file; write nothing.
+    #[arg(long)]
+    plan: bool,
+    /// Where to write the smaller model.
+    #[arg(long, value_name = "FILE", required_unless_present = "plan")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    pictures: Pictures,
+    #[command(flatten)]
+    threads: cli::Threads,
+}
+
+/// What decides the ranks.
+#[derive(Serialize, clap::Args)]
+struct Selection {
+    /// Share of every weight's squared singular values to keep, above 0 to 1.
+    #[arg(long, default_value_t = 0.9, conflicts_with_all = ["params", "macs", "bytes"])]
+    energy: f64,
+    #[command(flatten)]
+    #[serde(flatten)]
+    limits: Limits,
+    /// Rank no layer goes below.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    floor: u32,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    #[serde(flatten)]
+    selection: &'a Selection,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pictures: Option<&'a Count>,
+}
+
+impl LowRank {
+    pub(crate) fn run(self) -> Result<String> {
+        self.threads.start()?;
+        let Selection { energy, limits, floor } = &self.selection;
+        ensure!(*energy > 0.0 && *energy <= 1.0, "--energy {energy}: expected above 0 to 1");
+        let (mut model, source) = Model::load(&self.model)?;
+        model.grids = Grids::new(); // what is factored leaves the grids it may have been on
+        let calibration = self.pictures.load(&model)?;
+        let layers = layers(&model)?;
+        let at = |energy: f64| factored(&model, &layers, |l| l.choose(energy, *floor as usize));
+        let smaller =
+            if limits.is_any() { limits.least(|share| at(1.0 - share))? } else { at(*energy)? };
+        let count = smaller.graph.nodes().len() - model.graph.nodes().len();
+        let change = format!(
+            "{count} layers factored, {} parameters left of {}",
+            cli::count(smaller.graph.parameter_count()),
+            cli::count(model.graph.parameter_count()),
+        );
+        if self.plan {
+            cli::print(&limits.table(&model, &smaller)?)?;
+            return Ok(change);
+        }
+        let Some(out) = self.out else { return Ok(change) };
+        let pictures = calibration.as_ref().map(|_| &self.pictures.count);
+        let record = Record { selection: &self.selection, pictures };
+        let mut provenance = Provenance::new("prune low-rank", &record)?.from("model", &source);
+        let mut told = format!("{}: {change}", out.display());
+        let smaller = match &calibration {
+            None => smaller,
+            Some(c) => {
+                provenance = provenance.from("images", c.source());
+                told +=
+                    &format!(", batch norm recalibrated on {} pictures", cli::count(c.pictures()));
+                c.recalibrated(smaller)?
+            }
+        };
+        smaller.save(&out, &provenance)?;
+        Ok(told)
+    }
+}
+
+/// A layer that can be factored, with the singular values of both ways.
+struct Layer {
+    name: String,
+    conv: Conv,
+    ways: Vec<(Windowed, Svd)>,
+}
+
+/// Every convolution of one group, and every linear layer.
+fn layers(model: &Model) -> Result<Vec<Layer>> {
+    let convs: Vec<(&str, Conv)> = model
+        .graph
+        .nodes()
+        .iter()
+        .filter_map(|n| Some((n.name.as_str(), n.op.as_conv().filter(|c| c.groups == 1)?)))
+        .collect();
+    let bar = cli::progress(convs.len(), "factoring");
+    let mut layers = Vec::new();
+    for (name, conv) in convs {
+        let weight = model.weights.get(&format!("{name}.weight"));
+        let weight = weight.with_context(|| format!("tensor {name}.weight is missing"))?;
+        let mut ways = vec![(Windowed::First, svd(weight, &conv, Windowed::First))];
+        if conv.window.kernel > 1 {
+            ways.push((Windowed::Second, svd(weight, &conv, Windowed::Second)));
+        }
+        layers.push(Layer { name: name.to_owned(), conv, ways });
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(layers)
+}
+
+/// Of the weight `[output, input, k, k]` as a matrix: first, `[output, input · k · k]`; second,
+/// `[output · k · k, input]`.
+fn svd(weight: &Array, conv: &Conv, windowed: Windowed) -> Svd {
+    let (output, input, taps) = (conv.output, conv.input, conv.window.taps());
+    let at = |o: usize, i: usize, t: usize| f64::from(weight.values[(o * input + i) * taps + t]);
+    match windowed {
+        Windowed::First => {
+            let values: Vec<f64> = weight.values.iter().map(|v| f64::from(*v)).collect();
+            Svd::new(output, input * taps, &values)
+        }
+        Windowed::Second => {
+            let mut values = Vec::with_capacity(weight.values.len());
+            for row in 0..output * taps {
+                values.extend((0..input).map(|i| at(row / taps, i, row % taps)));
+            }
+            Svd::new(output * taps, input, &values)
+        }
+    }
+}
+
+impl Layer {
+    /// Weights of its factors.
+    fn weights(&self, windowed: Windowed, rank: usize) -> usize {
+        let Conv { input, output, .. } = self.conv;
+        let taps = self.conv.window.taps();
+        match windowed {
+            Windowed::First => rank * (input * taps + output),
+            Windowed::Second => rank * (input + output * taps),
+        }
+    }
+
+    /// The smaller of both ways that keep `energy`, if it is smaller than the layer.
+    fn choose(&self, energy: f64, floor: usize) -> Option<Factoring> {
+        let ways = self.ways.iter().map(|(windowed, svd)| {
+            let rank = svd.rank(energy).max(floor.min(svd.values().len()));
+            (self.weights(*windowed, rank), Factoring { rank, windowed: *windowed })
+        });
+        let (weights, factoring) = ways.min_by_key(|(weights, _)| *weights)?;
+        let whole = self.conv.input * self.conv.output * self.conv.window.taps();
+        (weights < whole).then_some(factoring)
+    }
+
+    /// The weights of both factors.
+    fn factors(&self, factoring: &Factoring) -> Result<[Vec<f32>; 2]> {
+        let Factoring { rank, windowed } = *factoring;
+        let way = self.ways.iter().find(|(w, _)| *w == windowed);
+        let (_, svd) = way.with_context(|| format!("{}: no such factors", self.name))?;
+        let (left, right) = svd.factors(rank);
+        let taps = self.conv.window.taps();
+        if windowed == Windowed::First {
+            return Ok([right, left]);
+        }
+        // [output · taps, rank] → [output, rank, taps].
+        let mut second = Vec::with_capacity(left.len());
+        for o in 0..self.conv.output {
+            for r in 0..rank {
+                second.extend((0..taps).map(|t| left[(o * taps + t) * rank + r]));
+            }
+        }
+        Ok([right, second])
+    }
+}
+
+/// `model` with the layers that `choose` has factors for as pairs.
+fn factored(
+    model: &Model,
+    layers: &[Layer],
+    choose: impl Fn(&Layer) -> Option<Factoring>,
+) -> Result<Model> {
+    let chosen: BTreeMap<&str, (&Layer, Factoring)> =
+        layers.iter().filter_map(|l| Some((l.name.as_str(), (l, choose(l)?)))).collect();
+    let find = |name: &str| chosen.get(name).map(|(_, f)| f.clone());
+    let graph: Graph = model.graph.factored(|node| find(&node.name))?;
+    let mut weights: Weights = model.weights.clone();
+    let shapes: BTreeMap<String, Vec<usize>> =
+        graph.parameters().map(|p| (p.name, p.shape)).collect();
+    for (name, (layer, factoring)) in &chosen {
+        for (i, values) in layer.factors(factoring)?.into_iter().enumerate() {
+            let key = format!("{name}.{i}.weight");
+            let shape = shapes.get(&key).with_context(|| format!("no tensor {key}"))?;
+            weights.insert(key, Array::new(shape.clone(), values)?);
+        }
+        weights.remove(&format!("{name}.weight"));
+        if let Some(bias) = weights.remove(&format!("{name}.bias")) {
+            weights.insert(format!("{name}.1.bias"), bias);
+        }
+    }
+    graph.check_weights(&weights)?;
+    Ok(Model { graph, weights, ..model.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::executor::Device;
+    use graph::families::{ALL, Knobs};
+    use graph::rng::Rng;
+    use model::{Fit, Input, Normalization, Preparation};
+
+    const SIZE: usize = 32;
+
+    fn model(graph: Graph) -> Model {
+        let mut weights = graph::init::weights(&graph, 1);
+        for (name, array) in &mut weights {
+            if array.shape.len() == 1 {
+                let rng = &mut Rng::new(1, name, 1);
+                array.values.fill_with(|| rng.between(0.5, 1.5));
+            }
+        }
+        let preparation = Preparation { size: SIZE, fit: Fit::Crop, exif: false };
+        let input = Input { preparation, normalization: Normalization::NONE };
+        let classes = (0..graph.classes()).map(|c| c.to_string()).collect();
+        Model { graph, weights, input, classes, grids: Grids::new() }
+    }
+
+    fn logits(model: &Model) -> Vec<f32> {
+        let rng = &mut Rng::new(1, "pictures", 0);
+        let x: Vec<f32> = (0..2 * 3 * SIZE * SIZE).map(|_| rng.normal()).collect();
+        Device::Cpu.executor(model).unwrap().logits(&x).unwrap()
+    }
+
+    fn off(a: &[f32], b: &[f32]) -> f32 {
+        let largest = b.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
+        a.iter().zip(b).map(|(a, b)| (a - b).abs() / largest).fold(0.0, f32::max)
+    }
+
+    /// At full rank the product is the weight, whichever way a layer is pulled apart.
+    #[test]
+    fn full_rank_is_exact_for_every_family() {
+        for family in ALL {
+            let knobs = Knobs { width: 0.3, ..Knobs::standard(5) };
+            let model = model(family.build(&knobs).unwrap());
+            let (before, layers) = (logits(&model), layers(&model).unwrap());
+            for second in [false, true] {
+                let full = |l: &Layer| {
+                    let (windowed, svd) = if second { l.ways.last()? } else { l.ways.first()? };
+                    Some(Factoring { rank: svd.values().len(), windowed: *windowed })
+                };
+                let whole = factored(&model, &layers, full).unwrap();
+                assert!(whole.graph.nodes().len() > model.graph.nodes().len(), "{}", family.name);
+                let error = off(&logits(&whole), &before);
+                println!("{}, window in the second: {second}: {error:.1e}", family.name);
+                assert!(error < 1e-5, "{}: {error}", family.name);
+            }
+        }
+    }
+
+    /// A weight that was made of rank 3 is found to be, and nothing is lost at that rank.
+    #[test]
+    fn a_rank_that_is_there_is_found() {
+        let text = "input 3;a:conv 3>24 k3 s2 p1;n:bn 24;relu;b:conv 24>20 k3 p1 bias;relu;gap;\
+                    f:linear 20>5 bias";
+        let mut model = model(text.parse().unwrap());
+        let rng = &mut Rng::new(2, "factors", 0);
+        let [left, right] =
+            [20 * 3, 3 * 24 * 9].map(|n| (0..n).map(|_| rng.normal() / 5.0).collect::<Vec<f32>>());
+        let b = &mut model.weights.get_mut("b.weight").unwrap().values;
+        for (i, v) in b.iter_mut().enumerate() {
+            let (o, j) = (i / 216, i % 216);
+            *v = (0..3).map(|r| left[o * 3 + r] * right[r * 216 + j]).sum();
+        }
+        let layers = layers(&model).unwrap();
+        let only_b = |l: &Layer| (l.name == "b").then(|| l.choose(0.999_999, 1)).flatten();
+        let smaller = factored(&model, &layers, only_b).unwrap();
+        assert!(smaller.graph.to_string().contains("b.0:conv 24>3 k3 p1;b.1:conv 3>20 k1 bias"));
+        assert!(off(&logits(&smaller), &logits(&model)) < 1e-5);
+        // What would not get smaller stays: 24 × 27 weights are 23 · (24 + 27) at the least rank.
+        assert!(layers[0].choose(1.0, 1).is_none());
+    }
+}
