@@ -132,7 +132,7 @@ photos_in="--images artifacts/smoke/training.safetensors"
 for how in "channels --by taylor" "channels --by median --scope global" low-rank; do
     # shellcheck disable=SC2086
     $bin/prune $how --model $model --params 250000 $photos_in --out "$work/small.safetensors" >"$work/stdout"
-    left=$(number '\.safetensors: .*\b\([0-9,]*\) parameters left')
+    left=$(number ' \([0-9,]*\) parameters left')
     [ "$left" -le 250000 ] && [ "$left" -gt 240000 ] || fail "prune $how --params 250000 leaves $left"
     grep -q 'recalibrated on 2,048 pictures' "$work/stdout" || fail "prune $how: $(cat "$work/stdout")"
     # Folded, coded and back it is the same network.

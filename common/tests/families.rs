@@ -35,7 +35,7 @@ fn parameters_and_answers_equal_torch() {
         let graph = build(family, Knobs::standard(11));
         for (size, expected) in *cases {
             let error = off(&logits(&graph, formula(&graph), *size), expected);
-            println!("{family} at {size} px: off by {error:.1e} of the largest logit");
+            eprintln!("{family} at {size} px: off by {error:.1e} of the largest logit");
             assert!(error < 1e-4, "{family} at {size} px: {error}");
         }
     }

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 /// Read weights written by PyTorch, NumPy or safetensors.
 ///
 /// The content decides the format: PyTorch before and since 1.6, pickles of arrays (the course's
-/// encode8 and encode16), npz, safetensors. Nothing in the file is executed. ResNet-18 and the
-/// tutorial's student are recognised by their tensor names, at any widths; other networks are kept
-/// as a plain bundle of tensors, to be looked into with report show.
+/// encode8 and encode16), npz, safetensors. Nothing in the file is executed. Every network family
+/// (--arch) is recognised by its tensor names, at any widths, with the strides of the original; other
+/// networks are kept as a plain bundle of tensors, to be looked into with report show.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   prepare model teacher_resnet18.bin --size 256 --fit center --out teacher.safetensors
