@@ -1,8 +1,10 @@
 # From pictures to a model file of at most 300,000 bytes. `make help` lists what there is.
 #
-# Every artifact is a file in $(OUT); beside artifact X lies X.flags, the command that made it,
-# written after success. A command that differs from its .flags makes X again, and everything made
-# from X; `make -n` tells in advance. Rebuilding the tools throws no training away.
+# Every artifact is a file in $(OUT); beside artifact X lies X.flags, the command that made it, removed
+# before a stage runs and written after it. A command that differs from its .flags makes X again, and
+# everything made from X; `make -n` tells in advance. Rebuilding the tools throws no training away; nor
+# does a lost or doubtful .flags: what takes long is called with --reuse and keeps an artifact that says
+# itself that this command made it from these files.
 #
 # To add a stage: write it as a program from files to one file (--out), then call `stage` below with
 # the artifact, the artifacts it is made from and the command without --out, at the place where its
@@ -27,10 +29,22 @@ DEVICE ?=
 # Threads per stage. Default: all cores. Results do not depend on it, so it is no flag.
 THREADS ?=
 
+# Where the recipe's finished file is copied; empty: nowhere but $(OUT). Recipes that are a hand-in set it.
+HAND_IN ?=
+
 ifneq ($(or $(word 2,$(DATA)),$(word 2,$(OUT)),$(word 2,$(TEACHER_FILE))),)
 $(error DATA, OUT and TEACHER_FILE must not contain spaces: make a symbolic link)
 endif
+ifeq ($(wildcard recipes/$(RECIPE).mk),)
+$(error no recipe "$(RECIPE)": there are $(basename $(notdir $(wildcard recipes/*.mk))))
+endif
 include recipes/$(RECIPE).mk
+ifneq ($(DATA),)
+MISSING := $(foreach split,training validation testing,$(if $(wildcard $(DATA)/$(split)/.),,$(split)))
+ifneq ($(strip $(MISSING)),)
+$(error DATA=$(DATA): no folder $(strip $(MISSING)) in it; it should hold training/, validation/ and testing/)
+endif
+endif
 
 BIN := target/release
 STAGES := prepare train distill prune quantize infer report
@@ -39,25 +53,40 @@ STEPS := $(shell seq 1 $(PRUNE_STEPS))
 LAST := $(lastword student $(STEPS:%=tuned%))
 export RAYON_NUM_THREADS := $(THREADS)
 
-.PHONY: help submission announce test tools clean FORCE
-.DELETE_ON_ERROR:
-.SECONDARY:
+.PHONY: help submission announce test tools lock clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t14
 	@echo 'recipes: $(basename $(notdir $(wildcard recipes/*.mk)))'
 
+# The file that ships is read once more: its sum must be right, and the table's row must be about it.
 submission: announce $(OUT)/table.txt $(OUT)/prediction.csv ## train, compress, pack, measure, predict
-	@cmp -s $(OUT)/model.bin model.bin || cp $(OUT)/model.bin model.bin
+	@hash=$$($(BIN)/report show $(OUT)/model.bin | awk '$$1 == "hash" { print $$2 }') && [ -n "$$hash" ] && \
+	  { grep -q "$$hash" $(OUT)/eval/shipped.csv || { echo "error: $(OUT)/eval/shipped.csv is about another \
+	  file than $(OUT)/model.bin: remove it" >&2; false; }; }
 	@cat $(OUT)/table.txt
-	@echo "shipped file  $(OUT)/model.bin, copied to model.bin"
+	@$(if $(HAND_IN),cmp -s $(OUT)/model.bin $(HAND_IN) || \
+	  { cp $(OUT)/model.bin $(HAND_IN).part && mv $(HAND_IN).part $(HAND_IN); })
+	@echo "shipped file  $(OUT)/model.bin$(if $(HAND_IN),$(,) copied to $(HAND_IN))"
 	@echo "predictions   $(OUT)/prediction.csv"
 
 # Before anything is made: how long it will take.
 announce:
 	@$(if $(wildcard $(OUT)/table.txt),:,echo "recipe $(RECIPE)$(if $(TAKES),: $(TAKES))")
 	@$(if $(wildcard $(BIN)/report),:,echo "first the tools are compiled: about 2½ minutes on 2 cores")
+
+# One make at a time in $(OUT): a link to the number of its process, which the next takes over if that
+# process has ended. Two with other flags would mix their artifacts.
+lock:
+	@mkdir -p $(OUT) && me=$$PPID@$$(uname -n) && for try in 1 2 3; do \
+	  ln -s $$me $(OUT)/.make 2>/dev/null && exit 0; \
+	  owner=$$(readlink $(OUT)/.make) || continue; \
+	  [ "$$owner" = $$me ] && exit 0; \
+	  if [ "$${owner#*@}" != "$$(uname -n)" ] || kill -0 "$${owner%@*}" 2>/dev/null; then \
+	    echo "error: another make works in $(OUT) (process $$owner): wait for it, or give OUT=; if it has \
+	ended, remove $(OUT)/.make" >&2; exit 1; fi; \
+	  rm -f $(OUT)/.make; done; echo "error: cannot lock $(OUT)" >&2; exit 1
 
 tools: | announce ## build the stages
 	cargo build --release $(STAGES:%=-p %)
@@ -69,6 +98,8 @@ test: ## all tests: units, kernels, the pipeline on the built-in pictures
 	@mkdir -p target && rm -f $(SKIPPED)
 	cargo test --release --workspace
 	tests/pipeline.sh
+	tests/make.sh
+	tests/interrupts.sh
 	tests/foreign.sh
 	@if [ -s $(SKIPPED) ]; then echo "checks skipped: $$(sort -u $(SKIPPED) | wc -l)"; \
 	  sort -u $(SKIPPED) | sed 's/^/  /'; else echo "checks skipped: 0"; fi
@@ -79,42 +110,52 @@ clean: ## remove the artifacts of this recipe
 # $(call differs,X,command): FORCE if X was not made by this command.
 differs = $(if $(and $(findstring x$(strip $2)x,x$(file <$1.flags)x),$(findstring x$(file <$1.flags)x,x$(strip $2)x)),,FORCE)
 
+, := ,
+quote = '$(subst ','\'',$1)'
+
 # $(call stage,X,artifacts it is made from,command without --out)
 define stage
-$1: $2 $(call differs,$1,$3) | tools
-	@mkdir -p $$(@D)
+$1: $2 $(call differs,$1,$3) | tools lock
+	@mkdir -p $$(@D) && rm -f $$@.flags
 	$$(RUN) $(BIN)/$(strip $3) --out $$@
-	@printf '%s' '$(strip $3)' >$$@.flags
+	@printf '%s' $(call quote,$(strip $3)) >$$@.flags.part && mv $$@.flags.part $$@.flags
+.PRECIOUS: $1
 endef
 
-# --- pictures
+# --- pictures: of each folder the names, sizes and times, so that a picture that changes is seen
 ifeq ($(DATA),)
 SPLITS := $(addprefix $(OUT)/photos/,training validation testing)
 $(SPLITS): $(OUT)/photos/unpacked
 	@touch $@
-$(OUT)/photos/unpacked: samples/pictures.tar.gz
+$(OUT)/photos/unpacked: samples/pictures.tar.gz | lock
 	@mkdir -p $(@D)
 	tar -xzf $< -C $(@D)
 	@touch $@
+folder = $(PHOTOS)/$1
+else
+seen = $(strip $(shell (ls -lnRL --time-style=full-iso $(DATA)/$1 || ls -lnRLT $(DATA)/$1) 2>/dev/null | cksum))
+folder = $(OUT)/$1.folder
+$(OUT)/%.folder: FORCE | lock
+	@mkdir -p $(@D) && printf '%s' '$(call seen,$*)' | cmp -s - $@ || printf '%s' '$(call seen,$*)' >$@
 endif
 $(foreach split,training validation,$(eval $(call stage,$(OUT)/$(split).safetensors,\
-  $(PHOTOS)/$(split),prepare images $(PHOTOS)/$(split) $(PREPARE) --classes $(CLASSES))))
+  $(call folder,$(split)),prepare images $(PHOTOS)/$(split) $(PREPARE) --classes $(CLASSES))))
 
 # --- teacher and its logits
 ON_DEVICE := $(if $(DEVICE),--device $(DEVICE))
 TRAIN_ON := --images $(OUT)/training.safetensors --validation $(OUT)/validation.safetensors $(ON_DEVICE)
 PICTURES := $(OUT)/training.safetensors $(OUT)/validation.safetensors
 ifeq ($(TEACHER_FILE),)
-$(eval $(call stage,$(OUT)/teacher.safetensors,$(PICTURES),train $(TRAIN_ON) $(TEACHER)))
+$(eval $(call stage,$(OUT)/teacher.safetensors,$(PICTURES),train --reuse $(TRAIN_ON) $(TEACHER)))
 else
 $(eval $(call stage,$(OUT)/teacher.safetensors,$(TEACHER_FILE),\
   prepare model $(TEACHER_FILE) $(PREPARE) --classes $(CLASSES)))
 endif
 $(eval $(call stage,$(OUT)/logits.safetensors,$(OUT)/teacher.safetensors $(OUT)/training.safetensors,\
-  infer logits --teacher $(OUT)/teacher.safetensors --images $(OUT)/training.safetensors $(ON_DEVICE) $(LOGITS)))
+  infer logits --reuse --teacher $(OUT)/teacher.safetensors --images $(OUT)/training.safetensors $(ON_DEVICE) $(LOGITS)))
 
 # --- student, then (cut, tune) x PRUNE_STEPS
-DISTILL := distill $(TRAIN_ON) --logits $(OUT)/logits.safetensors
+DISTILL := distill --reuse $(TRAIN_ON) --logits $(OUT)/logits.safetensors
 $(eval $(call stage,$(OUT)/student.safetensors,$(PICTURES) $(OUT)/logits.safetensors,$(DISTILL) $(STUDENT)))
 before = $(if $(filter 1,$1),student,tuned$(shell expr $1 - 1))
 $(foreach k,$(STEPS),$(eval $(call stage,$(OUT)/cut$k.safetensors,\
@@ -127,7 +168,7 @@ $(foreach k,$(STEPS),$(eval $(call stage,$(OUT)/tuned$k.safetensors,\
 # --- the file that ships: planned for the budget and trained for the plan, or packed by QUANTIZE
 ifeq ($(QUANTIZE),)
 $(eval $(call stage,$(OUT)/plan.safetensors,$(OUT)/$(LAST).safetensors $(OUT)/validation.safetensors,\
-  quantize plan --model $(OUT)/$(LAST).safetensors --images $(OUT)/validation.safetensors \
+  quantize plan --reuse --model $(OUT)/$(LAST).safetensors --images $(OUT)/validation.safetensors \
   --budget $(BUDGET) $(ON_DEVICE) $(PLAN)))
 $(eval $(call stage,$(OUT)/quantized.safetensors,\
   $(OUT)/plan.safetensors $(OUT)/$(LAST).safetensors $(PICTURES) $(OUT)/logits.safetensors,\
@@ -149,8 +190,8 @@ $(eval $(call measure,pruned,$(LAST).safetensors))
 $(eval $(call measure,shipped,model.bin))
 ROWS := $(foreach row,teacher student $(if $(STEPS),pruned) shipped,$(OUT)/eval/$(row).csv)
 
-$(OUT)/table.txt: $(ROWS) | tools
+$(OUT)/table.txt: $(ROWS) | tools lock
 	$(RUN) $(BIN)/report table $(ROWS) --out $@
 
-$(eval $(call stage,$(OUT)/prediction.csv,$(OUT)/model.bin $(PHOTOS)/testing,\
+$(eval $(call stage,$(OUT)/prediction.csv,$(OUT)/model.bin $(call folder,testing),\
   infer predict --model $(OUT)/model.bin --photos $(PHOTOS)/testing $(ON_DEVICE)))

@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
 # bash hw7_test.sh <data directory> <prediction csv>
-# Predicts the pictures of <data directory>/testing (or of the folder itself) with model.bin alone.
+# Predicts the pictures of <data directory>/testing (or of the folder itself) with model.bin alone, or with
+# the file that MODEL names; says on stderr which it is.
 set -euo pipefail
 [ $# -eq 2 ] || { echo "usage: bash hw7_test.sh <data directory> <prediction csv>" >&2; exit 2; }
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 photos=$1
+model=${MODEL:-$here/model.bin}
 [ -d "$photos" ] || { echo "error: no such folder: $photos" >&2; exit 1; }
 [ -d "$photos/testing" ] && photos=$photos/testing
-[ -f "$here/model.bin" ] || { echo "error: $here/model.bin is missing: run make submission" >&2; exit 1; }
+[ -f "$model" ] || { echo "error: $model is missing: run make submission DATA=..., or name another file: \
+MODEL=artifacts/smoke/model.bin" >&2; exit 1; }
+# Where class numbers can be seen, they must be the model's.
+classes=
+for split in training validation; do [ -d "$1/$split" ] && classes=$1/$split; done
 infer=$here/target/release/infer
 [ -x "$infer" ] || cargo build --release --quiet --manifest-path "$here/Cargo.toml" -p infer
-"$infer" predict --model "$here/model.bin" --photos "$photos" --out "$2"
+"$infer" predict --model "$model" --photos "$photos" ${classes:+--classes-of "$classes"} --out "$2"

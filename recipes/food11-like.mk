@@ -26,3 +26,6 @@ TUNE := --epochs 10 --batch 32 --lr 1e-3 --ema 0.999 --alpha 0.7 --temperature 4
 # A grid for every tensor, chosen for the budget, then training on these grids.
 PLAN := --pictures 1000
 QUANT := --epochs 20 --batch 32 --lr 1e-3 --ema 0.999 --alpha 0.7 --temperature 4 --seed 5
+
+# What hw7_test.sh answers with.
+HAND_IN := model.bin

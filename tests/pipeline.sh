@@ -49,10 +49,14 @@ photos=$work/"a folder with spaces"
 mkdir -p "$photos" "$work/out"
 cp -r artifacts/smoke/photos/testing "$photos/testing"
 script=$PWD/hw7_test.sh
+export MODEL=$PWD/artifacts/smoke/model.bin
 (cd "$work/out" && bash "$script" "$photos" "p 1.csv" >/dev/null)
 cmp "$work/out/p 1.csv" artifacts/smoke/prediction.csv || fail "hw7_test.sh differs from the pipeline"
 (cd / && bash "$script" "$photos/testing" "$work/out/p2.csv" >/dev/null)
 cmp "$work/out/p2.csv" artifacts/smoke/prediction.csv || fail "hw7_test.sh on the picture folder itself"
+(cd / && bash "$script" artifacts 2>&1 || true) | grep -q usage || fail "hw7_test.sh with one argument"
+bash "$script" "$photos" "$work/out/p3.csv" 2>&1 >/dev/null | grep -q '^model .*hash .*T-shirt, Trouser' \
+    || fail "hw7_test.sh does not say which model it uses"
 pass "hw7_test.sh reproduces the predictions from other folders, with spaces in paths"
 refuses() {
     local what=$1 text=$2
@@ -67,6 +71,11 @@ refuses "a missing folder" "no such folder" bash hw7_test.sh "$work/none" "$work
 refuses "an empty folder" "no .jpg" bash hw7_test.sh "$work/empty" "$work/x.csv"
 refuses "an output in no folder" "cannot write" bash hw7_test.sh "$photos" "$work/none/x.csv"
 refuses "one argument" "usage" bash hw7_test.sh "$photos"
+mkdir -p "$work/foreign/testing" "$work/foreign/training"
+cp "$photos/testing/0000."* "$work/foreign/testing/"
+cp "$photos/testing/0000."* "$work/foreign/training/12_0.jpg"
+refuses "a model of other classes" "has classes 0 to 12, the model knows 10" bash hw7_test.sh "$work/foreign" "$work/x.csv"
+MODEL=$work/none refuses "no model" "is missing: run make submission" bash hw7_test.sh "$photos" "$work/x.csv"
 
 # --- one stage by hand
 bin=target/release
@@ -205,5 +214,4 @@ small_submission 2
 [ "$before" = "$(stat -c %Y%s "$work/t2/student.safetensors")" ] || fail "a killed chain begins anew"
 [ "$(sum "$work/t1/model.bin")" = "$(sum "$work/t2/model.bin")" ] || fail "threads change model.bin"
 cmp "$work/t1/prediction.csv" "$work/t2/prediction.csv" || fail "threads change predictions"
-cp artifacts/smoke/model.bin model.bin
 pass "model.bin is the same for 1 thread, and for 2 in a chain that was killed: $(sum "$work/t1/model.bin" | cut -c1-16)"

@@ -178,7 +178,11 @@ fn fit(model: Model, args: &Bench) -> Result<Vec<f64>> {
     let device = args.compute.device;
     let mut fit = Fit::new(model, pictures, &targets, &settings, None, device)?;
     let ticks = RefCell::new(Vec::new());
-    fit.run(|| ticks.borrow_mut().push(Instant::now()), |_, _| Ok(()))?;
+    let tick = |_: &Fit| {
+        ticks.borrow_mut().push(Instant::now());
+        Ok(())
+    };
+    fit.run(tick, |_, _| Ok(()))?;
     let ticks = ticks.into_inner();
     let between = ticks.windows(2).skip(1).map(|t| (t[1] - t[0]).as_secs_f64());
     let mut times: Vec<f64> = between.collect();

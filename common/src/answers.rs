@@ -7,19 +7,20 @@ use rayon::prelude::*;
 use std::sync::mpsc::sync_channel;
 
 /// Pictures per batch.
-const BATCH: usize = 64;
+pub const BATCH: usize = 64;
 
 /// Logits `[n, classes]` of `n` pictures of `floats` values; `fill(i, x)` makes the i-th. The next
-/// pictures are made while the network looks at these; `tick` gets the number done each time.
+/// pictures are made while the network looks at these; after each batch `tick` gets all logits so far
+/// and the number of pictures that are new among them.
 ///
 /// # Errors
-/// What `fill` says, or pictures of another size than the network's.
+/// What `fill` and `tick` say, or pictures of another size than the network's.
 pub fn logits(
     executor: &mut dyn Executor,
     n: usize,
     floats: usize,
     fill: impl Fn(usize, &mut [f32]) -> Result<()> + Sync,
-    tick: impl Fn(usize),
+    mut tick: impl FnMut(&[f32], usize) -> Result<()>,
 ) -> Result<Vec<f32>> {
     let batches = || (0..n).step_by(BATCH).map(|start| start..(start + BATCH).min(n));
     let make = |range: std::ops::Range<usize>| -> Result<Vec<f32>> {
@@ -46,7 +47,7 @@ pub fn logits(
         for range in batches() {
             let x = receiver.recv().context("the thread that makes pictures stopped")??;
             all.extend(executor.logits(&x)?);
-            tick(range.len());
+            tick(&all, range.len())?;
         }
         Ok(all)
     })
@@ -64,6 +65,10 @@ pub fn of_images(
 ) -> Result<Vec<f32>> {
     let fill = |i: usize, x: &mut [f32]| {
         normalization.apply(images.pixels(i), x);
+        Ok(())
+    };
+    let tick = |_: &[f32], n| {
+        tick(n);
         Ok(())
     };
     logits(executor, images.len(), images.preparation.bytes(), fill, tick)

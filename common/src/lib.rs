@@ -9,6 +9,7 @@
 //! | [`answers`] | pictures → logits | `fit`, `infer`, `quantize plan` |
 //! | [`score`] | accuracy with its interval, the row every evaluation writes | `fit`, `infer`, `quantize`, `report` |
 //! | [`cli`] | main wrapper, common flags, progress bars | every stage |
+//! | [`interrupt`] | Ctrl-C: save, stop, say how to go on | `run`, `infer logits`, `quantize plan` |
 //! | [`fit`] | the training loop | `train`, `distill` |
 //! | [`run`] | a training run on disk: progress, files, going on after an interruption | `train`, `distill` |
 
@@ -16,6 +17,7 @@ pub mod answers;
 pub mod cli;
 pub mod executor;
 pub mod fit;
+pub mod interrupt;
 pub mod photos;
 pub mod run;
 pub mod score;

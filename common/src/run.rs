@@ -1,10 +1,11 @@
 //! A training run on disk: a progress bar, the files it writes, going on after an interruption.
 
 use crate::cli;
-use crate::fit::{Fit, Saved, Summary};
+use crate::fit::{Fit, Progress, Saved, Summary};
+use crate::interrupt::{self, Watch};
 use anyhow::{Context, Result};
 use model::Provenance;
-use model::artifact::save_bytes;
+use model::artifact::{self, Artifact, save_bytes};
 use std::path::{Path, PathBuf};
 
 /// Where the results go.
@@ -21,31 +22,64 @@ impl Files {
     fn beside(out: &Path) -> Self {
         Self {
             best: out.to_owned(),
-            last: out.with_extension("last.safetensors"),
-            epochs: out.with_extension("epochs.csv"),
-            state: out.with_extension("state.safetensors"),
+            last: artifact::beside(out, "last.safetensors"),
+            epochs: artifact::beside(out, "epochs.csv"),
+            state: artifact::beside(out, "state.safetensors"),
         }
     }
+}
+
+/// Bytes that a run writes besides its inputs, about: five sets of parameters and the state.
+pub fn bytes(parameters: usize) -> u64 {
+    40 * parameters as u64
+}
+
+/// What is at `out` already, if `reuse` and the same settings and files made it: nothing is done then.
+pub fn made_before(reuse: bool, out: &Path, provenance: &Provenance) -> Option<String> {
+    (reuse && Artifact::is_made_by(out, provenance)).then(|| kept(out))
+}
+
+/// What a stage says whose output is there already.
+pub fn kept(out: &Path) -> String {
+    format!("{}: made by this very command before, kept", out.display())
+}
+
+/// Goes on from the state there is; one that cannot be gone on from is set aside.
+fn go_on(fit: &mut Fit, files: &Files, epochs: u32, provenance: &Provenance) -> Result<()> {
+    if !files.state.exists() {
+        return Ok(());
+    }
+    match Saved::load(&files.state, provenance).and_then(|saved| fit.resume(saved)) {
+        Ok(()) => {
+            let Progress { epochs: done, steps, .. } = fit.progress();
+            let steps = if steps > 0 { format!(" and {steps} steps") } else { String::new() };
+            eprintln!("continuing after epoch {done}{steps} of {epochs}");
+        }
+        Err(reason) => interrupt::set_aside(&files.state, &reason)?,
+    }
+    Ok(())
 }
 
 /// Runs `fit` to its end and writes the network of its best epoch to `out`.
 ///
 /// The last weights are written after every epoch, the best ones at the end, so that the artifact
-/// appears only when training is over. A run that was interrupted goes on after its last epoch.
+/// appears only when training is over. The state is kept every few minutes and when the run is
+/// interrupted, and it goes on from there.
 ///
 /// # Errors
 /// What training or the file system says; no epoch that kept to its budget.
 pub fn run(mut fit: Fit, epochs: u32, out: &Path, provenance: &Provenance) -> Result<Summary> {
     let files = Files::beside(out);
-    if let Some(saved) = Saved::load(&files.state, provenance)? {
-        eprintln!("continuing after epoch {} of {epochs}", saved.epochs);
-        fit.resume(saved).with_context(|| format!("{}", files.state.display()))?;
-    }
+    go_on(&mut fit, &files, epochs, provenance)?;
     let per_epoch = fit.steps_per_epoch()?;
     let bar = cli::progress(epochs as usize * per_epoch, "training");
-    bar.inc((fit.epochs() * per_epoch) as u64);
+    bar.inc((fit.progress().epochs * per_epoch + fit.progress().steps) as u64);
+    let mut watch = Watch::start()?;
     fit.run(
-        || bar.inc(1),
+        |fit| {
+            bar.inc(1);
+            watch.between(|| fit.saved()?.save(&files.state, provenance))
+        },
         |fit, epoch| {
             fit.last()?.save(&files.last, provenance)?;
             save_bytes(&files.epochs, fit.log().as_bytes())?;

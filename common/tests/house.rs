@@ -25,16 +25,18 @@ const ABOVE: [&str; 9] =
     ["prepare", "train", "distill", "prune", "quantize", "infer", "report", "bench", "examples"];
 
 /// Outside crate → where alone it may be used (path prefixes).
-const OWNERS: [(&str, &[&str]); 16] = [
+const OWNERS: [(&str, &[&str]); 18] = [
     ("candle_core", &["common/device/", "common/src/executor.rs"]),
     ("candle_nn", &["common/device/"]),
     ("gemm", &["common/kernels/src/conv/gemm.rs"]),
     ("image", &["common/src/photos.rs"]),
     ("fir", &["common/src/photos.rs"]),
     ("fast_image_resize", &["common/src/photos.rs"]),
-    ("indicatif", &["common/src/cli.rs", "infer/src/logits.rs"]),
+    ("indicatif", &["common/src/cli.rs"]),
     ("mimalloc", &["common/src/cli.rs"]),
     ("safetensors", &["common/model/src/artifact.rs", "common/checkpoint/"]),
+    ("rustix", &["common/model/src/artifact/"]),
+    ("signal_hook", &["common/src/interrupt.rs"]),
     ("tempfile", &["common/model/src/artifact/", "bench/"]),
     ("blake3", &["common/model/src/artifact/"]),
     ("zip", &["common/checkpoint/"]),
@@ -46,7 +48,7 @@ const OWNERS: [(&str, &[&str]); 16] = [
 
 /// Modules of `common`, lowest first: a module uses only what stands before it.
 const FLOORS: [&[&str]; 6] = [
-    &["photos", "view", "executor", "sizing"],
+    &["photos", "view", "executor", "sizing", "interrupt"],
     &["answers"],
     &["score"],
     &["cli"],

@@ -5,12 +5,12 @@ use clap::Parser;
 use common::cli;
 use common::executor::Device;
 use common::fit::{Fit, OnGrids, Pictures, Settings, Targets};
-use common::run::run as train_to;
+use common::run::{self, run as train_to};
 use common::sizing::Sizing;
 use kernels::loss::Loss;
-use model::{Images, Logits, Model, Plan, Provenance};
+use model::{Images, Logits, Model, Plan, Provenance, artifact};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Train a student on labels and a teacher's logits.
@@ -51,6 +51,9 @@ struct Distill {
     /// Where to write the student.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Do nothing if --out was made by this very command from these very files before.
+    #[arg(long)]
+    reuse: bool,
     #[command(flatten)]
     student: Student,
     #[command(flatten)]
@@ -135,6 +138,10 @@ fn start(args: &Distill, train: &Images) -> Result<Start> {
 
 fn run(args: &Distill) -> Result<String> {
     args.compute.start()?;
+    let inputs = [Some(&args.images), Some(&args.validation), Some(&args.logits)];
+    let inputs = inputs.into_iter().chain([args.init.as_ref(), args.quant.as_ref()]);
+    let inputs: Vec<&Path> = inputs.flatten().map(PathBuf::as_path).collect();
+    let _claim = artifact::claim(&args.out, &inputs)?;
     let Student { alpha, temperature, .. } = args.student;
     ensure!((0.0..=1.0).contains(&alpha), "--alpha {alpha}: expected 0 to 1");
     ensure!(temperature > 0.0, "--temperature {temperature}: expected more than 0");
@@ -149,6 +156,10 @@ fn run(args: &Distill) -> Result<String> {
         .from("images", &train.source)
         .from("validation", &validation.source)
         .from("logits", &logits.source);
+    if let Some(told) = run::made_before(args.reuse, &args.out, &provenance) {
+        return Ok(told);
+    }
+    artifact::check_room(&args.out, run::bytes(parameters))?;
     let targets = Targets::Teacher { logits: &logits, loss: Loss { alpha, temperature } };
     let pictures = Pictures { train: &train, validation: &validation };
     let device = args.compute.device;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use common::score::{self, Row};
 use common::{answers, cli};
-use model::{Images, Model};
+use model::{Images, Model, artifact};
 use std::path::PathBuf;
 
 /// Measure the accuracy of a model file, as read back from disk.
@@ -33,6 +33,8 @@ pub(crate) struct Eval {
 impl Eval {
     pub(crate) fn run(self) -> Result<String> {
         self.compute.start()?;
+        let claim = |out| artifact::claim(out, &[&self.model, &self.images]);
+        let _claim = self.out.as_deref().map(claim).transpose()?;
         let (model, source) = Model::load(&self.model)?;
         let images = Images::load(&self.images)?;
         model.check_images(&images)?;

@@ -25,6 +25,7 @@ pub(crate) struct Export {
 
 impl Export {
     pub(crate) fn run(self) -> Result<String> {
+        let _claim = artifact::claim(&self.onnx, &[&self.model])?;
         let (model, source) = Model::load(&self.model)?;
         let (graph, weights) = model.graph.fold(model.weights)?;
         let normalization = model.input.normalization;

@@ -1,20 +1,22 @@
 //! `infer logits`: teachers' answers to K views of every picture, kept for students.
 
 use anyhow::{Context, Result, ensure};
+use common::answers::{self, BATCH};
 use common::executor::Device;
+use common::interrupt::{Partial, Watch};
 use common::view::{self, View};
-use common::{answers, cli};
+use common::{cli, run};
 use graph::Array;
-use indicatif::ProgressBar;
 use model::logits::Views;
-use model::{Images, Logits as Cached, Model, Policy, Provenance};
+use model::{Images, Logits as Cached, Model, Policy, Provenance, artifact};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Compute teachers' logits for random views of the training pictures.
 ///
 /// Views are drawn by --augment and --seed; a student distilled from the result sees the same
-/// views. Several teachers are averaged.
+/// views. Several teachers are averaged. An interrupted run goes on where it stopped when the same
+/// command is given again.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   infer logits --teacher teacher.safetensors --images training.safetensors \\
@@ -39,6 +41,9 @@ pub(crate) struct Logits {
     /// Where to write the logits.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Do nothing if --out was made by this very command from these very files before.
+    #[arg(long)]
+    reuse: bool,
     #[command(flatten)]
     compute: cli::Compute,
 }
@@ -46,41 +51,39 @@ pub(crate) struct Logits {
 impl Logits {
     pub(crate) fn run(self) -> Result<String> {
         self.compute.start()?;
+        let inputs: Vec<&Path> =
+            self.teacher.iter().chain([&self.images]).map(PathBuf::as_path).collect();
+        let _claim = artifact::claim(&self.out, &inputs)?;
         let images = Images::load(&self.images)?;
         let mut provenance = Provenance::new("infer logits", &self.device())?;
         provenance = provenance.from("images", &images.source);
-        let bar =
-            cli::progress(usize::from(self.views) * images.len() * self.teacher.len(), "views");
-        let mut sum: Option<Array> = None;
+        let mut teachers = Vec::new();
         for (i, path) in self.teacher.iter().enumerate() {
             let (model, source) = Model::load(path)?;
             model.check_images(&images)?;
             provenance = provenance.from(&format!("teacher {i}"), &source);
-            let logits = self.answers(&model, &images, &bar)?;
-            match &mut sum {
-                None => sum = Some(logits),
-                Some(s) => {
-                    ensure!(
-                        s.shape == logits.shape,
-                        "{}: {} classes, the first teacher has {}",
-                        path.display(),
-                        logits.shape[2],
-                        s.shape[2]
-                    );
-                    s.values.iter_mut().zip(&logits.values).for_each(|(a, b)| *a += b);
-                }
-            }
+            teachers.push(model);
         }
-        bar.finish_and_clear();
-        let mut mean = sum.context("no teacher")?;
-        mean.values.iter_mut().for_each(|v| *v /= self.teacher.len() as f32);
+        let classes = self.check_classes(&teachers)?;
         let views = Views {
             policy: self.augment,
             seed: self.seed,
             views: usize::from(self.views),
             images: images.source.hash.clone(),
         };
+        let is_made = |l: &Cached| l.views == views && l.source.provenance == provenance;
+        if self.reuse && Cached::load(&self.out).is_ok_and(|l| is_made(&l)) {
+            return Ok(run::kept(&self.out));
+        }
+        let rows = views.views * images.len();
+        // The sum, what was done of it, and both on the disk.
+        artifact::check_room(&self.out, (12 * rows * classes) as u64)?;
+        let partial = Partial::beside(&self.out, &provenance, &views)?;
+        let mut mean = self.sum(&teachers, &images, &partial)?;
+        mean.iter_mut().for_each(|v| *v /= self.teacher.len() as f32);
+        let mean = Array::new(vec![views.views, images.len(), classes], mean)?;
         Cached::save(&self.out, &views, &provenance, &mean)?;
+        partial.remove();
         Ok(format!(
             "{}: {} views of {} pictures by {} teacher(s)",
             self.out.display(),
@@ -90,6 +93,19 @@ impl Logits {
         ))
     }
 
+    fn check_classes(&self, teachers: &[Model]) -> Result<usize> {
+        let classes = teachers.first().context("no teacher")?.classes.len();
+        for (path, teacher) in self.teacher.iter().zip(teachers) {
+            let found = teacher.classes.len();
+            ensure!(
+                found == classes,
+                "{}: {found} classes, the first teacher has {classes}",
+                path.display()
+            );
+        }
+        Ok(classes)
+    }
+
     /// What a header keeps of the settings: nothing but a device that is not the usual one, as the
     /// rest stands in the body.
     fn device(&self) -> Option<BTreeMap<&str, Device>> {
@@ -97,19 +113,53 @@ impl Logits {
         (!device.is_cpu()).then(|| BTreeMap::from([("device", device)]))
     }
 
-    /// Logits `[views, n, classes]` of one teacher.
-    fn answers(&self, model: &Model, images: &Images, bar: &ProgressBar) -> Result<Array> {
-        let mut executor = self.compute.device.executor(model)?;
-        let (n, size, views) = (images.len(), images.size(), usize::from(self.views));
-        let fill = |at: usize, x: &mut [f32]| {
-            let (k, i) = (at / n, at % n);
-            let view = View::of(&self.augment, self.seed, i, k, n, size);
-            view::render(images, i, &view, &model.input.normalization, x);
-            Ok(())
-        };
-        let tick = |n| bar.inc(n as u64);
-        let floats = images.preparation.bytes();
-        let values = answers::logits(&mut *executor, views * n, floats, fill, tick)?;
-        Ok(Array::new(vec![views, n, executor.classes()], values)?)
+    /// Sum of the logits of all teachers, `[views, n, classes]`, going on from `partial`, which holds
+    /// their answers one teacher after the other.
+    fn sum(&self, teachers: &[Model], images: &Images, partial: &Partial) -> Result<Vec<f32>> {
+        let (n, size) = (images.len(), images.size());
+        let rows = usize::from(self.views) * n;
+        let bar = cli::progress(rows * teachers.len(), "views");
+        let mut watch = Watch::start()?;
+        let mut all = floats(&partial.load()?);
+        for (i, model) in teachers.iter().enumerate() {
+            let classes = model.classes.len();
+            let own = all.len().saturating_sub(i * rows * classes) / classes;
+            // Whole batches, so that the rest falls into the same ones.
+            let done = if own < rows { own / BATCH * BATCH } else { rows };
+            if own < rows {
+                all.truncate((i * rows + done) * classes);
+            }
+            bar.inc(done as u64);
+            let mut executor = self.compute.device.executor(model)?;
+            let fill = |at: usize, x: &mut [f32]| {
+                let (k, i) = ((at + done) / n, (at + done) % n);
+                let view = View::of(&self.augment, self.seed, i, k, n, size);
+                view::render(images, i, &view, &model.input.normalization, x);
+                Ok(())
+            };
+            let tick = |new: &[f32], n| {
+                bar.inc(n as u64);
+                watch.between(|| partial.save(bytes(all.iter().chain(new))))
+            };
+            let pixels = images.preparation.bytes();
+            let new = answers::logits(&mut *executor, rows - done, pixels, fill, tick)?;
+            all.extend(new);
+        }
+        bar.finish_and_clear();
+        let each = all.len() / teachers.len().max(1);
+        let (sum, others) = all.split_at_mut(each);
+        for other in others.chunks_exact(each.max(1)) {
+            sum.iter_mut().zip(other).for_each(|(a, b)| *a += b);
+        }
+        all.truncate(each);
+        Ok(all)
     }
+}
+
+fn bytes<'a>(values: impl Iterator<Item = &'a f32>) -> Vec<u8> {
+    values.flat_map(|v| v.to_le_bytes()).collect()
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
 }

@@ -1,9 +1,9 @@
 //! `infer predict`: pictures → a CSV of class numbers.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use common::{answers, cli, photos, score};
 use model::{Model, artifact};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Predict the class of every picture in a folder.
 ///
@@ -19,6 +19,10 @@ pub(crate) struct Predict {
     /// Folder of .jpg, .jpeg and .png files.
     #[arg(long, value_name = "FOLDER")]
     photos: PathBuf,
+    /// Fail unless the pictures of this folder, named [class]_[anything], have as many classes as the
+    /// model.
+    #[arg(long, value_name = "FOLDER")]
+    classes_of: Option<PathBuf>,
     /// Where to write the CSV.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -29,18 +33,24 @@ pub(crate) struct Predict {
 impl Predict {
     pub(crate) fn run(self) -> Result<String> {
         self.compute.start()?;
-        let (model, _) = Model::load(&self.model)?;
+        // Fail before the work, not after it.
+        let _claim = artifact::claim(&self.out, &[&self.model])?;
+        let (model, source) = Model::load(&self.model)?;
+        let classes = model.classes.join(", ");
+        eprintln!("model {} (hash {}): {classes}", source.name, source.hash);
+        self.classes_of.as_deref().map_or(Ok(()), |folder| check_classes(folder, &model))?;
         let mut executor = self.compute.device.executor(&model)?;
         let paths = photos::list(&self.photos)?;
-        // Fail before the work, not after it.
-        artifact::scratch(&self.out)?;
         let bar = cli::progress(paths.len(), "pictures");
         let how = model.input.preparation;
         let fill = |i: usize, x: &mut [f32]| {
             model.input.normalization.apply(&photos::prepare(&paths[i], &how)?, x);
             Ok(())
         };
-        let tick = |n| bar.inc(n as u64);
+        let tick = |_: &[f32], n| {
+            bar.inc(n as u64);
+            Ok(())
+        };
         let logits = answers::logits(&mut *executor, paths.len(), how.bytes(), fill, tick)?;
         bar.finish_and_clear();
         let mut csv = csv::Writer::from_writer(Vec::new());
@@ -53,4 +63,17 @@ impl Predict {
         artifact::save_bytes(&self.out, &csv.into_inner()?)?;
         Ok(format!("{}: {} predictions", self.out.display(), paths.len()))
     }
+}
+
+/// Checks that the pictures of `folder` have the classes of `model`, as far as their names say.
+fn check_classes(folder: &Path, model: &Model) -> Result<()> {
+    let classes = photos::list(folder)?.iter().filter_map(|p| photos::class_of(p)).max();
+    let known = model.classes.len();
+    ensure!(
+        classes.is_none_or(|most| most + 1 == known),
+        "{} has classes 0 to {}, the model knows {known}: it was made for other pictures",
+        folder.display(),
+        classes.unwrap_or_default(),
+    );
+    Ok(())
 }

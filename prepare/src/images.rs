@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use common::cli;
 use model::images::MOST_CLASSES;
-use model::{Fit, Preparation};
+use model::{Fit, Preparation, artifact};
 use prepare::folder;
 use std::path::PathBuf;
 
@@ -46,10 +46,13 @@ pub(crate) struct Images {
 impl Images {
     pub(crate) fn run(self) -> Result<String> {
         self.threads.start()?;
+        let _claim = artifact::claim(&self.out, &[])?;
         let most = MOST_CLASSES;
         ensure!(self.classes.len() <= most, "--classes: at most {most} classes are supported");
         let how = Preparation { size: self.size.into(), fit: self.fit, exif: self.exif };
         let total = common::photos::list(&self.folder)?.len();
+        // The scratch file and the artifact.
+        artifact::check_room(&self.out, 2 * (total * how.bytes()) as u64)?;
         let bar = cli::progress(total, "decoding");
         let report =
             folder::prepare(&self.folder, how, &self.classes, self.strict, &self.out, |n| {

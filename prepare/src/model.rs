@@ -57,6 +57,7 @@ struct Feeding {
 
 impl Model {
     pub(crate) fn run(self) -> Result<String> {
+        let _claim = artifact::claim(&self.out, &[&self.file])?;
         let bytes = std::fs::read(&self.file)
             .with_context(|| format!("cannot read {}", self.file.display()))?;
         let at = || format!("{}", self.file.display());

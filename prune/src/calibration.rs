@@ -6,9 +6,10 @@ use graph::Weights;
 use graph::grid::Grids;
 use kernels::loss::Loss;
 use kernels::{Batch, Network};
+use model::artifact::{self, Claim};
 use model::{Images, Model, Source};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Pictures per batch.
 const BATCH: usize = 64;
@@ -39,6 +40,16 @@ pub(crate) struct Calibration {
 }
 
 impl Pictures {
+    /// The place of the output, where there is one.
+    ///
+    /// # Errors
+    /// An output that cannot be written, or is an input.
+    pub(crate) fn claim(&self, out: Option<&Path>, model: &Path) -> Result<Option<Claim>> {
+        let inputs: Vec<&Path> =
+            [Some(model), self.images.as_deref()].into_iter().flatten().collect();
+        out.map(|out| artifact::claim(out, &inputs)).transpose()
+    }
+
     /// Those for `model`; None without --images.
     ///
     /// # Errors

@@ -89,6 +89,7 @@ struct Record<'a> {
 impl Channels {
     pub(crate) fn run(self) -> Result<String> {
         self.threads.start()?;
+        let _claim = self.pictures.claim(self.out.as_deref(), &self.model)?;
         let Selection { rate, limits, by, seed, .. } = &self.selection;
         ensure!((0.0..1.0).contains(rate), "--rate {rate}: expected 0 up to below 1");
         let (mut model, source) = Model::load(&self.model)?;

@@ -70,6 +70,7 @@ struct Record<'a> {
 impl LowRank {
     pub(crate) fn run(self) -> Result<String> {
         self.threads.start()?;
+        let _claim = self.pictures.claim(self.out.as_deref(), &self.model)?;
         let Selection { energy, limits, floor } = &self.selection;
         ensure!(*energy > 0.0 && *energy <= 1.0, "--energy {energy}: expected above 0 to 1");
         let (mut model, source) = Model::load(&self.model)?;

@@ -89,6 +89,9 @@ struct Contents {
 
 impl Pack {
     pub(crate) fn run(self) -> Result<String> {
+        let inputs: Vec<&Path> =
+            [Some(&self.model), self.plan.as_ref()].into_iter().flatten().map(|p| &**p).collect();
+        let _claim = artifact::claim(&self.out, &inputs)?;
         match self.format {
             Format::Crumb => self.crumb(),
             Format::Encode8 => self.pickle(Encoding::Encode8),

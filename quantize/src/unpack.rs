@@ -3,7 +3,7 @@
 use anyhow::Result;
 use common::cli;
 use graph::families;
-use model::{Model, Provenance};
+use model::{Model, Provenance, artifact};
 use std::path::PathBuf;
 
 /// Decode a coded file into a plain model: f32 safetensors with PyTorch's names.
@@ -24,6 +24,7 @@ pub(crate) struct Unpack {
 
 impl Unpack {
     pub(crate) fn run(self) -> Result<String> {
+        let _claim = artifact::claim(&self.out, &[&self.model])?;
         let (mut model, source) = Model::load(&self.model)?;
         let mut form = "batch norm folded";
         if let Ok((graph, weights)) = families::unfold(&model.graph, &model.weights) {

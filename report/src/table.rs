@@ -4,7 +4,8 @@ use anyhow::Result;
 use comfy_table::{CellAlignment, Table as Cells, presets};
 use common::cli::count;
 use common::score::Row;
-use std::path::PathBuf;
+use model::artifact;
+use std::path::{Path, PathBuf};
 
 /// Print a table of evaluations written by infer eval.
 #[derive(clap::Args)]
@@ -21,6 +22,9 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn run(self) -> Result<String> {
+        let inputs: Vec<&Path> = self.files.iter().map(PathBuf::as_path).collect();
+        let claim = |out| artifact::claim(out, &inputs);
+        let _claim = self.out.as_deref().map(claim).transpose()?;
         let mut table = Cells::new();
         table.load_style(presets::ASCII_MARKDOWN).set_header([
             "model",
@@ -47,7 +51,7 @@ impl Table {
         }
         let text = table.trim_fmt();
         let Some(out) = self.out else { return Ok(text) };
-        model::artifact::save_bytes(&out, format!("{text}\n").as_bytes())?;
+        artifact::save_bytes(&out, format!("{text}\n").as_bytes())?;
         Ok(format!("{}: {} evaluations", out.display(), self.files.len()))
     }
 }

@@ -5,9 +5,9 @@ use clap::Parser;
 use common::cli;
 use common::executor::Device;
 use common::fit::{Fit, Pictures, Settings, Targets};
-use common::run::run as train_to;
+use common::run::{self, run as train_to};
 use common::sizing::Sizing;
-use model::{Images, Model, Policy, Provenance};
+use model::{Images, Model, Policy, Provenance, artifact};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +36,9 @@ struct Train {
     /// Where to write the model.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Do nothing if --out was made by this very command from these very files before.
+    #[arg(long)]
+    reuse: bool,
     #[command(flatten)]
     network: Network,
     #[command(flatten)]
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Train) -> Result<String> {
     args.compute.start()?;
+    let _claim = artifact::claim(&args.out, &[&args.images, &args.validation])?;
     let train = Images::load(&args.images)?;
     let validation = Images::load(&args.validation)?;
     let Network { arch, sizing, augment, raw_pixels } = &args.network;
@@ -91,6 +95,10 @@ fn run(args: &Train) -> Result<String> {
     let provenance = Provenance::new("train", &record)?
         .from("images", &train.source)
         .from("validation", &validation.source);
+    if let Some(told) = run::made_before(args.reuse, &args.out, &provenance) {
+        return Ok(told);
+    }
+    artifact::check_room(&args.out, run::bytes(parameters))?;
     let targets = Targets::Labels(*augment);
     let pictures = Pictures { train: &train, validation: &validation };
     let fit = Fit::new(model, pictures, &targets, &args.settings, None, device)?;

@@ -6,17 +6,21 @@
 //! their name only when complete. FORMAT.md describes every kind byte by byte.
 
 mod atomic;
+mod claim;
 mod header;
+mod sum;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 pub use atomic::{save_bytes, save_bytes_checked, scratch};
+pub use claim::{Claim, beside, check_room, claim};
 use graph::Array;
+use header::SUMMED;
 pub use header::{Header, Kind, Provenance, SCHEMA, Source};
 use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// The metadata key of the header.
@@ -116,8 +120,10 @@ pub fn save_checked(
 ) -> Result<()> {
     // Wider types first: every tensor is then aligned, as readers that map the file expect.
     tensors.sort_by_key(|t| std::cmp::Reverse(t.dtype.bitsize()));
-    let write = |out: &mut atomic::Writer<'_>| {
+    let write = |writer: &mut atomic::Writer<'_>| {
         let json = layout(header, &tensors)?;
+        let place = sum::place(&json).context("the header has no place for its sum")?;
+        let mut out = sum::Summing::new(&mut *writer);
         out.write_all(&(json.len() as u64).to_le_bytes())?;
         out.write_all(&json)?;
         for t in &mut tensors {
@@ -125,14 +131,44 @@ pub fn save_checked(
                 Data::Bytes(b) => out.write_all(b)?,
                 Data::File(f, n) => {
                     f.rewind()?;
-                    let copied = std::io::copy(f, out)?;
+                    let copied = std::io::copy(f, &mut out)?;
                     ensure!(copied == *n as u64, "{}: {copied} bytes instead of {n}", t.name);
                 }
             }
         }
+        let digits = out.digits();
+        writer.seek(SeekFrom::Start(8 + place.start as u64))?;
+        writer.write_all(digits.as_bytes())?;
         Ok(())
     };
     atomic::write_atomically(path, write, check)
+}
+
+/// The sum that a file carries of itself, checked; None where it carries none.
+fn check_sum(name: &str, bytes: &[u8], length: usize) -> Result<Option<String>> {
+    let Some(place) = bytes.get(8..8 + length).and_then(sum::place) else { return Ok(None) };
+    let (start, end) = (8 + place.start, 8 + place.end);
+    let found = sum::of(bytes, start..end);
+    let told = String::from_utf8_lossy(&bytes[start..end]);
+    ensure!(
+        found == told,
+        "{name}: damaged: its sum is {told}, its contents give {found}; copy it anew or make it again"
+    );
+    Ok(Some(found))
+}
+
+/// `bytes`, an artifact that was changed on purpose, with the sum it then must have: for tests and
+/// fuzzing, as nothing behind the sum is reached without.
+#[must_use]
+pub fn summed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let length = bytes.first_chunk().map_or(0, |n| u64::from_le_bytes(*n));
+    let end = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(8);
+    if let Some(place) = bytes.get(8..end).and_then(sum::place) {
+        let at = 8 + place.start..8 + place.end;
+        let digits = sum::of(&bytes, at.clone());
+        bytes[at].copy_from_slice(digits.as_bytes());
+    }
+    bytes
 }
 
 struct Entry {
@@ -189,11 +225,16 @@ impl Artifact {
         let text = metadata.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| {
             anyhow!("{name}: has no \"{KEY}\" header: a file of another program?")
         })?;
-        let Header { kind, schema, provenance, body } = serde_json::from_str(text)
+        let hash = check_sum(name, &bytes, length)?;
+        let Header { schema, kind, provenance, body, sum } = serde_json::from_str(text)
             .with_context(|| format!("{name}: its header is malformed"))?;
         if schema > SCHEMA {
             bail!("{name}: schema {schema} is newer than this program's {SCHEMA}");
         }
+        ensure!(
+            sum.is_some() == hash.is_some() && (sum.is_some() || schema < SUMMED),
+            "{name}: damaged: its header has lost its sum; copy it anew or make it again"
+        );
         let data = 8 + length;
         let entries = metadata
             .tensors()
@@ -203,9 +244,16 @@ impl Artifact {
                 (name, Entry { dtype: t.dtype, shape: t.shape.clone(), start, end })
             })
             .collect();
-        let (name, hash) = (name.to_owned(), Source::hash(&bytes));
+        let hash = hash.unwrap_or_else(|| Source::hash(&bytes));
+        let name = name.to_owned();
         let source = Source { name, hash, bytes: bytes.len(), kind, provenance };
         Ok(Self { source, schema, json: body, bytes, entries })
+    }
+
+    /// Whether `path` is an undamaged artifact with this provenance: the same command would make the
+    /// same bytes.
+    pub fn is_made_by(path: &Path, provenance: &Provenance) -> bool {
+        Self::read(path).is_ok_and(|a| a.source.provenance == *provenance)
     }
 
     /// Read an artifact that must be of one of `kinds`.

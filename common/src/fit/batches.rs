@@ -59,10 +59,11 @@ impl<'a> Batches<'a> {
         (self.settings.batch as usize).min(self.images.len())
     }
 
-    /// Calls `body(epoch, batches)` for every epoch from `start`, with the batches to be received.
+    /// Calls `body(epoch, batches)` for every epoch from that of `start`, an epoch and the steps of it
+    /// that are done, with the batches to be received.
     pub(super) fn run(
         &self,
-        start: usize,
+        start: (usize, usize),
         mut body: impl FnMut(usize, &Receiver<Batch>) -> Result<()>,
     ) -> Result<()> {
         let (sender, receiver) = sync_channel(AHEAD);
@@ -70,15 +71,16 @@ impl<'a> Batches<'a> {
             scope.spawn(move || self.produce(start, &sender));
             // The receiver goes with the error, which ends the other thread.
             let receiver = receiver;
-            (start..self.settings.epochs as usize).try_for_each(|epoch| body(epoch, &receiver))
+            (start.0..self.settings.epochs as usize).try_for_each(|epoch| body(epoch, &receiver))
         })
     }
 
-    fn produce(&self, start: usize, sender: &SyncSender<Batch>) {
+    fn produce(&self, (start, done): (usize, usize), sender: &SyncSender<Batch>) {
         for epoch in start..self.settings.epochs as usize {
+            let done = if epoch == start { done } else { 0 };
             let order =
                 Rng::new(self.settings.seed, "order", epoch as u64).permutation(self.images.len());
-            for chosen in order.chunks_exact(self.batch()) {
+            for chosen in order.chunks_exact(self.batch()).skip(done) {
                 if sender.send(self.make(epoch, chosen)).is_err() {
                     return; // training has ended
                 }

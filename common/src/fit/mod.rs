@@ -84,10 +84,21 @@ pub struct Fit<'a> {
     settings: &'a Settings,
     on_grids: Option<OnGrids>,
     executor: Box<dyn Executor>,
-    epochs: usize,
+    progress: Progress,
     summary: Summary,
     best: Vec<f32>,
     log: String,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Epochs done.
+    pub epochs: usize,
+    /// Steps done of the next.
+    pub steps: usize,
+    /// Sum of their losses.
+    pub loss: f64,
 }
 
 impl<'a> Fit<'a> {
@@ -119,7 +130,7 @@ impl<'a> Fit<'a> {
             settings,
             on_grids,
             executor,
-            epochs: 0,
+            progress: Progress::default(),
             summary,
             best,
             log,
@@ -132,7 +143,7 @@ impl<'a> Fit<'a> {
     /// The state of another network.
     pub fn resume(&mut self, saved: Saved) -> Result<()> {
         self.executor.upload(saved.state)?;
-        self.epochs = saved.epochs;
+        self.progress = saved.progress;
         (self.summary, self.best, self.log) = (saved.summary, saved.best, saved.log);
         Ok(())
     }
@@ -143,7 +154,7 @@ impl<'a> Fit<'a> {
     /// A device that fails.
     pub fn saved(&self) -> Result<Saved> {
         Ok(Saved {
-            epochs: self.epochs,
+            progress: self.progress,
             summary: self.summary.clone(),
             log: self.log.clone(),
             best: self.best.clone(),
@@ -151,9 +162,9 @@ impl<'a> Fit<'a> {
         })
     }
 
-    /// Epochs done so far.
-    pub fn epochs(&self) -> usize {
-        self.epochs
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        self.progress
     }
 
     /// What came out so far.
@@ -181,17 +192,19 @@ impl<'a> Fit<'a> {
     /// The remaining epochs. `tick` is called after every step, `note` after every epoch.
     ///
     /// # Errors
-    /// A loss that is no longer finite, what `note` says, a device that fails.
+    /// A loss that is no longer finite, what `tick` and `note` say, a device that fails.
     pub fn run(
         &mut self,
-        tick: impl Fn(),
+        mut tick: impl FnMut(&Self) -> Result<()>,
         mut note: impl FnMut(&Self, &Epoch) -> Result<()>,
     ) -> Result<()> {
         let feed = self.batches()?;
         let per_epoch = feed.per_epoch();
-        feed.run(self.epochs, |epoch, batches| {
-            self.settle(epoch)?;
-            let loss = self.epoch(epoch, per_epoch, batches, &tick)?;
+        feed.run((self.progress.epochs, self.progress.steps), |epoch, batches| {
+            if self.progress.steps == 0 {
+                self.settle(epoch)?;
+            }
+            let loss = self.epoch(epoch, per_epoch, batches, &mut tick)?;
             let epoch = self.measure(epoch, loss)?;
             note(self, &epoch)
         })
@@ -227,7 +240,7 @@ impl<'a> Fit<'a> {
         epoch: usize,
         per_epoch: usize,
         batches: &Receiver<Batch>,
-        tick: &impl Fn(),
+        tick: &mut impl FnMut(&Self) -> Result<()>,
     ) -> Result<f64> {
         let steps = self.settings.epochs as usize * per_epoch;
         let target = match self.targets {
@@ -236,8 +249,7 @@ impl<'a> Fit<'a> {
         };
         let weights = self.executor.parametrisation().layout().weights().len();
         let per_bit = self.on_grids.map_or(0.0, |g| g.rate) / weights as f32;
-        let mut sum = 0.0;
-        for i in 0..per_epoch {
+        for i in self.progress.steps..per_epoch {
             let batch = batches.recv().context("the thread that makes batches stopped")?;
             let mut update = self.settings.update(epoch * per_epoch + i, steps, per_epoch);
             (update.rate, update.settled) = (per_bit, self.is_settled(epoch));
@@ -247,10 +259,11 @@ impl<'a> Fit<'a> {
                 "the loss is {loss} in epoch {}: try a lower --lr, or --clip 1",
                 epoch + 1
             );
-            sum += loss;
-            tick();
+            self.progress.steps = i + 1;
+            self.progress.loss += loss;
+            tick(self)?;
         }
-        Ok(sum / per_epoch as f64)
+        Ok(self.progress.loss / per_epoch as f64)
     }
 
     /// After epoch number `epoch` from 0: accuracy, and whether it is the best.
@@ -260,7 +273,7 @@ impl<'a> Fit<'a> {
         let correct = score::correct(&logits, &self.truth);
         let validation_top1 = correct as f64 / self.truth.len() as f64;
         let epoch = Epoch { epoch: epoch + 1, loss, validation_top1 };
-        self.epochs = epoch.epoch;
+        self.progress = Progress { epochs: epoch.epoch, ..Progress::default() };
         self.summary.last = validation_top1;
         if validation_top1 > self.summary.best && self.keeps_to_budget()? {
             (self.summary.best, self.summary.best_epoch) = (validation_top1, epoch.epoch);

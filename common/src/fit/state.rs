@@ -1,8 +1,8 @@
 //! The state of an interrupted run, written after every epoch, so that the same command goes on
 //! where it stopped and ends with the same bytes as if it never had.
 
-use super::Summary;
-use anyhow::{Context, Result};
+use super::{Progress, Summary};
+use anyhow::{Result, ensure};
 use graph::Array;
 use kernels::State;
 use model::artifact::{self, Artifact, Header, Kind, Provenance, Tensor};
@@ -12,8 +12,8 @@ use std::path::Path;
 /// Everything a run carries from epoch to epoch.
 #[derive(Clone, Debug)]
 pub struct Saved {
-    /// Epochs done.
-    pub epochs: usize,
+    /// How far it is.
+    pub progress: Progress,
     /// What came out so far.
     pub summary: Summary,
     /// Lines of the per-epoch CSV so far.
@@ -27,6 +27,11 @@ pub struct Saved {
 #[derive(Serialize, Deserialize)]
 struct Body {
     epochs: usize,
+    /// Done of the next epoch, and the sum of their losses, as the bits of an f64.
+    #[serde(default)]
+    steps_of_epoch: usize,
+    #[serde(default)]
+    loss: u64,
     steps: i32,
     /// Bits of an f64: decimal text could come back one rounding off.
     best: u64,
@@ -44,7 +49,9 @@ impl Saved {
     /// What the file system says.
     pub fn save(&self, path: &Path, provenance: &Provenance) -> Result<()> {
         let body = Body {
-            epochs: self.epochs,
+            epochs: self.progress.epochs,
+            steps_of_epoch: self.progress.steps,
+            loss: self.progress.loss.to_bits(),
             steps: self.state.steps,
             best: self.summary.best.to_bits(),
             best_epoch: self.summary.best_epoch,
@@ -60,28 +67,28 @@ impl Saved {
         artifact::save(path, &header, TENSORS.into_iter().zip(buffers).map(tensor).collect())
     }
 
-    /// The state of a run with this provenance, if one was interrupted.
+    /// The state in `path`, of a run with this provenance.
     ///
     /// # Errors
-    /// A state that is there but damaged.
-    pub fn load(path: &Path, provenance: &Provenance) -> Result<Option<Self>> {
-        if !path.exists() {
-            return Ok(None);
-        }
+    /// A state that is damaged, or of another run.
+    pub fn load(path: &Path, provenance: &Provenance) -> Result<Self> {
         let artifact = Artifact::load(path, &[Kind::State])?;
-        if artifact.source.provenance != *provenance {
-            return Ok(None);
-        }
+        let name = &artifact.source.name;
+        ensure!(
+            artifact.source.provenance == *provenance,
+            "{name}: the state of a run with other settings or files"
+        );
         let body: Body = artifact.body()?;
-        let buffer = |name: &str| -> Result<Vec<f32>> {
-            let remedy = "remove the file to start over";
-            Ok(artifact.f32(name).context(remedy)?.values)
-        };
+        let buffer = |name: &str| Ok::<_, anyhow::Error>(artifact.f32(name)?.values);
         let [variables, average, first, second, best] = TENSORS.map(buffer);
         let moments = [first?, second?];
         let (variables, average) = (variables?, average?);
-        Ok(Some(Self {
-            epochs: body.epochs,
+        Ok(Self {
+            progress: Progress {
+                epochs: body.epochs,
+                steps: body.steps_of_epoch,
+                loss: f64::from_bits(body.loss),
+            },
             summary: Summary {
                 best: f64::from_bits(body.best),
                 best_epoch: body.best_epoch,
@@ -90,6 +97,6 @@ impl Saved {
             log: body.log,
             best: best?,
             state: State { steps: body.steps, variables, average, moments },
-        }))
+        })
     }
 }

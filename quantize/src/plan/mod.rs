@@ -9,9 +9,11 @@ use codec::{Choices, Quantized, Rows};
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli;
 use common::executor::Device;
+use common::interrupt::Partial;
+use common::run;
 use graph::grid::Grids;
 use model::plan::{self, round_to_budget};
-use model::{Images, Model, Provenance};
+use model::{Images, Model, Provenance, artifact};
 use sensitivity::Measure;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -38,6 +40,9 @@ pub(crate) struct Plan {
     /// Where to write the plan; without it the plan is only printed.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Do nothing if --out was made by this very command from these very files before.
+    #[arg(long, requires = "out")]
+    reuse: bool,
     #[command(flatten)]
     flags: Flags,
     #[command(flatten)]
@@ -70,17 +75,30 @@ struct Record<'a> {
 impl Plan {
     pub(crate) fn run(self) -> Result<String> {
         self.compute.start()?;
+        let claim = |out| artifact::claim(out, &[&self.model, &self.images]);
+        let _claim = self.out.as_deref().map(claim).transpose()?;
         let (model, source) = Model::load(&self.model)?;
         let images = Images::load(&self.images)?;
         model.check_images(&images)?;
         let model = model.folded()?;
         let device = self.compute.device;
+        let record = Record { flags: &self.flags, device };
+        let provenance = Provenance::new("quantize plan", &record)?
+            .from("images", &images.source)
+            .from("model", &source);
+        if let Some(out) = &self.out
+            && let Some(told) = run::made_before(self.reuse, out, &provenance)
+        {
+            return Ok(told);
+        }
+        let partial = self.out.as_deref().map(|out| Partial::beside(out, &provenance, &()));
+        let partial = partial.transpose()?;
         let measure = Measure::new(&model, &images, self.flags.pictures as usize, device)?;
         let budget = self.flags.budget;
         let choices = match self.flags.bits {
             Some(bits) => codec::uniform_choices(&model.graph, Rows::Channel, bits),
             None => {
-                let layers = sensitivity::layers(&model, &measure)?;
+                let layers = sensitivity::layers(&model, &measure, partial.as_ref())?;
                 let choices = search(&model, &layers, budget)?;
                 cli::print(&table(&layers, &choices)?)?;
                 choices
@@ -99,11 +117,10 @@ impl Plan {
             measure.float_top1(),
         );
         let Some(out) = self.out else { return Ok(found) };
-        let record = Record { flags: &self.flags, device };
-        let provenance = Provenance::new("quantize plan", &record)?
-            .from("images", &images.source)
-            .from("model", &source);
         plan::Plan { budget, bytes, lambda, choices }.save(&out, &provenance)?;
+        if let Some(partial) = &partial {
+            partial.remove();
+        }
         Ok(format!("{}: {found}", out.display()))
     }
 }

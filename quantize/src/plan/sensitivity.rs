@@ -4,6 +4,7 @@ use super::assignment::{BITS, Layer, PRICE};
 use anyhow::{Context, Result};
 use codec::{Choice, Integers, Rows};
 use common::executor::Device;
+use common::interrupt::{Partial, Watch};
 use common::{answers, cli, score};
 use graph::{Role, Weights};
 use model::{Images, Model};
@@ -68,7 +69,7 @@ impl<'a> Measure<'a> {
             Ok(())
         };
         let (n, floats) = (self.chosen.len(), self.images.preparation.bytes());
-        answers::logits(&mut *executor, n, floats, fill, |_| {})
+        answers::logits(&mut *executor, n, floats, fill, |_, _| Ok(()))
     }
 
     /// Of the network with these weights: mean Kullback–Leibler divergence of its answers from the
@@ -82,24 +83,38 @@ impl<'a> Measure<'a> {
     }
 }
 
-/// Every weight of the network, quantized alone at every width.
-pub(super) fn layers(model: &Model, measure: &Measure) -> Result<Vec<Layer>> {
+/// Every weight of the network, quantized alone at every width; goes on from `partial`, which holds
+/// the divergences measured so far.
+pub(super) fn layers(
+    model: &Model,
+    measure: &Measure,
+    partial: Option<&Partial>,
+) -> Result<Vec<Layer>> {
     let weights: Vec<String> =
         model.graph.parameters().filter(|p| p.role == Role::Weight).map(|p| p.name).collect();
     let bar = cli::progress(weights.len() * BITS.len(), "measuring");
+    let before = partial.map_or(Ok(Vec::new()), Partial::load)?;
+    let mut measured: Vec<f64> =
+        before.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
+    let mut watch = Watch::start()?;
     let mut layers = Vec::new();
-    for name in weights {
+    for (i, name) in weights.into_iter().enumerate() {
         let missing = || format!("tensor {name} is missing");
         let array = model.weights.get(&name).with_context(missing)?;
-        let mut divergence = Vec::new();
-        for bits in BITS {
+        let all = i * BITS.len()..(i + 1) * BITS.len();
+        for (at, bits) in all.clone().zip(BITS) {
+            bar.inc(1);
+            if at < measured.len() {
+                continue;
+            }
             let choice = Choice { rows: Rows::Channel, bits, coarser: 0 };
             let mut weights = model.weights.clone();
             weights.insert(name.clone(), Integers::new(array, choice, PRICE)?.array()?);
-            divergence.push(measure.of(&weights)?.0);
-            bar.inc(1);
+            measured.push(measure.of(&weights)?.0);
+            let bytes = || measured.iter().flat_map(|d| d.to_le_bytes()).collect();
+            watch.between(|| partial.map_or(Ok(()), |p| p.save(bytes())))?;
         }
-        layers.push(Layer::new(name, array, divergence)?);
+        layers.push(Layer::new(name, array, measured[all].to_vec())?);
     }
     bar.finish_and_clear();
     Ok(layers)

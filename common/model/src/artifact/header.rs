@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Version of the headers written; older programs refuse newer ones. Older ones are read.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
+
+/// The first schema whose files carry a sum.
+pub(super) const SUMMED: u32 = 3;
 
 /// What an artifact is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +41,7 @@ impl Kind {
             Self::Coded => "quantize pack",
             Self::Bundle => "prepare model",
             Self::Plan => "quantize plan",
-            Self::State => "train or distill, when interrupted",
+            Self::State => "train, distill, infer logits or quantize plan, when interrupted",
         }
     }
 }
@@ -85,7 +88,8 @@ impl Provenance {
 pub struct Source {
     /// Its path, or what it is called in messages.
     pub name: String,
-    /// Content hash: the first 16 hexadecimal digits of BLAKE3 over the whole file.
+    /// Content hash: the sum that the file carries of itself; of a file without one, the first 16
+    /// hexadecimal digits of BLAKE3 over all of it.
     pub hash: String,
     /// Its size.
     pub bytes: usize,
@@ -96,7 +100,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// The content hash of `bytes`.
+    /// The content hash of the bytes of a file without a sum.
     pub fn hash(bytes: &[u8]) -> String {
         blake3::hash(bytes).to_hex()[..16].to_owned()
     }
@@ -123,6 +127,9 @@ impl Source {
 /// What stands in an artifact's metadata, in this order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Header {
+    /// The file's sum of itself; zeros until it is written, None in old files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sum: Option<String>,
     /// What the file is.
     pub kind: Kind,
     /// [`SCHEMA`].
@@ -141,6 +148,7 @@ impl Header {
     /// A body that JSON cannot hold.
     pub fn new(kind: Kind, provenance: &Provenance, body: &impl Serialize) -> Result<Self> {
         let (provenance, body) = (provenance.clone(), serde_json::to_value(body)?);
-        Ok(Self { kind, schema: SCHEMA, provenance, body })
+        let sum = Some(super::sum::ZEROS.to_owned());
+        Ok(Self { sum, kind, schema: SCHEMA, provenance, body })
     }
 }

@@ -1,0 +1,141 @@
+//! The place of an output: looked at before work begins, locked until it is done.
+
+use super::atomic::{PART, parent, target};
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+/// The right to write an output; ends when it is dropped.
+#[must_use = "the output is locked as long as this lives"]
+pub struct Claim {
+    /// The lock file; None where the file system has no locks.
+    lock: Option<(PathBuf, File)>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some((path, _)) = &self.lock {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Files of a run beside its output `out`: `X.safetensors` → `X.END`, any other `X` → `X.END` too, so
+/// that `run.1` and `run.2` share none.
+pub fn beside(out: &Path, end: &str) -> PathBuf {
+    let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = name.strip_suffix(".safetensors").unwrap_or(&name);
+    out.with_file_name(format!("{stem}.{end}"))
+}
+
+/// Checks what can be checked before hours of work: that the folder of `out` can be written, that `out`
+/// is, or can become, an ordinary file, that it is none of `inputs`, and that no other run is about to
+/// write it. What killed runs left half written is removed. See also [`check_room`].
+///
+/// # Errors
+/// The first of these that does not hold.
+pub fn claim(out: &Path, inputs: &[&Path]) -> Result<Claim> {
+    let check = || -> Result<Claim> {
+        let path = target(out)?;
+        let folder = parent(&path);
+        ensure!(folder.is_dir(), "the folder {} does not exist: make it first", folder.display());
+        for input in inputs {
+            let is_input = File::open(&path).is_ok_and(|file| is_same_file(&file, input));
+            ensure!(!is_input, "it is an input, {}, and would be lost", input.display());
+        }
+        let lock = lock(&path)?;
+        remove_parts(&path);
+        tempfile::tempfile_in(folder)
+            .with_context(|| format!("no file can be made in {}", folder.display()))?;
+        Ok(Claim { lock })
+    };
+    check().with_context(|| format!("cannot write {}", out.display()))
+}
+
+/// Checks that the folder of `out` has room for `bytes`, as far as the system tells.
+///
+/// # Errors
+/// Less room.
+pub fn check_room(out: &Path, bytes: u64) -> Result<()> {
+    let path = target(out)?;
+    let folder = parent(&path);
+    if let Some(free) = free(folder)
+        && free < bytes
+    {
+        let (needed, free) = (bytes / 1_000_000 + 1, free / 1_000_000);
+        bail!(
+            "cannot write {}: {} has {free} MB free, about {needed} are needed",
+            out.display(),
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+/// The lock of `path`.
+fn lock(path: &Path) -> Result<Option<(PathBuf, File)>> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let lock = path.with_file_name(format!(".{name}.lock"));
+    loop {
+        let options = std::fs::OpenOptions::new().create(true).truncate(false).write(true).clone();
+        let file = options
+            .open(&lock)
+            .with_context(|| format!("no file can be made in {}", parent(path).display()))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!(
+                "another run is writing it (it holds {}): wait for it, or name another file",
+                lock.display()
+            ),
+            // Some network file systems have no locks.
+            Err(TryLockError::Error(_)) => return Ok(None),
+        }
+        // A run that ended meanwhile may have removed the file that was opened here.
+        if is_same_file(&file, &lock) {
+            return Ok(Some((lock, file)));
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |m: &std::fs::Metadata| (m.dev(), m.ino());
+    matches!((&file.metadata(), &path.metadata()), (Ok(a), Ok(b)) if id(a) == id(b))
+}
+
+#[cfg(not(unix))]
+fn is_same_file(_: &File, path: &Path) -> bool {
+    !path.exists()
+}
+
+/// Removes what killed runs left half written of `out` and the files beside it.
+fn remove_parts(out: &Path) {
+    let ends = ["last.safetensors", "state.safetensors", "epochs.csv"];
+    let names: Vec<String> = ends
+        .iter()
+        .map(|end| beside(out, end))
+        .chain([out.to_owned()])
+        .filter_map(|p| Some(format!(".{}.", p.file_name()?.to_str()?)))
+        .collect();
+    let Ok(entries) = std::fs::read_dir(parent(out)) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let random = names.iter().find_map(|n| name.strip_prefix(n)?.strip_suffix(PART));
+        if random.is_some_and(|r| !r.contains('.')) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Bytes that can be written in `folder`; None where the system does not tell.
+#[cfg(unix)]
+fn free(folder: &Path) -> Option<u64> {
+    let system = rustix::fs::statvfs(folder).ok()?;
+    Some(system.f_bavail.saturating_mul(system.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free(_: &Path) -> Option<u64> {
+    None
+}

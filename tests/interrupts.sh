@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Ctrl-C, SIGTERM and SIGKILL at any moment: the same command goes on and ends with the same bytes.
+# Every check prints a line; the first that fails ends the run.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fail() { echo "FAILED: $*" >&2; exit 1; }
+pass() { echo "ok: $*"; }
+bin=target/release A=artifacts/smoke
+pictures="--images $A/training.safetensors --validation $A/validation.safetensors"
+
+# $1: what, $2: signal, rest: the command without --out. Stopped several times, then run to its end.
+goes_on() {
+    local what=$1 signal=$2 out=$work/stopped.safetensors stops=0
+    shift 2
+    "$@" --out "$work/whole.safetensors" >/dev/null
+    for wait in 0.15 0.4 0.7 0.5; do
+        "$@" --out "$out" >/dev/null 2>"$work/stderr" &
+        sleep $wait
+        kill -s "$signal" $! 2>/dev/null || true
+        wait $! 2>/dev/null || true
+        [ ! -e "$out" ] || break
+        stops=$((stops + 1))
+        if [ "$signal" != KILL ] && [ -s "$work/stderr" ]; then
+            grep -q 'interrupted; what was done is kept, give the same command again to go on' "$work/stderr" \
+                || fail "$what stopped by $signal: $(cat "$work/stderr")"
+        fi
+    done
+    [ $stops -gt 0 ] || fail "$what was over before it could be stopped"
+    "$@" --out "$out" >/dev/null 2>"$work/stderr"
+    cmp "$out" "$work/whole.safetensors" || fail "$what, stopped by $signal, ends with other bytes"
+    [ ! -e "$work/stopped.state.safetensors" ] || fail "$what leaves its state behind"
+    left=$(find "$work" -name '*.part' -o -name '*.lock' | head -1)
+    [ -z "$left" ] || fail "$what leaves $left behind"
+    pass "$what, stopped $stops times by $signal, ends with the same bytes"
+    rm -f "$work"/stopped.*
+}
+# shellcheck disable=SC2086
+train="$bin/train $pictures --arch studentnet --width 0.7 --epochs 2 --ema 0.99 --augment flip,shift=0.1 --seed 5"
+for signal in INT TERM KILL; do
+    goes_on train $signal $train
+done
+goes_on "distill --quant" TERM $bin/distill $pictures --logits $A/logits.safetensors --init $A/tuned1.safetensors \
+    --quant $A/plan.safetensors --epochs 2 --ema 0.9 --seed 5
+goes_on "infer logits" INT $bin/infer logits --teacher $A/teacher.safetensors --teacher $A/student.safetensors \
+    --images $A/training.safetensors --augment flip,mixup=0.3 --views 3
+goes_on "quantize plan" TERM $bin/quantize plan --model $A/student.safetensors --images $A/validation.safetensors \
+    --pictures 500 --budget 200000
+
+# --- a state that is damaged, or of other settings, is set aside
+$train --out "$work/whole.safetensors" >/dev/null
+for how in damaged "other settings"; do
+    $train --out "$work/x.safetensors" >/dev/null 2>&1 &
+    sleep 0.7
+    kill -TERM $! && wait $! 2>/dev/null || true
+    state=$work/x.state.safetensors
+    [ -e "$state" ] || fail "no state after an interruption"
+    if [ "$how" = damaged ]; then
+        head -c 1000 "$state" >"$work/short" && mv "$work/short" "$state"
+        $train --out "$work/x.safetensors" >/dev/null 2>"$work/stderr"
+        cmp "$work/x.safetensors" "$work/whole.safetensors" || fail "after a damaged state, other bytes"
+    else
+        $train --clip 1 --out "$work/x.safetensors" >/dev/null 2>"$work/stderr" || fail "$(cat "$work/stderr")"
+    fi
+    grep -q 'starting anew' "$work/stderr" || fail "a state that is $how: $(cat "$work/stderr")"
+    [ -e "$state.old" ] || fail "a state that is $how is lost"
+    pass "a state that is $how is set aside: $(cat "$work/stderr")"
+    rm -f "$work"/x.*
+done
+
+# --- two runs with one --out
+$train --out "$work/x.safetensors" >/dev/null 2>&1 &
+sleep 0.3
+if $train --out "$work/x.safetensors" >/dev/null 2>"$work/stderr"; then fail "two runs write one file"; fi
+grep -q 'another run is writing it' "$work/stderr" || fail "$(cat "$work/stderr")"
+wait
+cmp "$work/x.safetensors" "$work/whole.safetensors" || fail "a second run disturbs the first"
+pass "a second run with the same --out is refused"

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# The bookkeeping: what make believes is true after kills, full disks, damage, two at once, edited photos.
+# Every check prints a line; the first that fails ends the run.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fail() { echo "FAILED: $*" >&2; exit 1; }
+pass() { echo "ok: $*"; }
+sum() { sha256sum <"$1"; }
+
+# --- a small data set of the built-in pictures
+[ -d artifacts/smoke/photos ] || { mkdir -p artifacts/smoke/photos && tar -xzf samples/pictures.tar.gz -C artifacts/smoke/photos; }
+data=$work/data out=$work/out
+for split in training:240 validation:60 testing:20; do
+    mkdir -p "$data/${split%:*}"
+    find "artifacts/smoke/photos/${split%:*}" -type f | sort | awk -v n="${split#*:}" 'NR % 3 == 1 && k++ < n' \
+        | xargs -I{} cp {} "$data/${split%:*}/"
+done
+seed=1 classes='"T-shirt,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Boot"'
+submission() {
+    make --no-print-directory submission DATA="$data" OUT="$out" RECIPE=smoke PREPARE='--size 32' CLASSES="$classes" \
+        TEACHER="--arch plain --width 0.5 --epochs 3 --seed $seed" LOGITS='--augment flip --views 2' \
+        STUDENT='--arch studentnet --width 0.5 --epochs 3 --seed 3' PRUNE_STEPS=1 TUNE='--epochs 1 --seed 4' \
+        QUANTIZE='--bits 8' "$@" >"$work/log" 2>&1
+}
+refused() {
+    local what=$1 text=$2
+    shift 2
+    if submission "$@"; then fail "$what was accepted"; fi
+    grep -q "$text" "$work/log" || fail "$what: $(tail -3 "$work/log")"
+    pass "$what: $(grep -m1 "$text" "$work/log")"
+}
+root=$(cat model.bin 2>/dev/null | sha256sum)
+submission HAND_IN="$work/hand-in.bin" || fail "the first run: $(tail -3 "$work/log")"
+cmp "$out/model.bin" "$work/hand-in.bin" || fail "the hand-in is another file"
+first=$(sum "$out/model.bin") teacher=$out/teacher.safetensors
+stamp() { stat -c %Y.%Z.%i "$1"; }
+pass "a small submission, and its copy for the hand-in"
+
+# --- killed between a stage and its flags, then the same command: nothing is lost
+before=$(stamp "$teacher")
+rm "$teacher.flags"
+submission
+[ "$before" = "$(stamp "$teacher")" ] || fail "a lost .flags trains the teacher anew"
+grep -q 'teacher.safetensors: made by this very command before, kept' "$work/log" || fail "$(cat "$work/log")"
+[ "$(sum "$out/model.bin")" = "$first" ] || fail "another file after a lost .flags"
+pass "a lost .flags costs no training"
+# --- then another command: flags and header agree
+rm "$teacher.flags"
+seed=2 submission
+grep -q -- '--seed 2' "$teacher.flags" || fail "flags of another seed: $(cat "$teacher.flags")"
+target/release/report show "$teacher" | grep -q 'seed 2' || fail "$(target/release/report show "$teacher")"
+seed=1 submission
+[ "$(sum "$out/model.bin")" = "$first" ] || fail "back to seed 1, another file"
+pass "a lost .flags and another seed: header and flags say seed 2; and back again"
+# --- a stage that fails leaves no flags behind that say it succeeded
+if submission TEACHER='--arch plain --lr -1'; then fail "a negative learning rate"; fi
+[ ! -e "$teacher.flags" ] || fail "flags of a stage that failed"
+[ -e "$teacher" ] || fail "a stage that failed took its artifact along"
+submission
+[ "$(sum "$out/model.bin")" = "$first" ] || fail "another file after a failed stage"
+pass "a failed stage loses nothing"
+
+# --- the disk is full when the flags are written
+rm "$teacher.flags" && mkdir "$teacher.flags.part"
+touch "$teacher.flags.part/in-the-way"
+if submission; then fail "flags that cannot be written are success"; fi
+[ "$before" = "$(stamp "$teacher")" ] || [ -e "$teacher" ] || fail "make deleted a finished model"
+rm -r "$teacher.flags.part"
+submission
+[ "$(sum "$out/model.bin")" = "$first" ] || fail "another file after a full disk"
+pass "flags that cannot be written cost nothing"
+
+# --- an apostrophe
+classes='"T-shirt,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Boot'"'"'s"' submission
+grep -q "Boot's" "$out/training.safetensors.flags" || fail "$(cat "$out/training.safetensors.flags")"
+target/release/report show "$out/model.bin" | grep -q "Boot's" || fail "the class name is lost"
+submission
+pass "a class name with an apostrophe"
+
+# --- a photo that is edited in place is seen; one that is only looked at is not
+submission
+if grep -q '^target/release' "$work/log"; then fail "something runs twice: $(grep -m1 '^target' "$work/log")"; fi
+photo=$(find "$data/training" -type f | sort | tail -1)
+images=$(sum "$out/training.safetensors")
+cp "$photo" "$work/photo.jpg"
+cp "$(find "$data/training" -type f | sort | head -1)" "$photo"
+submission
+[ "$images" != "$(sum "$out/training.safetensors")" ] || fail "an edited photo is not seen"
+cp "$work/photo.jpg" "$photo"
+submission
+[ "$(sum "$out/model.bin")" = "$first" ] || fail "another file from the same photos"
+pass "an edited photo is seen, and its return"
+
+# --- damage
+flip() { python3 - "$1" "$2" <<'P'
+import sys
+with open(sys.argv[1], "r+b") as f:
+    f.seek(int(sys.argv[2]))
+    b = f.read(1)[0]
+    f.seek(int(sys.argv[2]))
+    f.write(bytes([b ^ 1]))
+P
+}
+cp -p "$out/model.bin" "$work/good.bin"
+flip "$out/model.bin" $(($(stat -c %s "$out/model.bin") - 9))
+touch -r "$work/good.bin" "$out/model.bin"
+refused "a flipped bit in the file that ships" "damaged: its sum is" HAND_IN="$work/hand-in.bin"
+cmp "$work/good.bin" "$work/hand-in.bin" || fail "a damaged file replaced the good copy"
+rm "$out/model.bin"
+submission
+[ "$(sum "$out/model.bin")" = "$first" ] || fail "another file after damage"
+pass "removed, it is made again"
+
+# --- two at once
+ln -s "$$@$(uname -n)" "$out/.make.other" && mv "$out/.make.other" "$out/.make"
+refused "a second make in the same folder" "another make works in"
+ln -sfn "$(bash -c 'echo $$')@$(uname -n)" "$out/.make"
+submission || fail "the lock of a make that ended: $(tail -2 "$work/log")"
+pass "the lock of a make that ended is taken over"
+
+# --- messages
+refused "an unknown recipe" 'no recipe "nothing"' RECIPE=nothing
+refused "a folder without pictures" "no folder training validation testing in it" DATA="$work"
+refused "a space in a path" "must not contain spaces" DATA="$work/a b"
+[ "$root" = "$(cat model.bin 2>/dev/null | sha256sum)" ] || fail "a test replaced model.bin"
+pass "model.bin at the root is untouched"
