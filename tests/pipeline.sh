@@ -77,6 +77,29 @@ cp "$photos/testing/0000."* "$work/foreign/training/12_0.jpg"
 refuses "a model of other classes" "has classes 0 to 12, the model knows 10" bash hw7_test.sh "$work/foreign" "$work/x.csv"
 MODEL=$work/none refuses "no model" "is missing: run make submission" bash hw7_test.sh "$photos" "$work/x.csv"
 
+# --- pictures that rot: predict answers for all of them or for none
+mkdir "$work/rotten"
+cp "$photos/testing/"00[0-4]?.* "$work/rotten/"
+some=$(find "$work/rotten" -type f | sort | head -1)
+predict() { target/release/infer predict --model "$MODEL" --photos "$work/rotten" --out "$work/rotten.csv"; }
+predict 2>/dev/null >/dev/null && [ "$(wc -l <"$work/rotten.csv")" = 51 ] || fail "fifty good pictures"
+head -c $(($(stat -c %s "$some") / 2)) "$some" >"$work/rotten/x1.${some##*.}"
+: >"$work/rotten/x2.jpg"
+ln -s nowhere "$work/rotten/x3.png"
+rm "$work/rotten.csv"
+refuses "a folder with bad pictures" "" predict
+[ "$(grep -c '^unreadable: ' "$work/stderr")" = 3 ] || fail "bad pictures are not all listed: $(cat "$work/stderr")"
+grep -q '3 of 53 pictures are unreadable; nothing was written' "$work/stderr" || fail "$(cat "$work/stderr")"
+[ ! -e "$work/rotten.csv" ] || fail "predictions for some pictures"
+refuses "3 bad pictures of 53" "3 of 53 pictures of .* are unreadable, 0 are allowed" \
+    target/release/prepare images "$work/rotten" --size 32 --out "$work/rotten.safetensors"
+target/release/prepare images "$work/rotten" --size 32 --unreadable 0.1 --out "$work/rotten.safetensors" 2>/dev/null >"$work/stdout"
+grep -q '50 pictures of 32 px.* 3 unreadable' "$work/stdout" || fail "$(cat "$work/stdout")"
+rm "$work/rotten/"x*
+cp "$some" "$work/rotten/0.${some##*.}"
+refuses "two pictures of one id" "have the same id, 0" predict
+pass "pictures that rot are listed, not lost"
+
 # --- one stage by hand
 bin=target/release
 model=artifacts/smoke/student.safetensors

@@ -6,9 +6,41 @@ use fir::images::{TypedImage, TypedImageRef};
 use fir::pixels::U8x3;
 use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
 use model::pictures::{Fit, MAX_SIZE, Preparation};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-/// The pictures of a folder (not of its subfolders), in the order of their names.
+/// Most pixels of a picture that is decoded: Pillow's limit, beyond which it warns of a decompression
+/// bomb. Decoding takes up to some ten bytes for each, per thread.
+pub const MAX_PIXELS: u64 = 1024 * 1024 * 1024 / 4 / 3;
+
+/// Why there are no pixels.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The disk, not the picture: nothing that was read can be trusted.
+    Disk(std::io::Error),
+    /// What is wrong with the picture.
+    Picture(String),
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Disk(e) => write!(f, "cannot be read: {e}"),
+            Self::Picture(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for Trouble {}
+
+impl Trouble {
+    fn picture(reason: impl std::fmt::Display) -> Self {
+        Self::Picture(reason.to_string())
+    }
+}
+
+/// Everything in a folder (not in its subfolders) that is called a picture, in the order of the names.
+/// Whether it is one shows itself in [`prepare`].
 ///
 /// # Errors
 /// A folder that cannot be read or holds no picture.
@@ -19,8 +51,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     for entry in entries {
         let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
         let extension = path.extension().map(|e| e.to_ascii_lowercase());
-        let picture = extension.is_some_and(|e| e == "jpg" || e == "jpeg" || e == "png");
-        if picture && path.is_file() {
+        if extension.is_some_and(|e| e == "jpg" || e == "jpeg" || e == "png") {
             paths.push(path);
         }
     }
@@ -31,26 +62,85 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Decode one file and prepare it: planes R, G, B of `size × size` bytes.
+/// Decode one file of at most `max_pixels` and prepare it: planes R, G, B of `size × size` bytes.
 ///
 /// Grey is repeated, alpha dropped, CMYK converted.
 ///
 /// # Errors
-/// A file that cannot be decoded, with its path.
-pub fn prepare(path: &Path, how: &Preparation) -> Result<Vec<u8>> {
-    ensure!((1..=MAX_SIZE).contains(&how.size), "size {} is not in 1..={MAX_SIZE}", how.size);
-    let decode = || -> Result<RgbImage> {
-        let mut decoder = ImageReader::open(path)?.with_guessed_format()?.into_decoder()?;
-        let orientation = decoder.orientation()?;
-        let mut picture = DynamicImage::from_decoder(decoder)?;
-        if how.exif {
-            picture.apply_orientation(orientation);
-        }
-        Ok(picture.into_rgb8())
-    };
-    let picture = decode().with_context(|| format!("{}", path.display()))?;
-    let square = to_square(picture, how).with_context(|| format!("{}", path.display()))?;
+/// A file that cannot be read, that is no picture, one that is cut short or too large.
+pub fn prepare(
+    path: &Path,
+    how: &Preparation,
+    max_pixels: u64,
+) -> std::result::Result<Vec<u8>, Trouble> {
+    if !(1..=MAX_SIZE).contains(&how.size) {
+        return Err(Trouble::Picture(format!("size {} is not in 1..={MAX_SIZE}", how.size)));
+    }
+    match path.metadata() {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return Err(Trouble::picture("not a file: a folder, a device or a pipe")),
+        Err(e) if path.is_symlink() => return Err(Trouble::Picture(format!("a broken link: {e}"))),
+        Err(e) => return Err(Trouble::Disk(e)),
+    }
+    let bytes = std::fs::read(path).map_err(Trouble::Disk)?;
+    let picture = decode(&bytes, how.exif, max_pixels)?;
+    let square =
+        to_square(picture, how, max_pixels).map_err(|e| Trouble::picture(format!("{e:#}")))?;
     Ok(planes(&square))
+}
+
+fn decode(bytes: &[u8], exif: bool, max_pixels: u64) -> std::result::Result<RgbImage, Trouble> {
+    if bytes.is_empty() {
+        return Err(Trouble::picture("an empty file"));
+    }
+    let reader =
+        ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Trouble::picture)?;
+    let is_jpeg = reader.format() == Some(image::ImageFormat::Jpeg);
+    let mut decoder = reader.into_decoder().map_err(Trouble::picture)?;
+    let (w, h) = decoder.dimensions();
+    if u64::from(w) * u64::from(h) > max_pixels {
+        return Err(Trouble::Picture(format!("{w} × {h} pixels are more than {max_pixels}")));
+    }
+    if is_jpeg && !ends(bytes) {
+        return Err(Trouble::picture("cut short: the JPEG has no end marker"));
+    }
+    let orientation = decoder.orientation().map_err(Trouble::picture)?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(Trouble::picture)?;
+    if exif {
+        picture.apply_orientation(orientation);
+    }
+    Ok(picture.into_rgb8())
+}
+
+/// Whether a JPEG reaches its end marker. libjpeg, and with it Pillow, calls it truncated otherwise; the
+/// decoder here would fill the rest with grey.
+fn ends(jpeg: &[u8]) -> bool {
+    let mut at = 2;
+    let mut is_scan = false;
+    while let Some([0xff, marker]) = jpeg.get(at..).and_then(|b| b.first_chunk()) {
+        match marker {
+            // In a scan: a stuffed 0xff, or a restart marker.
+            0x00 | 0xd0..=0xd7 if is_scan => at += 2,
+            0xd9 => return true,
+            // Fill bytes.
+            0xff => at += 1,
+            0x01 | 0xd0..=0xd8 => at += 2,
+            _ => {
+                let Some(length) = jpeg.get(at + 2..).and_then(|b| b.first_chunk()) else {
+                    return false;
+                };
+                at += 2 + usize::from(u16::from_be_bytes(*length));
+                is_scan = *marker == 0xda;
+            }
+        }
+        if is_scan {
+            // On to the next 0xff.
+            let rest = jpeg.get(at..).unwrap_or_default();
+            let Some(next) = rest.iter().position(|b| *b == 0xff) else { return false };
+            at += next;
+        }
+    }
+    false
 }
 
 /// `[h, w, 3]` → `[3, h, w]`.
@@ -65,7 +155,7 @@ fn planes(picture: &RgbImage) -> Vec<u8> {
     out
 }
 
-fn to_square(picture: RgbImage, how: &Preparation) -> Result<RgbImage> {
+fn to_square(picture: RgbImage, how: &Preparation, max_pixels: u64) -> Result<RgbImage> {
     let (w, h) = (picture.width() as usize, picture.height() as usize);
     ensure!(w > 0 && h > 0, "an empty picture");
     let side = how.size;
@@ -79,6 +169,10 @@ fn to_square(picture: RgbImage, how: &Preparation) -> Result<RgbImage> {
         Fit::Letterbox => (side, scaled(h, w)),
         Fit::Center => (w, h),
     };
+    ensure!(
+        (w2 * h2) as u64 <= max_pixels,
+        "{w} × {h} pixels are too narrow: resized they would be {w2} × {h2}"
+    );
     Ok(center(&resize(picture, w2, h2)?, side))
 }
 

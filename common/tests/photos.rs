@@ -1,6 +1,6 @@
 //! Pictures of every kind against what Pillow makes of them.
 
-use common::photos;
+use common::photos::{self, MAX_PIXELS, Trouble};
 use model::{Fit, Preparation};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ fn picture(name: &str) -> PathBuf {
 }
 
 fn prepare(name: &str, fit: Fit, size: usize, exif: bool) -> Vec<u8> {
-    photos::prepare(&picture(name), &Preparation { size, fit, exif }).unwrap()
+    photos::prepare(&picture(name), &Preparation { size, fit, exif }, MAX_PIXELS).unwrap()
 }
 
 /// JPEG decoders may differ by a few levels, resizers by one.
@@ -50,5 +50,84 @@ fn exif_is_obeyed_only_when_asked() {
         let (c, y, x) = (i / (size * size), i / size % size, i % size);
         let stored = as_stored[c * size * size + (size - 1 - x) * size + y];
         assert!(v.abs_diff(stored) <= 1, "plane {c} ({y}, {x}): {v}, stored {stored}");
+    }
+}
+
+const HOW: Preparation = Preparation { size: 16, fit: Fit::Crop, exif: false };
+
+fn trouble(path: &Path) -> String {
+    match photos::prepare(path, &HOW, MAX_PIXELS) {
+        Err(Trouble::Picture(reason)) => reason,
+        other => panic!("{}: {other:?}", path.display()),
+    }
+}
+
+/// Pillow 13: `Image.open(io.BytesIO(data[:n])).load()` raises "image file is truncated" for every n
+/// below the whole of these files, baseline and progressive, and accepts what follows the end.
+#[test]
+#[allow(clippy::disallowed_methods)] // tests write files as they please
+fn jpegs_that_are_cut_short_are_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.jpg");
+    for name in ["rgb.jpg", "grey.jpg", "cmyk.jpg", "turned.jpg", "progressive.jpg"] {
+        let whole = std::fs::read(picture(name)).unwrap();
+        for cut in (0..whole.len()).step_by(7).chain(whole.len() - 5..whole.len()) {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            trouble(&path);
+        }
+        std::fs::write(&path, [&whole[..], b"junk"].concat()).unwrap();
+        assert_eq!(
+            photos::prepare(&path, &HOW, MAX_PIXELS).unwrap(),
+            photos::prepare(&picture(name), &HOW, MAX_PIXELS).unwrap()
+        );
+    }
+}
+
+/// Sixty files that are no pictures, or such as no one should decode: each is told apart, none takes
+/// memory, none is opened that could block.
+#[cfg(unix)]
+#[test]
+#[allow(clippy::disallowed_methods)] // tests write files as they please
+fn bad_files_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::create_dir(at("folder.jpg")).unwrap();
+    assert!(trouble(&at("folder.jpg")).contains("not a file"));
+    std::os::unix::fs::symlink("nowhere", at("link.jpg")).unwrap();
+    assert!(trouble(&at("link.jpg")).contains("a broken link"));
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        at("pipe.jpg"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    assert!(trouble(&at("pipe.jpg")).contains("not a file"));
+    std::fs::write(at("empty.jpg"), b"").unwrap();
+    assert_eq!(trouble(&at("empty.jpg")), "an empty file");
+    assert!(matches!(photos::prepare(&at("none.jpg"), &HOW, MAX_PIXELS), Err(Trouble::Disk(_))));
+    // A JPEG that claims 65,500 × 65,500 pixels.
+    let mut bomb = std::fs::read(picture("rgb.jpg")).unwrap();
+    let frame = bomb.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
+    bomb[frame + 5..frame + 9].copy_from_slice(&[0xff, 0xdc, 0xff, 0xdc]);
+    std::fs::write(at("bomb.jpg"), &bomb).unwrap();
+    assert!(trouble(&at("bomb.jpg")).contains("65500 × 65500 pixels are more than 89478485"));
+    // One pixel high, and so long that its middle, resized, would take gigabytes.
+    let long = image::GrayImage::new(1, 1_000_000);
+    long.save(at("long.png")).unwrap();
+    let how = Preparation { size: 128, ..HOW };
+    let reason = photos::prepare(&at("long.png"), &how, MAX_PIXELS).unwrap_err().to_string();
+    assert!(reason.contains("resized they would be 128 × 128000000"), "{reason}");
+    // Cut and flipped: a reason or pixels, never a panic.
+    for name in ["rgb.jpg", "grey.png", "palette.png", "rgba.png", "cmyk.jpg", "progressive.jpg"] {
+        let whole = std::fs::read(picture(name)).unwrap();
+        for k in 0..10 {
+            let mut broken = whole.clone();
+            broken[(k * 97 + 3) % whole.len()] ^= 1 << (k % 8);
+            broken.truncate(whole.len() - k * 11);
+            std::fs::write(at("broken"), broken).unwrap();
+            let _ = photos::prepare(&at("broken"), &HOW, MAX_PIXELS);
+        }
     }
 }

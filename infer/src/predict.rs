@@ -1,14 +1,18 @@
 //! `infer predict`: pictures → a CSV of class numbers.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use common::photos::{MAX_PIXELS, Trouble};
 use common::{answers, cli, photos, score};
 use model::{Model, artifact};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// Predict the class of every picture in a folder.
 ///
 /// Writes a CSV "Id,label", one line per picture in the order of the file names; the id is the
-/// file name without extension and leading zeros. Pictures are prepared as the model says.
+/// file name without extension and leading zeros. Pictures are prepared as the model says. Every file
+/// that is called a picture gets its line, or the run fails and lists those that cannot be read.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   infer predict --model model.bin --photos food-11/testing --out prediction.csv")]
@@ -23,6 +27,9 @@ pub(crate) struct Predict {
     /// model.
     #[arg(long, value_name = "FOLDER")]
     classes_of: Option<PathBuf>,
+    /// Pictures of more pixels are refused, as in prepare images.
+    #[arg(long, value_name = "N", default_value_t = MAX_PIXELS)]
+    max_pixels: u64,
     /// Where to write the CSV.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -41,10 +48,18 @@ impl Predict {
         self.classes_of.as_deref().map_or(Ok(()), |folder| check_classes(folder, &model))?;
         let mut executor = self.compute.device.executor(&model)?;
         let paths = photos::list(&self.photos)?;
+        check_ids(&paths)?;
         let bar = cli::progress(paths.len(), "pictures");
+        let unreadable = Mutex::new(Vec::new());
         let how = model.input.preparation;
         let fill = |i: usize, x: &mut [f32]| {
-            model.input.normalization.apply(&photos::prepare(&paths[i], &how)?, x);
+            match photos::prepare(&paths[i], &how, self.max_pixels) {
+                Ok(pixels) => model.input.normalization.apply(&pixels, x),
+                Err(e @ Trouble::Disk(_)) => bail!("{}: {e}", paths[i].display()),
+                Err(Trouble::Picture(reason)) => {
+                    unreadable.lock().map_err(|_| anyhow!("a thread failed"))?.push((i, reason));
+                }
+            }
             Ok(())
         };
         let tick = |_: &[f32], n| {
@@ -53,6 +68,7 @@ impl Predict {
         };
         let logits = answers::logits(&mut *executor, paths.len(), how.bytes(), fill, tick)?;
         bar.finish_and_clear();
+        check_readable(&paths, unreadable.into_inner().map_err(|_| anyhow!("a thread failed"))?)?;
         let mut csv = csv::Writer::from_writer(Vec::new());
         csv.write_record(["Id", "label"])?;
         for (path, row) in paths.iter().zip(logits.chunks_exact(executor.classes())) {
@@ -75,5 +91,27 @@ fn check_classes(folder: &Path, model: &Model) -> Result<()> {
         folder.display(),
         classes.unwrap_or_default(),
     );
+    Ok(())
+}
+
+/// Checks that no two pictures have the same id: one line would be about both.
+fn check_ids(paths: &[PathBuf]) -> Result<()> {
+    let mut ids = BTreeMap::new();
+    for path in paths {
+        let id = photos::id_of(&cli::name(path));
+        if let Some(other) = ids.insert(id.clone(), path) {
+            bail!("{} and {} have the same id, {id}", other.display(), path.display());
+        }
+    }
+    Ok(())
+}
+
+fn check_readable(paths: &[PathBuf], mut unreadable: Vec<(usize, String)>) -> Result<()> {
+    unreadable.sort();
+    for (i, reason) in &unreadable {
+        eprintln!("unreadable: {}: {reason}", paths[*i].display());
+    }
+    let (bad, all) = (unreadable.len(), paths.len());
+    ensure!(bad == 0, "{bad} of {all} pictures are unreadable; nothing was written");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A folder of JPEG and PNG files → an images artifact.
 
 use anyhow::{Context, Result, bail, ensure};
-use common::photos;
+use common::photos::{self, Trouble};
 use model::artifact::{self, Data};
 use model::images::{MOST_CLASSES, Unsaved};
 use model::{Preparation, Provenance};
@@ -11,6 +11,15 @@ use std::path::{Path, PathBuf};
 
 /// Pictures decoded between two writes: bounds memory, 128 · 3 · 256² B = 25 MB at 256 px.
 const CHUNK: usize = 128;
+
+/// What is accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Share of the pictures that may be unreadable, 0 to 1.
+    pub unreadable: f32,
+    /// Most pixels of a picture.
+    pub max_pixels: u64,
+}
 
 /// What became of a folder of pictures.
 pub struct Report {
@@ -31,13 +40,13 @@ pub struct Report {
 /// `tick` is called with the number of pictures done.
 ///
 /// # Errors
-/// An unreadable folder or file system, labels beyond `names`, or no readable picture at all;
-/// with `strict`, also any unreadable picture.
+/// An unreadable folder or file system, labels beyond `names`, more unreadable pictures than `limits`
+/// allow.
 pub fn prepare(
     folder: &Path,
     how: Preparation,
     names: &[String],
-    strict: bool,
+    limits: Limits,
     out: &Path,
     tick: impl Fn(usize) + Sync,
 ) -> Result<Report> {
@@ -46,22 +55,31 @@ pub fn prepare(
     let mut kept = Vec::new();
     let mut unreadable = Vec::new();
     for chunk in paths.chunks(CHUNK) {
-        let decoded: Vec<Result<Vec<u8>>> =
-            chunk.par_iter().map(|p| photos::prepare(p, &how).inspect(|_| tick(1))).collect();
+        let decode = |p: &PathBuf| photos::prepare(p, &how, limits.max_pixels).inspect(|_| tick(1));
+        let decoded: Vec<Result<Vec<u8>, Trouble>> = chunk.par_iter().map(decode).collect();
         for (path, pixels) in chunk.iter().zip(decoded) {
             match pixels {
                 Ok(p) => {
                     scratch.write_all(&p).context("writing the scratch file")?;
                     kept.push(path.clone());
                 }
-                Err(e) => unreadable.push((path.clone(), format!("{:#}", e.root_cause()))),
+                Err(e @ Trouble::Disk(_)) => bail!("{}: {e}", path.display()),
+                Err(Trouble::Picture(reason)) => unreadable.push((path.clone(), reason)),
             }
         }
     }
-    if let Some((path, reason)) = unreadable.first()
-        && (strict || kept.is_empty())
-    {
-        bail!("{} unreadable pictures, first {}: {reason}", unreadable.len(), path.display());
+    let allowed = (f64::from(limits.unreadable) * paths.len() as f64) as usize;
+    if unreadable.len() > allowed || kept.is_empty() {
+        for (path, reason) in &unreadable {
+            eprintln!("unreadable: {}: {reason}", path.display());
+        }
+        bail!(
+            "{} of {} pictures of {} are unreadable, {allowed} are allowed: mend or remove them, or \
+             raise --unreadable",
+            unreadable.len(),
+            paths.len(),
+            folder.display()
+        );
     }
     let (labels, classes) = labels(&kept, names)?;
     let unlabelled = labels.iter().filter(|l| l.is_none()).count();

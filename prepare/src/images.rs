@@ -2,9 +2,10 @@
 
 use anyhow::{Result, ensure};
 use common::cli;
+use common::photos::MAX_PIXELS;
 use model::images::MOST_CLASSES;
 use model::{Fit, Preparation, artifact};
-use prepare::folder;
+use prepare::folder::{self, Limits};
 use std::path::PathBuf;
 
 /// Decode and resize the pictures of a folder into one artifact.
@@ -33,9 +34,14 @@ pub(crate) struct Images {
     /// Class names in the order of the class numbers, separated by commas.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     classes: Vec<String>,
-    /// Fail if any picture cannot be decoded, instead of leaving it out.
-    #[arg(long)]
-    strict: bool,
+    /// Share of the pictures that may be unreadable and are left out, with a line on stderr each; more
+    /// are an error.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    unreadable: f32,
+    /// Pictures of more pixels are unreadable. Decoding takes up to some ten bytes for each, on every
+    /// thread.
+    #[arg(long, value_name = "N", default_value_t = MAX_PIXELS)]
+    max_pixels: u64,
     /// The images artifact to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -50,14 +56,16 @@ impl Images {
         let most = MOST_CLASSES;
         ensure!(self.classes.len() <= most, "--classes: at most {most} classes are supported");
         let how = Preparation { size: self.size.into(), fit: self.fit, exif: self.exif };
+        let share = self.unreadable;
+        ensure!((0.0..=1.0).contains(&share), "--unreadable {share}: expected 0 to 1");
+        let limits = Limits { unreadable: share, max_pixels: self.max_pixels };
         let total = common::photos::list(&self.folder)?.len();
         // The scratch file and the artifact.
         artifact::check_room(&self.out, 2 * (total * how.bytes()) as u64)?;
         let bar = cli::progress(total, "decoding");
-        let report =
-            folder::prepare(&self.folder, how, &self.classes, self.strict, &self.out, |n| {
-                bar.inc(n as u64)
-            })?;
+        let report = folder::prepare(&self.folder, how, &self.classes, limits, &self.out, |n| {
+            bar.inc(n as u64)
+        })?;
         bar.finish_and_clear();
         for (path, reason) in &report.unreadable {
             eprintln!("unreadable: {}: {reason}", path.display());

@@ -2,11 +2,14 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
-use common::photos;
+use common::photos::{self, MAX_PIXELS};
 use model::{Fit, Images, Preparation};
-use prepare::folder::prepare;
+use prepare::folder::{Limits, prepare};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+const LENIENT: Limits = Limits { unreadable: 0.5, max_pixels: MAX_PIXELS };
+const STRICT: Limits = Limits { unreadable: 0.25, max_pixels: MAX_PIXELS };
 
 fn picture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../common/tests/pictures").join(name)
@@ -32,7 +35,7 @@ fn folder() -> tempfile::TempDir {
 fn bad_files_are_reported_and_left_out() {
     let dir = folder();
     let out = dir.path().join("out.safetensors");
-    let report = prepare(dir.path(), how(), &[], false, &out, |_| {}).unwrap();
+    let report = prepare(dir.path(), how(), &[], LENIENT, &out, |_| {}).unwrap();
     assert_eq!((report.written, report.classes, report.unlabelled), (2, 3, 0));
     let bad: Vec<_> =
         report.unreadable.iter().map(|(p, _)| p.file_name().unwrap().to_owned()).collect();
@@ -43,23 +46,23 @@ fn bad_files_are_reported_and_left_out() {
     assert_eq!(images.names, ["0_9.PNG", "2_10.jpg"]);
     assert_eq!(images.all_labels().unwrap(), [0, 2]);
     assert_eq!(images.classes, ["0", "1", "2"]);
-    assert_eq!(images.pixels(1), photos::prepare(&picture("rgb.jpg"), &how()).unwrap());
+    assert_eq!(images.pixels(1), photos::prepare(&picture("rgb.jpg"), &how(), MAX_PIXELS).unwrap());
     let first = fs::read(&out).unwrap();
-    prepare(dir.path(), how(), &[], false, &out, |_| {}).unwrap();
+    prepare(dir.path(), how(), &[], LENIENT, &out, |_| {}).unwrap();
     assert_eq!(first, fs::read(&out).unwrap(), "same input, same bytes");
 }
 
 #[test]
-fn strict_fails_and_leaves_no_file() {
+fn too_many_unreadable_ones_fail_and_leave_no_file() {
     let dir = folder();
     let out = dir.path().join("out.safetensors");
-    let error = prepare(dir.path(), how(), &[], true, &out, |_| {}).err().unwrap();
-    assert!(format!("{error:#}").contains("1_0.jpg"), "{error:#}");
+    let error = prepare(dir.path(), how(), &[], STRICT, &out, |_| {}).err().unwrap();
+    assert!(format!("{error:#}").contains("2 of 4 pictures"), "{error:#}");
     assert!(!out.exists());
     let names = ["a".to_owned(), "b".to_owned()];
-    let error = prepare(dir.path(), how(), &names, false, &out, |_| {}).err().unwrap();
+    let error = prepare(dir.path(), how(), &names, LENIENT, &out, |_| {}).err().unwrap();
     assert!(format!("{error:#}").contains("class 2"), "{error:#}");
-    assert!(prepare(&dir.path().join("no"), how(), &[], false, &out, |_| {}).is_err());
+    assert!(prepare(&dir.path().join("no"), how(), &[], LENIENT, &out, |_| {}).is_err());
 }
 
 #[test]
@@ -67,7 +70,7 @@ fn pictures_without_labels_say_so() {
     let dir = tempfile::tempdir().unwrap();
     fs::copy(picture("rgb.jpg"), dir.path().join("0001.jpg")).unwrap();
     let out = dir.path().join("testing.safetensors");
-    let report = prepare(dir.path(), how(), &[], false, &out, |_| {}).unwrap();
+    let report = prepare(dir.path(), how(), &[], LENIENT, &out, |_| {}).unwrap();
     assert_eq!((report.unlabelled, report.classes), (1, 0));
     let images = Images::load(&out).unwrap();
     assert_eq!(images.labels, [None]);
@@ -80,7 +83,7 @@ fn pictures_without_labels_say_so() {
 fn moments_are_those_of_the_pixels() {
     let dir = folder();
     let out = dir.path().join("out.safetensors");
-    prepare(dir.path(), how(), &[], false, &out, |_| {}).unwrap();
+    prepare(dir.path(), how(), &[], LENIENT, &out, |_| {}).unwrap();
     let images = Images::load(&out).unwrap();
     let (mean, std) = images.moments();
     for c in 0..3 {

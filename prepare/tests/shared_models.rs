@@ -2,11 +2,12 @@
 //! be copied into the project.
 
 use common::executor::Device;
+use common::photos::MAX_PIXELS;
 use common::{answers, score};
 use graph::families;
 use graph::grid::Grids;
 use model::{Fit, Images, Input, Model, Normalization, Preparation};
-use prepare::folder::prepare;
+use prepare::folder::{Limits, prepare};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -87,7 +88,8 @@ fn the_tutorials_student_answers_as_in_torch() {
     let mut ask = |folder: &str| {
         let out = dir.path().join("images.safetensors");
         let from = shared.join("data").join(folder);
-        prepare(&from, preparation, &[], true, &out, |_| {}).unwrap();
+        let all = Limits { unreadable: 0.0, max_pixels: MAX_PIXELS };
+        prepare(&from, preparation, &[], all, &out, |_| {}).unwrap();
         let images = Images::load(&out).unwrap();
         let logits = answers::of_images(&mut *executor, &images, &normalization, |_| {}).unwrap();
         let rows: Vec<Vec<f32>> = logits.chunks_exact(11).map(<[f32]>::to_vec).collect();

@@ -24,6 +24,7 @@ def scene(width, height):
 def save():
     image = scene(60, 40)
     image.save(here / "rgb.jpg", quality=95, subsampling=0)
+    image.save(here / "progressive.jpg", quality=95, progressive=True)
     image.save(here / "rgb.png")
     image.convert("L").save(here / "grey.jpg", quality=95)
     image.convert("L").save(here / "grey.png")
