@@ -71,7 +71,10 @@ impl Model {
         let only = self.arch.as_deref().map(families::find).transpose()?;
         let among = only.map_or(families::ALL, std::slice::from_ref);
         match families::recognise(among, &weights) {
-            Ok((family, graph)) => self.save_model(family, graph, weights, format, hash),
+            Ok((family, graph)) => {
+                graph.check_values(&weights).with_context(at)?;
+                self.save_model(family, graph, weights, format, hash)
+            }
             Err(reason) if only.is_some() => Err(reason).with_context(at),
             Err(_) => self.save_bundle(&bundle, format, hash),
         }

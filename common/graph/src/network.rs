@@ -4,7 +4,7 @@
 
 use crate::array::Array;
 use crate::error::{Error, Result, bail, ensure};
-use crate::op::{Change, Input, Op, Parameter};
+use crate::op::{Change, Input, Op, Parameter, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Parameters by name, in PyTorch's layout.
@@ -160,6 +160,25 @@ impl Graph {
             Some(extra) => bail!("tensor {extra} belongs to no node of the network"),
             None => Ok(()),
         }
+    }
+
+    /// Checks that `weights` can be computed with: nothing infinite, no number that is none, no negative
+    /// variance.
+    ///
+    /// # Errors
+    /// The first tensor that holds one.
+    pub fn check_values(&self, weights: &Weights) -> Result<()> {
+        for (name, array) in weights {
+            let bad = array.values.iter().position(|v| !v.is_finite());
+            if let Some(i) = bad {
+                bail!("tensor {name} holds {} at {i}: training has diverged?", array.values[i]);
+            }
+        }
+        for p in self.parameters().filter(|p| p.role == Role::Variance) {
+            let values = weights.get(&p.name).map_or(&[][..], |a| &a.values);
+            ensure!(values.iter().all(|v| *v >= 0.0), "tensor {} holds a variance below 0", p.name);
+        }
+        Ok(())
     }
 
     /// The same nodes with the channel counts that `weights` have.

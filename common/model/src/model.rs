@@ -131,6 +131,7 @@ impl Model {
             }
         };
         graph.check_weights(&weights)?;
+        graph.check_values(&weights)?;
         ensure!(
             body.classes.len() == graph.classes(),
             "{} class names for {} logits",

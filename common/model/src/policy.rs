@@ -26,6 +26,9 @@ pub struct Policy {
     pub cutmix: f32,
 }
 
+/// Smallest α of mixing.
+const LEAST_ALPHA: f32 = 0.01;
+
 impl FromStr for Policy {
     type Err = anyhow::Error;
 
@@ -52,6 +55,12 @@ impl FromStr for Policy {
             let value: f32 =
                 value.parse().map_err(|_| anyhow::anyhow!("{part:?}: expected {key}=NUMBER"))?;
             ensure!((0.0..=max).contains(&value), "{part:?}: expected 0..={max}");
+            // Of smaller ones a draw takes for ever; nothing is mixed long before.
+            let mixes = matches!(key, "mixup" | "cutmix");
+            ensure!(
+                !mixes || value == 0.0 || value >= LEAST_ALPHA,
+                "{part:?}: expected 0, or {LEAST_ALPHA} to {max}"
+            );
             *slot = value;
         }
         Ok(policy)
@@ -105,7 +114,16 @@ mod tests {
         assert_eq!(text.parse::<Policy>()?.to_string(), text);
         assert_eq!("none".parse::<Policy>()?.to_string(), "none");
         assert_eq!("none".parse::<Policy>()?, Policy::default());
-        for bad in ["flop", "shift", "shift=x", "shift=0.6", "flip=1", "mixup=-1", "mixup=nan"] {
+        for bad in [
+            "flop",
+            "shift",
+            "shift=x",
+            "shift=0.6",
+            "flip=1",
+            "mixup=-1",
+            "mixup=nan",
+            "cutmix=1e-30",
+        ] {
             assert!(bad.parse::<Policy>().is_err(), "{bad}");
         }
         Ok(())

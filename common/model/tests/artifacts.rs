@@ -352,3 +352,25 @@ fn files_know_what_they_were_made_for() {
     let child = Source { provenance, ..source.clone() };
     child.check_made_for("model", &source).unwrap();
 }
+
+#[test]
+fn values_that_are_none_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.safetensors");
+    for (name, value, expected) in [
+        ("cnn.3.3.weight", f32::NAN, "tensor cnn.3.3.weight holds NaN at 2"),
+        ("fc.0.bias", f32::INFINITY, "tensor fc.0.bias holds inf at 2"),
+        ("cnn.1.1.running_var", -0.5, "tensor cnn.1.1.running_var holds a variance below 0"),
+    ] {
+        let mut m = model();
+        m.weights.get_mut(name).unwrap().values[2] = value;
+        save(&m, &path);
+        let e = format!("{:#}", Model::load(&path).unwrap_err());
+        assert!(e.contains(expected) && e.contains("m.safetensors"), "{e}");
+    }
+    let mut m = model();
+    m.input.preparation.size = 1_000_000_000;
+    save(&m, &path);
+    let e = format!("{:#}", Model::load(&path).unwrap_err());
+    assert!(e.contains("pictures of 1000000000 px: expected 1 to 4096"), "{e}");
+}
