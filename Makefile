@@ -53,7 +53,7 @@ STEPS := $(shell seq 1 $(PRUNE_STEPS))
 LAST := $(lastword student $(STEPS:%=tuned%))
 export RAYON_NUM_THREADS := $(THREADS)
 
-.PHONY: help submission announce test tools lock clean FORCE
+.PHONY: help submission announce test faults tools lock clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -100,9 +100,15 @@ test: ## all tests: units, kernels, the pipeline on the built-in pictures
 	tests/pipeline.sh
 	tests/make.sh
 	tests/interrupts.sh
+	tests/faults.sh
+	python3 tests/licences.py
 	tests/foreign.sh
 	@if [ -s $(SKIPPED) ]; then echo "checks skipped: $$(sort -u $(SKIPPED) | wc -l)"; \
 	  sort -u $(SKIPPED) | sed 's/^/  /'; else echo "checks skipped: 0"; fi
+
+faults: tools ## a failing disk at every call of every stage, memory errors in the kernels
+	tests/faults.sh all
+	tests/memory.sh
 
 clean: ## remove the artifacts of this recipe
 	rm -rf $(OUT)

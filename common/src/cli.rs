@@ -46,7 +46,7 @@ fn devices() -> impl TypedValueParser<Value = Device> {
     one_of(Device::NAMES).try_map(|name| {
         let device: Device = name.parse()?;
         if name == "auto" {
-            eprintln!("device: {device}");
+            note(&format!("device: {device}"));
         }
         Ok::<_, anyhow::Error>(device)
     })
@@ -96,12 +96,12 @@ impl Threads {
 pub fn main(stage: impl FnOnce() -> Result<String>) -> ExitCode {
     let result = stage();
     if let (true, Some(bytes)) = (VERBOSE.load(Ordering::Relaxed), peak_memory()) {
-        eprintln!("peak memory {} kB", count(bytes / 1000));
+        note(&format!("peak memory {} kB", count(bytes / 1000)));
     }
     match result.and_then(|summary| print(&summary)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", chain(&error));
+            note(&format!("error: {}", chain(&error)));
             ExitCode::FAILURE
         }
     }
@@ -134,6 +134,13 @@ pub fn print(text: &str) -> Result<()> {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("cannot write to stdout"),
         _ => Ok(()),
     }
+}
+
+/// A line on stderr; where it cannot be written (the terminal is gone, the disk full), nobody is told,
+/// and the work goes on.
+pub fn note(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// A progress bar with ETA on stderr; silent when stderr is not a terminal.

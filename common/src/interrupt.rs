@@ -1,5 +1,6 @@
 //! Ctrl-C and SIGTERM: a stage is asked to stop, saves what it has, and says how to go on.
 
+use crate::cli;
 use anyhow::{Context, Result, bail, ensure};
 use model::artifact::{self, Artifact, Data, Header, Kind, Provenance, Tensor};
 use serde::Serialize;
@@ -64,7 +65,10 @@ pub fn set_aside(state: &Path, reason: &anyhow::Error) -> Result<()> {
     let mut aside = state.as_os_str().to_owned();
     aside.push(".old");
     std::fs::rename(state, &aside).with_context(|| format!("cannot rename {}", state.display()))?;
-    eprintln!("starting anew: {reason:#}; it is kept as {}", PathBuf::from(aside).display());
+    cli::note(&format!(
+        "starting anew: {reason:#}; it is kept as {}",
+        PathBuf::from(aside).display()
+    ));
     Ok(())
 }
 

@@ -53,7 +53,7 @@ fn go_on(fit: &mut Fit, files: &Files, epochs: u32, provenance: &Provenance) -> 
         Ok(()) => {
             let Progress { epochs: done, steps, .. } = fit.progress();
             let steps = if steps > 0 { format!(" and {steps} steps") } else { String::new() };
-            eprintln!("continuing after epoch {done}{steps} of {epochs}");
+            cli::note(&format!("continuing after epoch {done}{steps} of {epochs}"));
         }
         Err(reason) => interrupt::set_aside(&files.state, &reason)?,
     }

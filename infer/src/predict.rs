@@ -44,7 +44,7 @@ impl Predict {
         let _claim = artifact::claim(&self.out, &[&self.model])?;
         let (model, source) = Model::load(&self.model)?;
         let classes = model.classes.join(", ");
-        eprintln!("model {} (hash {}): {classes}", source.name, source.hash);
+        cli::note(&format!("model {} (hash {}): {classes}", source.name, source.hash));
         self.classes_of.as_deref().map_or(Ok(()), |folder| check_classes(folder, &model))?;
         let mut executor = self.compute.device.executor(&model)?;
         let paths = photos::list(&self.photos)?;
@@ -109,7 +109,7 @@ fn check_ids(paths: &[PathBuf]) -> Result<()> {
 fn check_readable(paths: &[PathBuf], mut unreadable: Vec<(usize, String)>) -> Result<()> {
     unreadable.sort();
     for (i, reason) in &unreadable {
-        eprintln!("unreadable: {}: {reason}", paths[*i].display());
+        cli::note(&format!("unreadable: {}: {reason}", paths[*i].display()));
     }
     let (bad, all) = (unreadable.len(), paths.len());
     ensure!(bad == 0, "{bad} of {all} pictures are unreadable; nothing was written");

@@ -1,6 +1,7 @@
 //! A folder of JPEG and PNG files → an images artifact.
 
 use anyhow::{Context, Result, bail, ensure};
+use common::cli;
 use common::photos::{self, Trouble};
 use model::artifact::{self, Data};
 use model::images::{MOST_CLASSES, Unsaved};
@@ -71,7 +72,7 @@ pub fn prepare(
     let allowed = (f64::from(limits.unreadable) * paths.len() as f64) as usize;
     if unreadable.len() > allowed || kept.is_empty() {
         for (path, reason) in &unreadable {
-            eprintln!("unreadable: {}: {reason}", path.display());
+            cli::note(&format!("unreadable: {}: {reason}", path.display()));
         }
         bail!(
             "{} of {} pictures of {} are unreadable, {allowed} are allowed: mend or remove them, or \

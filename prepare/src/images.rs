@@ -68,7 +68,7 @@ impl Images {
         })?;
         bar.finish_and_clear();
         for (path, reason) in &report.unreadable {
-            eprintln!("unreadable: {}: {reason}", path.display());
+            cli::note(&format!("unreadable: {}: {reason}", path.display()));
         }
         Ok(format!(
             "{}: {} pictures of {} px, {} classes, {} unlabelled, {} unreadable",

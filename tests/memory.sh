@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The kernels' unsafe code under valgrind: reads and writes outside of what was allocated, and decisions on
+# values that were never written. Small shapes, every instruction set that valgrind knows (up to AVX2).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+skip() { echo "skipped: $*"; if [ -n "${SKIPPED:-}" ]; then echo "$*" >>"$SKIPPED"; fi; exit 0; }
+command -v valgrind >/dev/null || { apt-get install -y valgrind || sudo -n apt-get install -y valgrind; } >/dev/null 2>&1 || true
+command -v valgrind >/dev/null || skip "memory errors in the kernels: no valgrind, and it cannot be installed"
+programs=$(cargo test --release -p device --no-run --message-format=json 2>/dev/null \
+    | python3 -c 'import json, sys
+for line in sys.stdin:
+    m = json.loads(line)
+    if m.get("executable") and m["target"]["kind"] == ["test"]:
+        print(m["target"]["name"], m["executable"])')
+export RAYON_NUM_THREADS=1
+while read -r name program; do
+    case $name in
+        layers | convolution | slimming) ;;
+        *) continue ;; # the others run whole trainings
+    esac
+    valgrind --quiet --error-exitcode=99 --max-stackframe=8000000 "$program" --test-threads=1 >/dev/null
+    echo "ok: valgrind finds nothing in $name"
+done <<<"$programs"
