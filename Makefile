@@ -76,6 +76,10 @@ announce:
 	@$(if $(wildcard $(OUT)/table.txt),:,echo "recipe $(RECIPE)$(if $(TAKES),: $(TAKES))")
 	@$(if $(wildcard $(BIN)/report),:,echo "first the tools are compiled: about 2½ minutes on 2 cores")
 
+# Whether a process runs: it is there, and, where the system tells, it is a make and not a dead one.
+runs = { kill -0 $1 2>/dev/null && { [ ! -e /proc/$1/status ] || \
+  { grep -q '^Name:.*make' /proc/$1/status && ! grep -q '^State:.*Z' /proc/$1/status; }; }; }
+
 # One make at a time in $(OUT): a link to the number of its process, which the next takes over if that
 # process has ended. Two with other flags would mix their artifacts.
 lock:
@@ -83,7 +87,7 @@ lock:
 	  ln -s $$me $(OUT)/.make 2>/dev/null && exit 0; \
 	  owner=$$(readlink $(OUT)/.make) || continue; \
 	  [ "$$owner" = $$me ] && exit 0; \
-	  if [ "$${owner#*@}" != "$$(uname -n)" ] || kill -0 "$${owner%@*}" 2>/dev/null; then \
+	  if [ "$${owner#*@}" != "$$(uname -n)" ] || $(call runs,$${owner%@*}); then \
 	    echo "error: another make works in $(OUT) (process $$owner): wait for it, or give OUT=; if it has \
 	ended, remove $(OUT)/.make" >&2; exit 1; fi; \
 	  rm -f $(OUT)/.make; done; echo "error: cannot lock $(OUT)" >&2; exit 1

@@ -114,11 +114,44 @@ submission
 pass "removed, it is made again"
 
 # --- two at once
-ln -s "$$@$(uname -n)" "$out/.make.other" && mv "$out/.make.other" "$out/.make"
+set -m # a group of its own, to be stopped as a whole
+submission TEACHER="--arch plain --width 0.5 --epochs 300 --seed 9" &
+set +m
+until [ -e "${teacher%.safetensors}.state.safetensors" ]; do sleep 0.05; done
+mv "$work/log" "$work/log.first"
 refused "a second make in the same folder" "another make works in"
+kill -TERM -- -$! && wait $! 2>/dev/null || true
+for _ in 1 2 3 4 5 6 7 8 9 10; do [ -e "$out/.teacher.safetensors.lock" ] && sleep 0.2; done
+submission || fail "after a make that was stopped: $(tail -3 "$work/log")"
+[ "$(sum "$out/model.bin")" = "$first" ] || fail "another file after two makes at once"
 ln -sfn "$(bash -c 'echo $$')@$(uname -n)" "$out/.make"
 submission || fail "the lock of a make that ended: $(tail -2 "$work/log")"
 pass "the lock of a make that ended is taken over"
+
+# --- killed anywhere, run again with the same or another seed: always the file of that seed
+seed=2 submission || fail "seed 2: $(tail -3 "$work/log")"
+second=$(sum "$out/model.bin")
+[ "$second" != "$first" ] || fail "the seed changes nothing"
+kills=0
+for wait in 0.2 0.35 0.5 0.65 0.8 0.95 1.1 1.25 1.4; do
+    for then in same other; do
+        now=$((kills % 2 + 1))
+        set -m # a group of its own, to be killed as a whole
+        seed=$now submission &
+        sleep $wait
+        kill -9 -- -$! 2>/dev/null || true
+        wait $! 2>/dev/null || true
+        set +m
+        kills=$((kills + 1))
+        [ $then = same ] || now=$((3 - now))
+        seed=$now submission || fail "after a kill at $wait s: $(tail -3 "$work/log")"
+        [ "$(sum "$out/model.bin")" = "$([ $now = 1 ] && echo "$first" || echo "$second")" ] \
+            || fail "killed after $wait s and run with $then seed: another file than that of seed $now"
+        grep -q -- "--seed $now" "$teacher.flags" || fail "flags of another seed than $now"
+        target/release/report show "$teacher" | grep -q "seed $now" || fail "flags and header disagree"
+    done
+done
+pass "$kills kills of the pipeline, each run again with the same or another seed, end with that seed's file"
 
 # --- messages
 refused "an unknown recipe" 'no recipe "nothing"' RECIPE=nothing
