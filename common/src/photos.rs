@@ -115,6 +115,11 @@ fn decode(bytes: &[u8], exif: bool, max_pixels: u64) -> std::result::Result<RgbI
 /// Whether a JPEG reaches its end marker. libjpeg, and with it Pillow, calls it truncated otherwise; the
 /// decoder here would fill the rest with grey.
 fn ends(jpeg: &[u8]) -> bool {
+    // Nothing but the end marker looks like it, save that of a thumbnail: before that the picture itself
+    // has not begun, and the decoder says so.
+    if jpeg.ends_with(&[0xff, 0xd9]) {
+        return true;
+    }
     let mut at = 2;
     let mut is_scan = false;
     while let Some([0xff, marker]) = jpeg.get(at..).and_then(|b| b.first_chunk()) {
@@ -147,10 +152,11 @@ fn ends(jpeg: &[u8]) -> bool {
 fn planes(picture: &RgbImage) -> Vec<u8> {
     let n = picture.as_raw().len() / 3;
     let mut out = vec![0; 3 * n];
-    for (i, pixel) in picture.as_raw().as_chunks::<3>().0.iter().enumerate() {
-        for (c, v) in pixel.iter().enumerate() {
-            out[c * n + i] = *v;
-        }
+    let (red, rest) = out.split_at_mut(n);
+    let (green, blue) = rest.split_at_mut(n);
+    let pixels = picture.as_raw().as_chunks::<3>().0.iter();
+    for (((pixel, r), g), b) in pixels.zip(red).zip(green).zip(blue) {
+        [*r, *g, *b] = *pixel;
     }
     out
 }
