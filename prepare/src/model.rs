@@ -1,7 +1,7 @@
 //! `prepare model`: weights from another program → a model artifact.
 
 use anyhow::{Context, Result, bail, ensure};
-use checkpoint::{Bundle, Format, Tensor, Values};
+use checkpoint::{Bundle, Contents, Format, Tensor, Values};
 use common::cli;
 use graph::families::{self, Family};
 use graph::grid::Grids;
@@ -61,7 +61,9 @@ impl Model {
         let bytes = std::fs::read(&self.file)
             .with_context(|| format!("cannot read {}", self.file.display()))?;
         let at = || format!("{}", self.file.display());
-        let (format, bundle) = checkpoint::read(&bytes).with_context(at)?;
+        let Contents { format, tensors: bundle, notes } =
+            checkpoint::read(&bytes).with_context(at)?;
+        notes.iter().for_each(|n| cli::note(&format!("{}: {n}", self.file.display())));
         let hash = Source::hash(&bytes);
         let weights: Weights = bundle
             .iter()

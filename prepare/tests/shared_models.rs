@@ -46,7 +46,7 @@ fn real_files_hold_what_numpy_says() {
         let expected = json(&path);
         let Some(tensors) = expected["tensors"].as_object() else { continue };
         let bytes = std::fs::read(shared.join("models").join(&name)).unwrap();
-        let (_, bundle) = checkpoint::read(&bytes).unwrap();
+        let bundle = checkpoint::read(&bytes).unwrap().tensors;
         assert_eq!(bundle.len(), tensors.len(), "{name}");
         for (key, tensor) in &bundle {
             let e = &tensors[key];
@@ -73,7 +73,7 @@ fn real_files_hold_what_numpy_says() {
 fn the_tutorials_student_answers_as_in_torch() {
     let Some(shared) = shared() else { return };
     let bytes = std::fs::read(shared.join("models/student_custom_small.bin")).unwrap();
-    let (_, bundle) = checkpoint::read(&bytes).unwrap();
+    let bundle = checkpoint::read(&bytes).unwrap().tensors;
     let weights = bundle.iter().map(|(n, t)| (n.clone(), t.to_array().unwrap())).collect();
     let (_, graph) = families::recognise(families::ALL, &weights).unwrap();
     let preparation = Preparation { size: 256, fit: Fit::Center, exif: false };

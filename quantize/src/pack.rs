@@ -278,7 +278,7 @@ fn state_dict(artifact: &Artifact) -> Result<Vec<(String, Array)>> {
 /// The weights in a pickle of the course, which must be `entries` to within half a level.
 fn read_pickle(file: &Path, entries: &[(String, Array)], encoding: Encoding) -> Result<Weights> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let (_, bundle) = checkpoint::read(&bytes)?;
+    let bundle = checkpoint::read(&bytes)?.tensors;
     ensure!(bundle.len() == entries.len(), "read back, {} of {}", bundle.len(), entries.len());
     let mut weights = Weights::new();
     for ((name, meant), (found_name, found)) in entries.iter().zip(&bundle) {

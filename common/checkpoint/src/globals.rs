@@ -1,7 +1,7 @@
 //! The names a pickle may use, and what they mean here. None of them runs anything.
 
 use crate::object::{Dtype, Global, Id, Made, NumpyArray, Object, Raw, StorageType, View};
-use crate::values::Scalar;
+use crate::values::{F8Kind, Scalar};
 use anyhow::{Context, Result, bail, ensure};
 
 impl Global {
@@ -11,7 +11,7 @@ impl Global {
         let numeric = ["numpy.core.numeric", "numpy._core.numeric"].contains(&module);
         let builtins = ["builtins", "__builtin__"].contains(&module);
         Some(match name {
-            "OrderedDict" if module == "collections" => Self::Dict,
+            "OrderedDict" | "defaultdict" | "Counter" if module == "collections" => Self::Dict,
             "dict" if builtins => Self::Dict,
             "tuple" if builtins => Self::Tuple,
             "bytes" if builtins => Self::Bytes,
@@ -25,8 +25,13 @@ impl Global {
             "_rebuild_tensor" | "_rebuild_tensor_v2" if module == "torch._utils" => {
                 Self::RebuildTensor
             }
+            "_rebuild_tensor_v3" if module == "torch._utils" => Self::RebuildTyped,
+            "UntypedStorage" if module == "torch.storage" => Self::UntypedStorage,
             "_rebuild_parameter" if module == "torch._utils" => Self::RebuildParameter,
             _ if module == "torch" => {
+                if let Some(scalar) = torch_type(name) {
+                    return Some(Self::Type(StorageType(scalar)));
+                }
                 let scalar = match name.strip_suffix("Storage")? {
                     "Float" => Scalar::F32,
                     "Double" => Scalar::F64,
@@ -45,6 +50,50 @@ impl Global {
             _ => return None,
         })
     }
+}
+
+/// A type of torch's that its newer files name.
+fn torch_type(name: &str) -> Option<Scalar> {
+    let f8 = |mantissa, bias, kind| Scalar::F8 { mantissa, bias, kind };
+    Some(match name {
+        "uint16" => Scalar::U16,
+        "uint32" => Scalar::U32,
+        "uint64" => Scalar::U64,
+        "float8_e5m2" => f8(2, 15, F8Kind::Ieee),
+        "float8_e4m3fn" => f8(3, 7, F8Kind::Finite),
+        "float8_e5m2fnuz" => f8(2, 16, F8Kind::Unsigned0),
+        "float8_e4m3fnuz" => f8(3, 8, F8Kind::Unsigned0),
+        "float8_e8m0fnu" => Scalar::E8m0,
+        _ => return None,
+    })
+}
+
+/// Whether a name is one that no file of weights holds but to harm whoever runs it. Nothing is run here;
+/// such a file is refused all the same.
+pub(super) fn is_hostile(module: &str, name: &str) -> bool {
+    let package = module.split('.').next().unwrap_or_default();
+    let builtins = ["builtins", "__builtin__"].contains(&module);
+    let runs = ["eval", "exec", "compile", "open", "__import__", "getattr", "setattr", "delattr"];
+    let systems = [
+        "os",
+        "posix",
+        "nt",
+        "subprocess",
+        "sys",
+        "runpy",
+        "importlib",
+        "shutil",
+        "socket",
+        "ctypes",
+        "pty",
+        "commands",
+        "pickle",
+        "code",
+        "webbrowser",
+        "operator",
+        "functools",
+    ];
+    systems.contains(&package) || builtins && runs.contains(&name)
 }
 
 /// Objects seen as what a call expects.
@@ -133,14 +182,23 @@ pub(super) fn cost(object: &Object) -> usize {
 /// What `function(*arguments)` returns.
 pub(super) fn call(objects: &[Object], file: &[u8], function: Id, arguments: Id) -> Result<Object> {
     let r = Reader { objects, file };
-    let Object::Global(function) = objects[function] else { bail!("a call of no function") };
+    let function = match &objects[function] {
+        Object::Global(function) => *function,
+        Object::Foreign(name) => return Ok(Object::Foreign(name.clone())),
+        _ => bail!("a call of no function"),
+    };
     let args = r.items(arguments)?;
     let arg = |i: usize| args.get(i).copied().with_context(|| format!("no argument {i}"));
     Ok(match function {
         Global::Dict => {
             let pairs = match args {
                 [] => &[],
-                [list] => r.items(*list)?,
+                [one] => match &objects[*one] {
+                    // Of a Counter; what a defaultdict calls for a new key.
+                    Object::Dict(entries) => return Ok(Object::Dict(entries.clone())),
+                    Object::Foreign(_) | Object::Global(_) | Object::None => &[],
+                    _ => r.items(*one)?,
+                },
                 _ => bail!("a dict of {} arguments", args.len()),
             };
             let pair = |p: &Id| match r.items(*p)? {
@@ -179,12 +237,14 @@ pub(super) fn call(objects: &[Object], file: &[u8], function: Id, arguments: Id)
             ensure!(args.is_empty(), "bytes with arguments");
             Object::OwnBytes(Vec::new())
         }
-        Global::RebuildTensor => Object::Made(Made::View(view(&r, args)?)),
+        Global::RebuildTensor | Global::RebuildTyped => Object::Made(Made::View(view(&r, args)?)),
         Global::RebuildParameter => match &objects[arg(0)?] {
             Object::Made(Made::View(v)) => Object::Made(Made::View(v.clone())),
             _ => bail!("a parameter without tensor"),
         },
-        Global::NdArray | Global::Storage(_) => bail!("a class that is never called in data"),
+        Global::NdArray | Global::Storage(_) | Global::UntypedStorage | Global::Type(_) => {
+            bail!("a class that is never called in data")
+        }
     })
 }
 
@@ -196,8 +256,15 @@ fn view(r: &Reader, args: &[Id]) -> Result<View> {
         bail!("a storage of too few words")
     };
     ensure!(r.text(*tag)? == "storage", "a persistent id that is no storage");
-    let Object::Global(Global::Storage(kind)) = r.objects[*kind] else {
-        bail!("a storage of unknown type")
+    // An untyped storage counts bytes, and the type is the seventh argument.
+    let (kind, unit) = match (&r.objects[*kind], args.get(6).map(|id| &r.objects[*id])) {
+        (Object::Global(Global::Storage(kind)), _) => (*kind, 1),
+        (Object::Global(Global::UntypedStorage), Some(Object::Global(Global::Type(kind)))) => {
+            (*kind, kind.0.width())
+        }
+        (Object::Global(Global::UntypedStorage), Some(Object::Foreign(name)))
+        | (Object::Foreign(name), _) => bail!("tensors of type {name} are not supported"),
+        _ => bail!("a storage of unknown type"),
     };
     let whole = rest.iter().all(|id| r.objects[*id] == Object::None);
     ensure!(whole, "a storage that is a view of another");
@@ -206,7 +273,7 @@ fn view(r: &Reader, args: &[Id]) -> Result<View> {
     Ok(View {
         key: r.text(*key)?.to_owned(),
         storage: kind,
-        length: r.size(*length)?,
+        length: r.size(*length)? / unit,
         offset: r.size(*offset)?,
         size,
         stride,
@@ -217,8 +284,8 @@ fn view(r: &Reader, args: &[Id]) -> Result<View> {
 pub(super) fn build(objects: &mut [Object], file: &[u8], target: Id, state: Id) -> Result<()> {
     let r = Reader { objects, file };
     let new = match &objects[target] {
-        // A state dict's `_metadata`.
-        Object::Dict(_) => return Ok(()),
+        // A state dict's `_metadata`; what belongs to an object that is not known.
+        Object::Dict(_) | Object::Foreign(_) => return Ok(()),
         Object::Made(Made::Dtype(d)) => {
             let order = r.items(state)?.get(1).context("a dtype without byte order")?;
             let little = r.text(*order)? != ">";

@@ -13,6 +13,7 @@
 //! names that data needs and refuses everything else. Memory stays proportional to the file.
 
 pub mod course;
+mod dicts;
 mod globals;
 pub mod numpy;
 pub mod object;
@@ -23,6 +24,7 @@ mod values;
 
 use anyhow::{Context, Result, bail, ensure};
 use pickle::Pickle;
+use std::collections::BTreeSet;
 pub use values::{Bundle, Tensor, Values};
 
 /// What kind of file it was.
@@ -52,44 +54,92 @@ impl std::fmt::Display for Format {
     }
 }
 
-/// The tensors in a file, by name and in the file's order; `module.` prefixes dropped.
+/// What a file holds.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// What kind of file it was.
+    pub format: Format,
+    /// The tensors, by name and in the file's order; `module.` prefixes dropped.
+    pub tensors: Bundle,
+    /// What else there is and was not read, what was put together, what could not be checked: a line
+    /// each.
+    pub notes: Vec<String>,
+}
+
+/// The tensors in a file.
 ///
 /// # Errors
-/// A file of none of the known forms, or one that is damaged or holds more than data; the message
+/// A file of none of the known forms, or one that is damaged or holds no named tensors; the message
 /// names the opcode and offset where a pickle is to blame.
-pub fn read(bytes: &[u8]) -> Result<(Format, Bundle)> {
-    let (format, bundle) = if bytes.starts_with(b"PK") {
+pub fn read(bytes: &[u8]) -> Result<Contents> {
+    let (format, tensors, notes) = if bytes.starts_with(b"PK") {
         read_zip(bytes)?
     } else if torch::is_legacy(bytes) {
-        (Format::TorchLegacy, torch::legacy(bytes)?)
+        let (tensors, notes) = torch::legacy(bytes)?;
+        (Format::TorchLegacy, tensors, notes)
     } else if bytes.first() == Some(&0x80) && bytes.get(1).is_some_and(|p| *p <= 5) {
         let (pickle, _) = Pickle::load(bytes, 0)?;
-        (Format::Pickle, pickle.bundle(bytes.len())?)
+        let (tensors, notes) = pickle.bundle(bytes.len())?;
+        (Format::Pickle, tensors, notes)
     } else if bytes.get(8) == Some(&b'{') {
-        (Format::Safetensors, safetensors::read(bytes)?)
+        (Format::Safetensors, safetensors::read(bytes)?, Vec::new())
     } else {
         bail!("neither a PyTorch file, a pickle, an npz nor safetensors");
     };
-    ensure!(!bundle.is_empty(), "a {format} file without tensors");
-    Ok((format, strip_prefix(bundle)))
+    ensure!(!tensors.is_empty(), "a {format} file without tensors");
+    let tensors = strip_prefix(tensors);
+    check_names(&tensors)?;
+    Ok(Contents { format, tensors, notes })
 }
 
-fn read_zip(bytes: &[u8]) -> Result<(Format, Bundle)> {
-    let mut archive =
-        zip::ZipArchive::new(std::io::Cursor::new(bytes)).context("a damaged zip archive")?;
+/// Names must tell tensors apart, and be none that a safetensors file keeps for itself.
+fn check_names(tensors: &Bundle) -> Result<()> {
+    let mut names = BTreeSet::new();
+    for (name, _) in tensors {
+        ensure!(names.insert(name), "two tensors are called {name:?}");
+        ensure!(name != "__metadata__", "a tensor called __metadata__: no file could hold it");
+    }
+    Ok(())
+}
+
+fn read_zip(bytes: &[u8]) -> Result<(Format, Bundle, Vec<String>)> {
+    // The archive begins where the file does. Looking for its start, zip 9 takes the local header of an
+    // entry of certain lengths for it: PyTorch's, if the archive's name has 21 letters.
+    let config = zip::read::Config { archive_offset: zip::read::ArchiveOffset::Known(0) };
+    let archive = zip::ZipArchive::with_config(config, std::io::Cursor::new(bytes))
+        .context("a damaged zip archive")?;
     let names: Vec<String> = archive
         .file_names()
         .map(|n| Ok(n?.into_owned()))
         .collect::<Result<_>>()
         .context("a damaged zip archive")?;
-    if let Some(pickle) = names.iter().find(|n| *n == "data.pkl" || n.ends_with("/data.pkl")) {
-        return Ok((Format::TorchZip, torch::zip(&mut archive, pickle, bytes.len())?));
+    let mut archive = Archive { bytes, zip: archive, unchecked: 0 };
+    let (format, tensors, mut notes) =
+        match names.iter().find(|n| *n == "data.pkl" || n.ends_with("/data.pkl")) {
+            Some(pickle) => {
+                let is_script = names.iter().any(|n| n.ends_with("/constants.pkl"));
+                ensure!(
+                    !is_script,
+                    "a TorchScript program: save a state dict: torch.save(model.state_dict(), path)"
+                );
+                let (tensors, notes) = torch::zip(&mut archive, pickle, bytes.len())?;
+                (Format::TorchZip, tensors, notes)
+            }
+            None => {
+                ensure!(
+                    names.iter().any(|n| n.ends_with(".npy")),
+                    "a zip archive with neither data.pkl (PyTorch) nor .npy files (NumPy)"
+                );
+                (Format::Npz, numpy::npz(&mut archive, &names, bytes.len())?, Vec::new())
+            }
+        };
+    if archive.unchecked > 0 {
+        notes.push(format!(
+            "{} entries carry no checksum: damage would not show",
+            archive.unchecked
+        ));
     }
-    ensure!(
-        names.iter().any(|n| n.ends_with(".npy")),
-        "a zip archive with neither data.pkl (PyTorch) nor .npy files (NumPy)"
-    );
-    Ok((Format::Npz, numpy::npz(&mut archive, &names, bytes.len())?))
+    Ok((format, tensors, notes))
 }
 
 /// `module.` is what DataParallel puts before every name.
@@ -99,13 +149,35 @@ fn strip_prefix(bundle: Bundle) -> Bundle {
     bundle.into_iter().map(|(n, t)| (strip(n), t)).collect()
 }
 
-/// One entry of an archive, at most as large as deflate can make of the archive's bytes.
-fn entry(archive: &mut zip::ZipArchive<std::io::Cursor<&[u8]>>, name: &str) -> Result<Vec<u8>> {
-    use std::io::Read;
-    let file = archive.by_name(name).with_context(|| format!("entry {name:?}"))?;
-    // Deflate expands at most 1032-fold (RFC 1951: 258 bytes from 2 bits).
-    let limit = file.compressed_size().saturating_mul(1032).min(file.size());
-    let mut out = Vec::new();
-    file.take(limit).read_to_end(&mut out).with_context(|| format!("entry {name:?}"))?;
-    Ok(out)
+/// A zip archive in memory.
+struct Archive<'a> {
+    bytes: &'a [u8],
+    zip: zip::ZipArchive<std::io::Cursor<&'a [u8]>>,
+    /// Entries that were read and carry no checksum.
+    unchecked: usize,
+}
+
+impl Archive<'_> {
+    /// One entry, checked; at most as large as deflate can make of the archive's bytes.
+    fn entry(&mut self, name: &str) -> Result<Vec<u8>> {
+        use std::io::Read;
+        let at = || format!("entry {name:?}");
+        let file = self.zip.by_name(name).with_context(at)?;
+        // The name stands twice, and nothing else guards it: before the data, 30 bytes in.
+        let start = usize::try_from(file.header_start())?;
+        let local = self.bytes.get(start + 30..).and_then(|b| b.get(..file.name_raw().len()));
+        ensure!(local == Some(file.name_raw()), "entry {name:?}: its name is damaged");
+        let (size, crc) = (file.size(), file.crc32());
+        // Deflate expands at most 1032-fold (RFC 1951: 258 bytes from 2 bits). A byte more than there
+        // should be: the checksum is looked at where the data ends.
+        let limit = file.compressed_size().saturating_mul(1032).min(size).saturating_add(1);
+        let mut out = Vec::new();
+        match file.take(limit).read_to_end(&mut out) {
+            // PyTorch writes zeros if it is told to compute none.
+            Err(_) if crc == 0 && out.len() as u64 == size => self.unchecked += 1,
+            done => drop(done.with_context(at)?),
+        }
+        ensure!(out.len() as u64 == size, "entry {name:?} holds {} of {size} bytes", out.len());
+        Ok(out)
+    }
 }

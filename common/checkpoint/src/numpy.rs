@@ -1,12 +1,11 @@
 //! NumPy arrays: in pickles, in `.npy` and `.npz`.
 
+use crate::Archive;
 use crate::course;
 use crate::object::{Dtype, Id, Made, NumpyArray, Object, Raw, View};
 use crate::pickle::Pickle;
 use crate::values::{Bundle, Scalar, Tensor, Values};
 use anyhow::{Context, Result, bail, ensure};
-use std::collections::{BTreeSet, VecDeque};
-use std::io::Cursor;
 
 /// The array type of a dtype code such as `f4` or `<i8`.
 fn scalar(dtype: &Dtype) -> Result<Scalar> {
@@ -40,6 +39,9 @@ fn from_fortran(values: &Values, shape: &[usize]) -> Values {
 
 /// Positions of a strided view's values, row-major. The caller bounds their number.
 pub(super) fn places(shape: &[usize], strides: &[usize], offset: usize) -> Vec<usize> {
+    if shape.contains(&0) {
+        return Vec::new();
+    }
     let mut places = vec![offset];
     for (d, s) in shape.iter().zip(strides) {
         places = places.iter().flat_map(|p| (0..*d).map(move |i| p + i * s)).collect();
@@ -64,49 +66,8 @@ fn array(bytes: &[u8], a: &NumpyArray) -> Result<Tensor> {
 }
 
 impl Pickle<'_> {
-    /// The dict with the most arrays in it, as tensors; `view` reads torch tensors. `limit` bounds
-    /// the number of values.
-    pub(super) fn bundle_with(
-        &self,
-        limit: usize,
-        view: &dyn Fn(&View) -> Result<Tensor>,
-    ) -> Result<Bundle> {
-        let (mut best, mut most): (Bundle, usize) = (Vec::new(), 0);
-        let mut seen = BTreeSet::new();
-        let mut queue = VecDeque::from([self.root]);
-        let mut budget = limit;
-        // Every dict is looked at once, however often it is referred to.
-        while let Some(id) = queue.pop_front() {
-            if !seen.insert(id) {
-                continue;
-            }
-            match &self.objects[id] {
-                Object::Dict(entries) => {
-                    let bundle = self.entries(entries, &mut budget, view)?;
-                    // Bare numbers (an epoch, a loss) do not make a dict of weights.
-                    let array =
-                        |v: &Id| matches!(self.objects[*v], Object::Made(_) | Object::Tuple(_));
-                    let arrays = entries.iter().filter(|(_, v)| array(v)).count();
-                    if arrays > most && !bundle.is_empty() {
-                        (best, most) = (bundle, arrays);
-                    }
-                    queue.extend(entries.iter().map(|(_, v)| *v));
-                }
-                Object::Made(Made::Array(NumpyArray { raw: Raw::Objects(ids), .. })) => {
-                    queue.extend(ids);
-                }
-                _ => {}
-            }
-        }
-        Ok(best)
-    }
-
-    /// As [`Pickle::bundle_with`] where no torch tensors can be.
-    pub(super) fn bundle(&self, limit: usize) -> Result<Bundle> {
-        self.bundle_with(limit, &|_| bail!("a torch tensor outside a torch file"))
-    }
-
-    fn entries(
+    /// The tensors of a dict, by name; bare numbers too.
+    pub(super) fn entries(
         &self,
         entries: &[(Id, Id)],
         budget: &mut usize,
@@ -126,6 +87,16 @@ impl Pickle<'_> {
             bundle.push((name.clone(), tensor));
         }
         Ok(bundle)
+    }
+
+    /// Whether a value is a tensor in one of the forms there are; bare numbers are not counted.
+    pub(super) fn is_tensor(&self, id: Id) -> bool {
+        match &self.objects[id] {
+            Object::Made(Made::View(_)) => true,
+            Object::Made(Made::Array(a)) => !matches!(a.raw, Raw::Objects(_)),
+            Object::Tuple(items) => items.len() == 3 && self.is_tensor(items[2]),
+            _ => false,
+        }
     }
 
     /// A value as a tensor, where it is one.
@@ -168,15 +139,12 @@ impl Pickle<'_> {
 }
 
 /// The arrays of a `.npz`: plain ones by name, or the dict that one of them holds as an object.
-pub(super) fn npz(
-    archive: &mut zip::ZipArchive<Cursor<&[u8]>>,
-    names: &[String],
-    file: usize,
-) -> Result<Bundle> {
+pub(super) fn npz(archive: &mut Archive, names: &[String], file: usize) -> Result<Bundle> {
     let mut bundle = Vec::new();
-    for entry in names.iter().filter(|n| n.ends_with(".npy")) {
-        let bytes = super::entry(archive, entry)?;
-        let name = entry.trim_end_matches(".npy");
+    for entry in names {
+        let bytes = archive.entry(entry)?;
+        let name = entry.strip_suffix(".npy");
+        let name = name.with_context(|| format!("entry {entry:?} among .npy files is none"))?;
         // Deflate shrinks at most 1032-fold.
         let limit = file.saturating_mul(1032).min(bytes.len());
         bundle.extend(npy(&bytes, name, limit).with_context(|| format!("entry {entry:?}"))?);
@@ -203,7 +171,7 @@ fn npy(bytes: &[u8], name: &str, limit: usize) -> Result<Bundle> {
     let shape = between(header, "'shape':", ")")?.trim().trim_start_matches('(');
     if descr.contains('O') {
         let (pickle, _) = Pickle::load(data, 0)?;
-        return pickle.bundle(limit);
+        return Ok(pickle.bundle(limit)?.0);
     }
     let shape: Vec<usize> = shape
         .split(',')

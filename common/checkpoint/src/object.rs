@@ -33,6 +33,8 @@ pub enum Object {
     Dict(Vec<(Id, Id)>),
     /// A known class or function.
     Global(Global),
+    /// A class or function that is not known, or what it would have made: its name, and nothing else.
+    Foreign(String),
     /// A persistent id: PyTorch's reference to a storage.
     Persistent(Id),
     /// What a known function returned.
@@ -42,7 +44,7 @@ pub enum Object {
 /// A known class or function.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Global {
-    /// `collections.OrderedDict`, `builtins.dict`.
+    /// `collections.OrderedDict`, `defaultdict` and `Counter`, `builtins.dict`.
     Dict,
     /// `torch.Size`, `builtins.tuple`.
     Tuple,
@@ -62,6 +64,12 @@ pub enum Global {
     Bytes,
     /// `torch._utils._rebuild_tensor(_v2)`.
     RebuildTensor,
+    /// `torch._utils._rebuild_tensor_v3`: of a type that has no storage class of its own.
+    RebuildTyped,
+    /// `torch.storage.UntypedStorage`.
+    UntypedStorage,
+    /// `torch.float8_e4m3fn` and its like.
+    Type(StorageType),
     /// `torch._utils._rebuild_parameter`.
     RebuildParameter,
     /// `torch.FloatStorage` and its like.

@@ -1,5 +1,6 @@
 //! PyTorch's two file forms. Both hold a pickle whose tensors are views of storages kept beside it.
 
+use crate::Archive;
 use crate::numpy::places;
 use crate::object::{Made, Object, View};
 use crate::pickle::Pickle;
@@ -7,7 +8,6 @@ use crate::values::{Bundle, Tensor};
 use anyhow::{Context, Result, bail, ensure};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::Cursor;
 use std::ops::Range;
 
 /// 0x1950a86a20f9469cfc6c: opens a file of PyTorch before 1.6.
@@ -49,14 +49,16 @@ fn tensor(view: &View, storage: &[u8], file: usize) -> Result<Tensor> {
         let bytes = &storage[view.offset * width..(view.offset + count) * width];
         return Tensor::new(view.size.clone(), view.storage.0.decode(bytes, true));
     }
-    let end = last.map_or(0, |l| l + 1) * width;
-    let values = view.storage.0.decode(&storage[..end], true);
-    Tensor::new(view.size.clone(), values.gather(&places(&view.size, &view.stride, view.offset)))
+    // Only what the view shows is decoded: many views can share a storage.
+    let places = places(&view.size, &view.stride, view.offset);
+    let bytes: Vec<u8> =
+        places.iter().flat_map(|i| &storage[i * width..(i + 1) * width]).copied().collect();
+    Tensor::new(view.size.clone(), view.storage.0.decode(&bytes, true))
 }
 
 /// Five pickles (magic, protocol, system, the object, storage keys), then each storage: its number
 /// of values in 8 bytes, its values.
-pub(super) fn legacy(bytes: &[u8]) -> Result<Bundle> {
+pub(super) fn legacy(bytes: &[u8]) -> Result<(Bundle, Vec<String>)> {
     let mut at = 0;
     let mut next = || -> Result<Pickle> {
         let (pickle, end) = Pickle::load(bytes, at)?;
@@ -119,15 +121,15 @@ fn storage_widths<'a>(pickle: &'a Pickle) -> BTreeMap<&'a str, usize> {
 
 /// `data.pkl` and, in the same folder, `data/KEY` for each storage.
 pub(super) fn zip(
-    archive: &mut zip::ZipArchive<Cursor<&[u8]>>,
+    archive: &mut Archive,
     pickle: &str,
     file: usize,
-) -> Result<Bundle> {
+) -> Result<(Bundle, Vec<String>)> {
     let folder = pickle.trim_end_matches("data.pkl").to_owned();
-    if let Ok(order) = super::entry(archive, &format!("{folder}byteorder")) {
+    if let Ok(order) = archive.entry(&format!("{folder}byteorder")) {
         ensure!(order == b"little", "written on a big-endian machine");
     }
-    let code = super::entry(archive, pickle)?;
+    let code = archive.entry(pickle)?;
     let (object, _) = Pickle::load(&code, 0).with_context(|| pickle.to_owned())?;
     // Read each storage once; they are stored without compression.
     let storages: RefCell<BTreeMap<String, Vec<u8>>> = RefCell::default();
@@ -136,7 +138,7 @@ pub(super) fn zip(
         let mut storages = storages.borrow_mut();
         if !storages.contains_key(&view.key) {
             let entry = format!("{folder}data/{}", view.key);
-            let bytes = super::entry(&mut archive.borrow_mut(), &entry)?;
+            let bytes = archive.borrow_mut().entry(&entry)?;
             ensure!(
                 bytes.len() / view.storage.0.width() >= view.length,
                 "storage {} is shorter than its {} values",

@@ -1,7 +1,7 @@
 //! Small files of every form against what wrote them: `make_checkpoints.py`.
 
-use checkpoint::Format;
 use checkpoint::course::{Encoding, encode};
+use checkpoint::{Contents, Format};
 use graph::Array;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,40 @@ fn bytes(name: &str) -> Vec<u8> {
     std::fs::read(path(name)).unwrap()
 }
 
+/// An archive with one entry, stored.
+fn npz(npy: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    zip.start_file("a.npy", stored).unwrap();
+    zip.write_all(npy).unwrap();
+    zip.finish().unwrap().into_inner()
+}
+
+/// A legacy file: a dict of `n` views `[2]` with stride `values − 1` of one storage.
+fn strided_views(n: usize, values: usize) -> Vec<u8> {
+    let mut file =
+        b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.".to_vec();
+    file.extend(b"\x80\x02}.\x80\x02}(");
+    let number = |v: usize| [b"J".to_vec(), (v as u32).to_le_bytes().to_vec()].concat();
+    for i in 0..n {
+        let name = format!("t{i}");
+        file.extend(b"X");
+        file.extend((name.len() as u32).to_le_bytes());
+        file.extend(name.as_bytes());
+        file.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpu");
+        file.extend(number(values));
+        file.extend(b"NtQK\0K\x02\x85");
+        file.extend(number(values - 1));
+        file.extend(b"\x85\x89NtR");
+    }
+    file.extend(b"u.\x80\x02]X\x01\0\0\00a.");
+    file.extend((values as u64).to_le_bytes());
+    file.resize(file.len() + 4 * values, 0);
+    file
+}
+
 fn error(bytes: &[u8]) -> String {
     format!("{:#}", checkpoint::read(bytes).expect_err("damage"))
 }
@@ -22,7 +56,7 @@ fn error(bytes: &[u8]) -> String {
 #[test]
 fn every_form_is_read_as_it_was_written() {
     for (file, format, expected) in FILES {
-        let (found, bundle) =
+        let Contents { format: found, tensors: bundle, .. } =
             checkpoint::read(&bytes(file)).unwrap_or_else(|e| panic!("{file}: {e:#}"));
         assert_eq!(found, *format, "{file}");
         assert_eq!(bundle.len(), expected.len(), "{file}");
@@ -38,7 +72,7 @@ fn every_form_is_read_as_it_was_written() {
 
 #[test]
 fn the_order_of_a_state_dict_is_kept() {
-    let (_, bundle) = checkpoint::read(&bytes("module.pt")).unwrap();
+    let bundle = checkpoint::read(&bytes("module.pt")).unwrap().tensors;
     let names: Vec<&str> = bundle.iter().map(|(n, _)| n.as_str()).collect();
     let expected = FILES.iter().find(|f| f.0 == "module.pt").unwrap().2;
     assert_eq!(names, expected.iter().map(|e| e.0).collect::<Vec<_>>());
@@ -50,10 +84,80 @@ fn code_is_refused_with_its_place() {
     let e = error(&bytes("hostile.pkl"));
     assert!(e.contains("posix.system is not allowed") && e.contains("0x63 at offset 13"), "{e}");
     let e = error(&bytes("whole_module.pt"));
-    assert!(e.contains("torch.nn.modules.linear.Linear is not allowed"), "{e}");
+    assert!(e.contains("an object of torch.nn.modules.linear.Linear with its code"), "{e}");
     // INST: an opcode that calls.
     let e = error(b"\x80\x02(iposix\nsystem\n.");
     assert!(e.contains("0x69 at offset 3"), "{e}");
+}
+
+/// What was put together or left out is said.
+#[test]
+fn nothing_is_left_out_in_silence() {
+    let notes = |file: &str| checkpoint::read(&bytes(file)).unwrap().notes;
+    assert_eq!(notes("plain.npz"), [""; 0]);
+    let told = notes("everything.pt");
+    assert_eq!(told, ["not read: ema of 4 tensors and 5 dictionaries more"]);
+    assert_eq!(notes("parts.pt"), ["backbone and head are read as one, under their names"]);
+    let told = notes("unchecked.pt");
+    assert!(told[0].ends_with("entries carry no checksum: damage would not show"), "{told:?}");
+}
+
+#[test]
+fn what_is_no_state_dict_is_told_apart() {
+    for (file, expected) in [
+        ("bare.pt", "a bare tensor without a name"),
+        ("list.pt", "a list, whose tensors have no names"),
+        ("script.pt", "a TorchScript program"),
+        ("whole_module.pt", "an object of torch.nn.modules.linear.Linear with its code"),
+    ] {
+        let e = error(&bytes(file));
+        assert!(e.contains(expected) && e.contains("torch.save(model.state_dict(), path)"), "{e}");
+    }
+}
+
+/// Flips in members of archives are found by their checksums, wherever they lie.
+#[test]
+fn flips_in_archives_are_found() {
+    for file in ["zip.pt", "plain.npz", "object.npz"] {
+        let whole = bytes(file);
+        let before = format!("{:?}", checkpoint::read(&whole).unwrap().tensors);
+        let mut accepted = 0;
+        for at in 0..whole.len() {
+            let mut broken = whole.clone();
+            broken[at] ^= 0x10;
+            if let Ok(read) = checkpoint::read(&broken) {
+                // Padding, dates and the like mean nothing.
+                assert_eq!(format!("{:?}", read.tensors), before, "{file}, byte {at}");
+                accepted += 1;
+            }
+        }
+        assert!(accepted < whole.len(), "{file}");
+    }
+}
+
+/// Small files that would take much memory or time; each must be refused, and soon.
+#[test]
+fn small_files_stay_small() {
+    let start = std::time::Instant::now();
+    // Fortran order with a side of 2^40 beside one of 0.
+    let mut fortran = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    let header = "{'descr': '<f4', 'fortran_order': True, 'shape': (1099511627776, 0), }";
+    fortran.extend(format!("{header:<117}\n").as_bytes());
+    assert!(checkpoint::read(&npz(&fortran)).unwrap().tensors[0].1.values.is_empty());
+    // Twenty million opcodes that make an object each.
+    for opcode in *b"N}])" {
+        let mut many = b"\x80\x02(".to_vec();
+        many.resize(20_000_000, opcode);
+        assert!(error(&many).contains("objects in a pickle"), "{}", opcode as char);
+    }
+    let mut memo = b"\x80\x04N".to_vec();
+    memo.resize(20_000_000, 0x94);
+    assert!(error(&memo).contains("objects in a pickle"));
+    // Sixty thousand strided views of one storage of four megabytes.
+    let views = strided_views(60_000, 1 << 20);
+    assert_eq!(checkpoint::read(&views).unwrap().tensors.len(), 60_000);
+    // An hour would be a hang; machines differ, and this takes a second.
+    assert!(start.elapsed().as_secs() < 60);
 }
 
 #[test]
@@ -116,7 +220,8 @@ fn the_courses_files_come_back() {
         ("b.num_batches_tracked".to_owned(), array(&[], &|_| 41.0)),
     ];
     for encoding in [Encoding::Encode8, Encoding::Encode16] {
-        let (format, back) = checkpoint::read(&encode(&entries, encoding).unwrap()).unwrap();
+        let read = checkpoint::read(&encode(&entries, encoding).unwrap()).unwrap();
+        let (format, back) = (read.format, read.tensors);
         assert_eq!((format, back.len()), (Format::Pickle, entries.len()));
         for ((name, a), (found, b)) in entries.iter().zip(&back) {
             assert_eq!((name, &a.shape), (found, &b.shape));

@@ -66,6 +66,68 @@ def torch_files():
     record("module.pt", "TorchLegacy", values(net.state_dict()))
 
 
+class Marker:
+    """Of no library: what a training script of one's own leaves in its checkpoints."""
+
+
+def whole_checkpoints():
+    """What training scripts keep besides weights; parts instead of a whole."""
+    import argparse
+    import datetime
+    import random
+    from collections import Counter, defaultdict, namedtuple
+
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    optimizer = torch.optim.AdamW(net.parameters())
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5])
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    everything = {
+        "model": net.state_dict(),
+        "ema": net.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "args": argparse.Namespace(lr=0.1, name="x"),
+        "path": Path("a/b"),
+        "when": datetime.datetime(2020, 5, 1),
+        "classes": {"a", "b"},
+        "frozen": frozenset([1]),
+        "device": torch.device("cpu"),
+        "type": torch.float32,
+        "number": 1 + 2j,
+        "counts": Counter("aab"),
+        "by_key": defaultdict(list, a=[1]),
+        "numpy_state": np.random.RandomState(1).get_state(),
+        "python_state": random.Random(1).getstate(),
+        "torch_state": torch.get_rng_state()[:8].clone(),
+        "own": Marker(),
+    }
+    for name, new in (("everything.pt", True), ("everything_legacy.pt", False)):
+        torch.save(everything, out / name, _use_new_zipfile_serialization=new)
+        record(name, "TorchZip" if new else "TorchLegacy", values(net.state_dict()))
+    # An archive whose name has 21 letters: the zip crate's search for the start lands elsewhere.
+    torch.save(net.state_dict(), out / "resnet18_food11_final.pt")
+    record("resnet18_food11_final.pt", "TorchZip", values(net.state_dict()))
+    parts = {"backbone": net[0].state_dict(), "head": net[2].state_dict(), "epoch": 3}
+    torch.save(parts, out / "parts.pt")
+    both = {f"{k}.{n}": v for k in ("backbone", "head") for n, v in parts[k].items()}
+    record("parts.pt", "TorchZip", values(both))
+    typed = {
+        "u16": torch.tensor([0, 65535], dtype=torch.uint16),
+        "e4m3": torch.tensor([0.25, 448.0]).to(torch.float8_e4m3fn),
+        "slice": torch.tensor([[1, 2], [3, 4]], dtype=torch.uint32)[:, 1],
+    }
+    torch.save(typed, out / "typed.pt")
+    record("typed.pt", "TorchZip", {k: v.to(torch.float64).numpy() for k, v in typed.items()})
+    torch.serialization.set_crc32_options(False)
+    torch.save(net[0].state_dict(), out / "unchecked.pt")
+    torch.serialization.set_crc32_options(True)
+    record("unchecked.pt", "TorchZip", values(net[0].state_dict()))
+    torch.save(torch.ones(2), out / "bare.pt")
+    torch.save([torch.ones(2)], out / "list.pt")
+    torch.jit.script(net).save(out / "script.pt")
+
+
 def encode8(v):
     lo, hi = np.min(v), np.max(v)
     return lo, hi, np.round((v - lo) / (hi - lo) * 255).astype(np.uint8)
@@ -140,6 +202,7 @@ def hostile():
 def main():
     out.mkdir(exist_ok=True)
     torch_files()
+    whole_checkpoints()
     numpy_files()
     safetensors_files()
     hostile()
