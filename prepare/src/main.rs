@@ -1,5 +1,6 @@
 //! From the outside world to our files: pictures and weights. See `prepare --help`.
 
+mod evidence;
 mod images;
 mod model;
 

@@ -1,9 +1,10 @@
 //! `prepare model`: weights from another program → a model artifact.
 
+use crate::evidence;
 use anyhow::{Context, Result, bail, ensure};
 use checkpoint::{Bundle, Contents, Format, Tensor, Values};
 use common::cli;
-use graph::families::{self, Family};
+use graph::families;
 use graph::grid::Grids;
 use graph::{Graph, Weights};
 use model::artifact::{self, Header, Kind};
@@ -15,16 +16,28 @@ use std::path::PathBuf;
 ///
 /// The content decides the format: PyTorch before and since 1.6, pickles of arrays (the course's
 /// encode8 and encode16), npz, safetensors. Nothing in the file is executed. Every network family
-/// (--arch) is recognised by its tensor names, at any widths, with the strides of the original; other
-/// networks are kept as a plain bundle of tensors, to be looked into with report show.
+/// (--arch) is recognised by its tensor names, at any widths, with the strides and activations of the
+/// original; --graph describes any other; without it that is kept as a plain bundle of tensors, to be
+/// looked into with report show. What no file says is printed as assumed. --photos weighs it: batch
+/// norms remember the statistics of the pictures they were trained on. It cannot tell relu from relu6
+/// where nothing exceeds 6, nor the order of strides in deep layers.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   prepare model teacher_resnet18.bin --size 256 --fit center --out teacher.safetensors
   prepare model 8_bit_model.pkl --arch studentnet --out student.safetensors
-  prepare model checkpoint.ckpt --out bundle.safetensors")]
+  prepare model checkpoint.ckpt --out bundle.safetensors
+  prepare model mine.pt --graph net.txt --photos some-photos --size 128 --out model.safetensors")]
 pub(crate) struct Model {
     /// File to read.
     file: PathBuf,
+    /// The network, where it is none of the families or not quite: in the language of artifacts (FORMAT.md,
+    /// "The graph"; report show prints those of models), as text or in a file.
+    #[arg(long, value_name = "TEXT|FILE", conflicts_with = "arch")]
+    graph: Option<String>,
+    /// Photos of the kind it was trained on, a few dozen, without labels: the statistics that batch norms
+    /// hold are compared with those of these photos, and other readings of the file with them.
+    #[arg(long, value_name = "FOLDER")]
+    photos: Option<PathBuf>,
     /// Insist on this network family.
     #[arg(long, value_parser = cli::families())]
     arch: Option<String>,
@@ -36,6 +49,14 @@ pub(crate) struct Model {
     out: PathBuf,
     #[command(flatten)]
     input: Feeding,
+}
+
+/// What the header keeps: what was assumed beyond the file.
+#[derive(Serialize)]
+struct Record<'a> {
+    network: &'a str,
+    #[serde(flatten)]
+    input: &'a Feeding,
 }
 
 /// How the network was fed; no weights file says so. The defaults are the course's.
@@ -50,9 +71,39 @@ struct Feeding {
     /// Mean subtracted from each colour, 0 to 1.
     #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1, default_values_t = [0.0, 0.0, 0.0])]
     mean: Vec<f32>,
+    /// Order of the colours it was trained on; bgr turns its first layer round.
+    #[arg(long, value_enum, default_value = "rgb")]
+    colour: Colour,
     /// Standard deviation each colour was divided by.
     #[arg(long, alias = "deviation", value_name = "R,G,B", value_delimiter = ',', num_args = 1, default_values_t = [1.0, 1.0, 1.0])]
     std: Vec<f32>,
+}
+
+/// Order of a picture's planes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Colour {
+    /// As PIL and torchvision give them.
+    Rgb,
+    /// As OpenCV gives them.
+    Bgr,
+}
+
+/// What programs put before every name of a network that they wrap.
+const PREFIXES: [&str; 7] =
+    ["module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder."];
+
+/// `weights`, then without a prefix that all names share, and so on.
+fn without_prefixes(weights: Weights) -> Vec<Weights> {
+    let mut all = vec![weights];
+    while let Some(last) = all.last()
+        && let Some(prefix) =
+            PREFIXES.iter().find(|p| !last.is_empty() && last.keys().all(|n| n.starts_with(**p)))
+    {
+        let strip = |(n, a): (&String, &graph::Array)| (n[prefix.len()..].to_owned(), a.clone());
+        all.push(last.iter().map(strip).collect());
+    }
+    all
 }
 
 impl Model {
@@ -70,16 +121,52 @@ impl Model {
             .map(|(n, t)| Ok((n.clone(), t.to_array()?)))
             .collect::<Result<_>>()
             .with_context(at)?;
+        match self.network(weights).with_context(at)? {
+            Some((name, graph, weights)) => {
+                graph.check_values(&weights).with_context(at)?;
+                self.save_model(&name, graph, weights, format, hash)
+            }
+            None => self.save_bundle(&bundle, format, hash),
+        }
+    }
+
+    /// What the network is called, its graph, and its weights under their own names; None for an
+    /// unknown one, which is said.
+    fn network(&self, weights: Weights) -> Result<Option<(String, Graph, Weights)>> {
+        let mut forms = without_prefixes(weights);
+        if let Some(text) = &self.graph {
+            let text = match std::fs::read_to_string(text) {
+                Ok(file) => file,
+                Err(_) => text.clone(),
+            };
+            let graph: Graph = text.trim().parse().context("--graph")?;
+            let fits = forms.iter().position(|w| graph.check_weights(w).is_ok());
+            let Some(at) = fits else {
+                return Err(graph.check_weights(&forms[0]).err().context("--graph")?.into());
+            };
+            return Ok(Some(("--graph".to_owned(), graph, forms.swap_remove(at))));
+        }
         let only = self.arch.as_deref().map(families::find).transpose()?;
         let among = only.map_or(families::ALL, std::slice::from_ref);
-        match families::recognise(among, &weights) {
-            Ok((family, graph)) => {
-                graph.check_values(&weights).with_context(at)?;
-                self.save_model(family, graph, weights, format, hash)
+        let mut reason = None;
+        for weights in &forms {
+            match families::recognise(among, weights) {
+                Ok((family, graph)) => {
+                    return Ok(Some((family.name.to_owned(), graph, weights.clone())));
+                }
+                Err(e) => reason = reason.or(Some(e)),
             }
-            Err(reason) if only.is_some() => Err(reason).with_context(at),
-            Err(_) => self.save_bundle(&bundle, format, hash),
         }
+        if let (Some(_), Some(reason)) = (only, reason) {
+            return Err(reason.into());
+        }
+        for weights in &forms {
+            if let Some(text) = families::nearest(weights)? {
+                cli::note(&format!("none of the known networks; {text}"));
+                break;
+            }
+        }
+        Ok(None)
     }
 
     fn provenance(&self, settings: &impl Serialize, hash: String) -> Result<Provenance> {
@@ -90,9 +177,9 @@ impl Model {
 
     fn save_model(
         self,
-        family: &Family,
+        name: &str,
         graph: Graph,
-        weights: Weights,
+        mut weights: Weights,
         format: Format,
         hash: String,
     ) -> Result<String> {
@@ -117,12 +204,26 @@ impl Model {
         graph.shapes(size).context("--size")?;
         let input = Input { preparation, normalization };
         let parameters = graph.parameter_count();
+        if self.input.colour == Colour::Bgr {
+            evidence::turn_colours(&graph, &mut weights)?;
+        }
         let model = Network { graph, weights, input, classes, grids: Grids::new() };
-        model.save(&self.out, &self.provenance(&self.input, hash)?)?;
+        // No file of weights says these.
+        let Feeding { mean, std, fit, colour, .. } = &self.input;
+        let activations = evidence::activations(&model.graph);
+        cli::note(&format!(
+            "assumed: {activations}; pictures of {size} px, {fit}; {colour:?}, mean {mean:?}, std {std:?}"
+        ));
+        if let Some(folder) = &self.photos {
+            evidence::weigh(&model, folder)?;
+        }
+        model.save(
+            &self.out,
+            &self.provenance(&Record { network: name, input: &self.input }, hash)?,
+        )?;
         Ok(format!(
-            "{}: {} of {} parameters from a {format} file",
+            "{}: {name} of {} parameters from a {format} file",
             self.out.display(),
-            family.name,
             cli::count(parameters),
         ))
     }

@@ -188,6 +188,29 @@ pub fn recognise<'a>(families: &'a [Family], weights: &Weights) -> Result<(&'a F
     }
 }
 
+/// The family that has most of the names of `weights`, with what does not fit, in words; None where none
+/// has half of its own names among them.
+///
+/// # Errors
+/// Only a family that cannot be built.
+pub fn nearest(weights: &Weights) -> Result<Option<String>> {
+    let mut best: Option<(usize, String)> = None;
+    for family in ALL {
+        let graph = family.build(&Knobs::standard(2))?;
+        let names: Vec<String> = graph.parameters().map(|p| p.name).collect();
+        let shared = names.iter().filter(|n| weights.contains_key(*n)).count();
+        if 2 * shared >= names.len() && best.as_ref().is_none_or(|(most, _)| shared > *most) {
+            let reason = match recognise(std::slice::from_ref(family), weights) {
+                Ok(_) => continue,
+                Err(e) => e,
+            };
+            let (name, all) = (family.name, names.len());
+            best = Some((shared, format!("nearest is {name}, {shared} of {all} names: {reason}")));
+        }
+    }
+    Ok(best.map(|(_, text)| text))
+}
+
 /// A folded network of a known family as the original has it, batch norms included.
 ///
 /// # Errors

@@ -1,0 +1,164 @@
+//! Other readings of the same weights: what names and shapes leave open.
+
+use anyhow::{Context, Result, ensure};
+use graph::op::{Activation, MaxPool};
+use graph::{Graph, Op, Weights, Window};
+use model::{Model, Normalization};
+
+/// A reading of the file: what is different, and the model.
+pub(super) type Reading = (String, Model);
+
+/// Turns the colours of the first layers round: RGB pixels then do what BGR ones did.
+///
+/// # Errors
+/// Weights that do not fit the graph.
+pub(crate) fn turn_colours(graph: &Graph, weights: &mut Weights) -> Result<()> {
+    for node in graph.nodes().iter().filter(|n| n.inputs == [0]) {
+        let name = format!("{}.weight", node.name);
+        let weight = weights.get_mut(&name).with_context(|| format!("{name} is missing"))?;
+        ensure!(
+            node.op.as_conv().is_some_and(|c| c.input == 3 && c.groups == 1),
+            "--colour bgr: the network does not begin with a convolution"
+        );
+        *weight = weight.select(1, &[2, 1, 0])?;
+    }
+    Ok(())
+}
+
+/// `model` with each of these graphs.
+pub(super) fn with_graphs(model: &Model, graphs: Vec<(String, Graph)>) -> Vec<Reading> {
+    graphs.into_iter().map(|(what, graph)| (what, Model { graph, ..model.clone() })).collect()
+}
+
+/// Other readings of the same weights, one difference each and the likely pairs.
+pub(super) fn readings(model: &Model) -> Result<Vec<Reading>> {
+    let mut graphs: Vec<(String, Graph)> = vec![(String::new(), model.graph.clone())];
+    for (from, to) in [(Activation::Relu, Activation::Relu6), (Activation::Relu6, Activation::Relu)]
+    {
+        if let Some(other) = with_activation(&model.graph, from, to)? {
+            graphs.push((format!("with {}", Op::from(to).about().text()), other));
+        }
+    }
+    if let Some(other) = pools_as_strides(&model.graph)? {
+        graphs.push(("with strides in place of max pools".to_owned(), other));
+    }
+    let near = |a: Normalization, b: Normalization| a.mean == b.mean && a.std == b.std;
+    let scalings = [
+        ("pixels of 0 to 1", [0.0; 3], [1.0; 3]),
+        ("pixels of −1 to 1 (--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5)", [0.5; 3], [0.5; 3]),
+        (
+            "ImageNet's mean and deviation (--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225)",
+            [0.485, 0.456, 0.406],
+            [0.229, 0.224, 0.225],
+        ),
+        ("pixels of 0 to 255 (--std 0.00392157,0.00392157,0.00392157)", [0.0; 3], [1.0 / 255.0; 3]),
+    ];
+    let mut all = with_graphs(model, other_pools(&model.graph)?);
+    for (how, graph) in &graphs {
+        for is_turned in [false, true] {
+            for (pixels, mean, std) in &scalings {
+                let mut other = Model { graph: graph.clone(), ..model.clone() };
+                other.input.normalization = Normalization { mean: *mean, std: *std };
+                let is_scaled = !near(other.input.normalization, model.input.normalization);
+                if is_turned && turn_colours(graph, &mut other.weights).is_err() {
+                    continue;
+                }
+                let words = [
+                    how.clone(),
+                    if is_turned { "with --colour bgr".to_owned() } else { String::new() },
+                    if is_scaled { format!("with {pixels}") } else { String::new() },
+                ];
+                let what: Vec<String> = words.into_iter().filter(|w| !w.is_empty()).collect();
+                if !what.is_empty() {
+                    all.push((what.join(", "), other));
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// `graph` with `to` wherever it has `from`; None where it has none.
+fn with_activation(graph: &Graph, from: Activation, to: Activation) -> Result<Option<Graph>> {
+    let mut nodes = graph.nodes().to_vec();
+    let own = nodes.iter_mut().filter(|n| n.op == Op::Activation(from));
+    let count = own.map(|n| n.op = Op::Activation(to)).count();
+    Ok(if count > 0 { Some(Graph::new(nodes)?) } else { None })
+}
+
+/// `graph` without its 2 × 2 max pools, the convolution of more than a pixel before each with stride 2
+/// instead; None where it has none.
+fn pools_as_strides(graph: &Graph) -> Result<Option<Graph>> {
+    let is_pool = |op: &Op| matches!(op, Op::MaxPool(MaxPool(w)) if w.kernel == 2 && w.stride == 2);
+    let mut nodes: Vec<graph::Node> = Vec::new();
+    let mut place = Vec::new();
+    let mut count = 0;
+    for node in graph.nodes() {
+        if is_pool(&node.op) {
+            let before = nodes.iter_mut().rev().find_map(|n| match &mut n.op {
+                Op::Conv(conv) if conv.window.kernel > 1 => Some(conv),
+                _ => None,
+            });
+            let Some(conv) = before else { return Ok(None) };
+            conv.window.stride *= 2;
+            count += 1;
+            place.push(place[node.inputs[0]]);
+            continue;
+        }
+        let inputs = node.inputs.iter().map(|j| place[*j]).collect();
+        place.push(nodes.len());
+        nodes.push(graph::Node { inputs, ..node.clone() });
+    }
+    Ok(if count > 0 { Some(Graph::new(nodes)?) } else { None })
+}
+
+/// `graph` with one 2 × 2 max pool less, each in turn, and with one more, behind each convolution or its
+/// batch norm and activation.
+pub(super) fn other_pools(graph: &Graph) -> Result<Vec<(String, Graph)>> {
+    let pool = MaxPool(Window::new(2, 2, 0));
+    let mut all = Vec::new();
+    let last_named = |i: usize| {
+        let named = graph.nodes()[..=i].iter().rev().find(|n| !n.name.is_empty());
+        named.map_or("the picture", |n| n.name.as_str()).to_owned()
+    };
+    for i in 1..graph.nodes().len() {
+        let is_pool = graph.nodes()[i].op == Op::MaxPool(pool);
+        let next = graph.nodes().get(i + 1).map(|n| n.op);
+        let ends = !matches!(
+            next,
+            None | Some(Op::BatchNorm(_) | Op::Activation(_) | Op::MaxPool(_) | Op::Linear(_))
+        );
+        let adds = ends && matches!(graph.nodes()[i].op, Op::Conv(_) | Op::Activation(_));
+        if is_pool {
+            all.push((
+                format!("without the max pool behind {}", last_named(i)),
+                edited(graph, i, None)?,
+            ));
+        } else if adds {
+            let what = format!("with a max pool behind {}", last_named(i));
+            all.push((what, edited(graph, i, Some(pool))?));
+        }
+    }
+    Ok(all)
+}
+
+/// `graph` without node `i`, or with `added` behind it.
+fn edited(graph: &Graph, i: usize, added: Option<MaxPool>) -> Result<Graph> {
+    let mut nodes: Vec<graph::Node> = Vec::new();
+    let mut place = Vec::new();
+    for (at, node) in graph.nodes().iter().enumerate() {
+        let inputs: Vec<usize> = node.inputs.iter().map(|j| place[*j]).collect();
+        match (at == i, added) {
+            (true, None) => place.push(inputs[0]),
+            (is_here, added) => {
+                nodes.push(graph::Node { inputs, ..node.clone() });
+                if let (true, Some(pool)) = (is_here, added) {
+                    let inputs = vec![nodes.len() - 1];
+                    nodes.push(graph::Node { name: String::new(), op: pool.into(), inputs });
+                }
+                place.push(nodes.len() - 1);
+            }
+        }
+    }
+    Ok(Graph::new(nodes)?)
+}
