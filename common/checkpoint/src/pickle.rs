@@ -220,23 +220,7 @@ impl<'a> Machine<'a> {
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.pop()?),
             b'1' => drop(self.since_mark()?),
-            b'q' => {
-                let key = self.length(1)?;
-                self.remember(key)?;
-            }
-            b'r' => {
-                let key = self.length(4)?;
-                self.remember(key)?;
-            }
-            0x94 => self.remember(self.memo.len())?,
-            b'h' => {
-                let key = self.length(1)?;
-                self.recall(key)?;
-            }
-            b'j' => {
-                let key = self.length(4)?;
-                self.recall(key)?;
-            }
+            b'q' | b'r' | 0x94 | b'h' | b'j' => self.memory(code)?,
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
                 self.global(module, name)?;
@@ -289,6 +273,21 @@ impl<'a> Machine<'a> {
             _ => self.literal(code)?,
         }
         Ok(())
+    }
+
+    /// What is kept in the memo and brought back from it.
+    fn memory(&mut self, code: u8) -> Result<()> {
+        match code {
+            0x94 => self.remember(self.memo.len()),
+            b'q' | b'r' => {
+                let key = self.length(if code == b'q' { 1 } else { 4 })?;
+                self.remember(key)
+            }
+            _ => {
+                let key = self.length(if code == b'h' { 1 } else { 4 })?;
+                self.recall(key)
+            }
+        }
     }
 
     fn literal(&mut self, code: u8) -> Result<()> {
