@@ -37,13 +37,13 @@ fn strided_views(n: usize, values: usize) -> Vec<u8> {
         file.extend(b"X");
         file.extend((name.len() as u32).to_le_bytes());
         file.extend(name.as_bytes());
-        file.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpu");
+        file.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpu");
         file.extend(number(values));
         file.extend(b"NtQK\0K\x02\x85");
         file.extend(number(values - 1));
         file.extend(b"\x85\x89NtR");
     }
-    file.extend(b"u.\x80\x02]X\x01\0\0\00a.");
+    file.extend(b"u.\x80\x02]X\x01\0\0\x000a.");
     file.extend((values as u64).to_le_bytes());
     file.resize(file.len() + 4 * values, 0);
     file
