@@ -148,8 +148,10 @@ folder = $(OUT)/$1.folder
 $(OUT)/%.folder: FORCE | lock
 	@mkdir -p $(@D) && printf '%s' '$(call seen,$*)' | cmp -s - $@ || printf '%s' '$(call seen,$*)' >$@
 endif
+# A teacher from elsewhere and the pictures must agree; the course's teachers saw the middle of each picture.
+FIT := $(if $(TEACHER_FILE),$(if $(findstring --fit,$(PREPARE)),,--fit center))
 $(foreach split,training validation,$(eval $(call stage,$(OUT)/$(split).safetensors,\
-  $(call folder,$(split)),prepare images $(PHOTOS)/$(split) $(PREPARE) --classes $(CLASSES))))
+  $(call folder,$(split)),prepare images $(PHOTOS)/$(split) $(PREPARE) $(FIT) --classes $(CLASSES))))
 
 # --- teacher and its logits
 ON_DEVICE := $(if $(DEVICE),--device $(DEVICE))
@@ -159,7 +161,7 @@ ifeq ($(TEACHER_FILE),)
 $(eval $(call stage,$(OUT)/teacher.safetensors,$(PICTURES),train --reuse $(TRAIN_ON) $(TEACHER)))
 else
 $(eval $(call stage,$(OUT)/teacher.safetensors,$(TEACHER_FILE),\
-  prepare model $(TEACHER_FILE) $(PREPARE) --classes $(CLASSES)))
+  prepare model $(TEACHER_FILE) $(PREPARE) $(FIT) --classes $(CLASSES)))
 endif
 $(eval $(call stage,$(OUT)/logits.safetensors,$(OUT)/teacher.safetensors $(OUT)/training.safetensors,\
   infer logits --reuse --teacher $(OUT)/teacher.safetensors --images $(OUT)/training.safetensors $(ON_DEVICE) $(LOGITS)))

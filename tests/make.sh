@@ -153,6 +153,14 @@ for wait in 0.2 0.35 0.5 0.65 0.8 0.95 1.1 1.25 1.4; do
 done
 pass "$kills kills of the pipeline, each run again with the same or another seed, end with that seed's file"
 
+# --- a teacher from elsewhere, and no word about how its pictures were cut
+cp "$teacher" "$work/teacher.bin"
+submission TEACHER_FILE="$work/teacher.bin" || fail "a teacher from elsewhere: $(tail -3 "$work/log")"
+grep -q -- '--fit center' "$out/training.safetensors.flags" || fail "pictures of another fit than the teacher's"
+submission
+[ "$(sum "$out/model.bin")" = "$first" ] || fail "another file after a teacher from elsewhere"
+pass "pictures follow a teacher from elsewhere"
+
 # --- messages
 refused "an unknown recipe" 'no recipe "nothing"' RECIPE=nothing
 refused "a folder without pictures" "no folder training validation testing in it" DATA="$work"
