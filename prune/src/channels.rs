@@ -1,15 +1,13 @@
 //! `prune channels`: cut the channels that matter least.
 
-use crate::calibration::{Count, Pictures};
+use crate::files::Files;
 use crate::importance::{self, By};
 use crate::limits::Limits;
 use anyhow::{Result, ensure};
 use common::cli;
 use graph::channels::{Group, Unit};
-use graph::grid::Grids;
-use model::{Model, Provenance};
+use model::Model;
 use serde::Serialize;
-use std::path::PathBuf;
 
 /// Cut the channels that matter least.
 ///
@@ -24,25 +22,17 @@ use std::path::PathBuf;
       --scope global --params 120000 --out pruned.safetensors
   prune channels --model student.safetensors --bytes 300000 --bits 5 --plan")]
 pub(crate) struct Channels {
-    /// Model to cut.
-    #[arg(long, value_name = "FILE")]
-    model: PathBuf,
-    /// Print what would become of every layer, and the bytes of the coded file; write nothing.
-    #[arg(long)]
-    plan: bool,
+    #[command(flatten)]
+    files: Files,
     /// With --plan: print the channel groups besides.
     #[arg(long, requires = "plan")]
     groups: bool,
-    /// Where to write the smaller model.
-    #[arg(long, value_name = "FILE", required_unless_present = "plan")]
-    out: Option<PathBuf>,
     #[command(flatten)]
     selection: Selection,
-    #[command(flatten)]
-    pictures: Pictures,
-    #[command(flatten)]
-    threads: cli::Threads,
 }
+
+/// Share that is cut where nothing says how much.
+const RATE: f32 = 0.05;
 
 /// How channels are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -58,9 +48,10 @@ enum Scope {
 /// What decides which channels go.
 #[derive(Serialize, clap::Args)]
 struct Selection {
-    /// Share of the channels to cut, 0 to below 1.
-    #[arg(long, default_value_t = 0.05, conflicts_with_all = ["params", "macs", "bytes"])]
-    rate: f32,
+    /// Share of the channels to cut, 0 to below 1 [default: 0.05, where no other target is given].
+    #[arg(long, conflicts_with_all = ["params", "macs", "bytes"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<f32>,
     #[command(flatten)]
     #[serde(flatten)]
     limits: Limits,
@@ -78,59 +69,32 @@ struct Selection {
     seed: u64,
 }
 
-#[derive(Serialize)]
-struct Record<'a> {
-    #[serde(flatten)]
-    selection: &'a Selection,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pictures: Option<&'a Count>,
-}
-
 impl Channels {
     pub(crate) fn run(self) -> Result<String> {
-        self.threads.start()?;
-        let _claim = self.pictures.claim(self.out.as_deref(), &self.model)?;
-        let Selection { rate, limits, by, seed, .. } = &self.selection;
-        ensure!((0.0..1.0).contains(rate), "--rate {rate}: expected 0 up to below 1");
-        let (mut model, source) = Model::load(&self.model)?;
-        model.grids = Grids::new(); // what is cut leaves the grids it may have been on
-        let calibration = self.pictures.load(&model)?;
+        let mut selection = self.selection;
+        if !selection.limits.is_any() {
+            selection.rate.get_or_insert(RATE);
+        }
+        let Selection { rate, limits, by, seed, .. } = &selection;
+        let valid = rate.is_none_or(|r| (0.0..1.0).contains(&r));
+        ensure!(valid, "--rate {}: expected 0 up to below 1", rate.unwrap_or_default());
+        let opened = self.files.open()?;
+        let model = &opened.model;
         let groups = model.graph.channel_groups();
-        let scores = importance::scores(*by, &model, &groups, calibration.as_ref(), *seed)?;
-        let ranking = Ranking::new(&groups, scores, &self.selection)?;
+        let scores = importance::scores(*by, model, &groups, opened.calibration.as_ref(), *seed)?;
+        let ranking = Ranking::new(&groups, scores, &selection)?;
         let cut = |share: f64| -> Result<Model> {
             let (graph, weights) = model.graph.cut(&model.weights, &ranking.least(share))?;
             Ok(Model { graph, weights, ..model.clone() })
         };
-        let pruned = if limits.is_any() { limits.least(cut)? } else { cut(f64::from(*rate))? };
-        let change = format!(
-            "{} parameters left of {}",
-            cli::count(pruned.graph.parameter_count()),
-            cli::count(model.graph.parameter_count()),
-        );
-        if self.plan {
-            if self.groups {
-                cli::print(&groups.iter().map(Group::to_string).collect::<String>())?;
-            }
-            cli::print(&limits.table(&model, &pruned)?)?;
-            return Ok(change);
-        }
-        let Some(out) = self.out else { return Ok(change) };
-        let pictures = calibration.as_ref().map(|_| &self.pictures.count);
-        let record = Record { selection: &self.selection, pictures };
-        let mut provenance = Provenance::new("prune channels", &record)?.from("model", &source);
-        let mut told = format!("{}: {change}", out.display());
-        let pruned = match &calibration {
-            None => pruned,
-            Some(c) => {
-                provenance = provenance.from("images", c.source());
-                told +=
-                    &format!(", batch norm recalibrated on {} pictures", cli::count(c.pictures()));
-                c.recalibrated(pruned)?
-            }
+        let pruned = match rate {
+            Some(rate) => cut(f64::from(*rate))?,
+            None => limits.least(cut)?,
         };
-        pruned.save(&out, &provenance)?;
-        Ok(told)
+        if self.groups {
+            cli::print(&groups.iter().map(Group::to_string).collect::<String>())?;
+        }
+        self.files.finish(&opened, pruned, limits, "prune channels", &selection)
     }
 }
 

@@ -1,25 +1,23 @@
 //! `prune low-rank`: layers as products of two thinner ones.
 
-use crate::calibration::{Count, Pictures};
+use crate::files::Files;
 use crate::limits::Limits;
 use crate::svd::Svd;
 use anyhow::{Context, Result, ensure};
 use common::cli;
-use graph::grid::Grids;
 use graph::op::Conv;
 use graph::rewrite::{Factoring, Windowed};
 use graph::{Array, Graph, Weights};
-use model::{Model, Provenance};
+use model::Model;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// Replace layers by products of two thinner ones.
 ///
 /// The singular values of a weight say how much of it every rank holds. Pointwise convolutions and
 /// linear layers become two of them; a k × k convolution becomes one to few channels and a pointwise
 /// one, or a pointwise one to few channels and a k × k one, whichever is smaller at the same energy
-/// (Denton et al. 2014; Zhang et al. 2016, \"Accelerating very deep convolutional networks\"). Layer x
+/// (Denton et al. 2014; Zhang et al. 2016, "Accelerating very deep convolutional networks"). Layer x
 /// becomes x.0 and x.1, as a Sequential in its place would in PyTorch. Layers that would not get
 /// smaller, and those with channel groups, stay. With --images batch norm is recalibrated afterwards.
 #[derive(clap::Args)]
@@ -28,29 +26,23 @@ use std::path::PathBuf;
   prune low-rank --model student.safetensors --params 120000 --images training.safetensors \\
       --out factored.safetensors")]
 pub(crate) struct LowRank {
-    /// Model to factor.
-    #[arg(long, value_name = "FILE")]
-    model: PathBuf,
-    /// Print what would become of every layer, and the bytes of the coded file; write nothing.
-    #[arg(long)]
-    plan: bool,
-    /// Where to write the smaller model.
-    #[arg(long, value_name = "FILE", required_unless_present = "plan")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     #[command(flatten)]
     selection: Selection,
-    #[command(flatten)]
-    pictures: Pictures,
-    #[command(flatten)]
-    threads: cli::Threads,
 }
+
+/// Energy that is kept where nothing says how much.
+const ENERGY: f64 = 0.9;
 
 /// What decides the ranks.
 #[derive(Serialize, clap::Args)]
 struct Selection {
-    /// Share of every weight's squared singular values to keep, above 0 to 1.
-    #[arg(long, default_value_t = 0.9, conflicts_with_all = ["params", "macs", "bytes"])]
-    energy: f64,
+    /// Share of every weight's squared singular values to keep, above 0 to 1 [default: 0.9, where no
+    /// other target is given].
+    #[arg(long, conflicts_with_all = ["params", "macs", "bytes"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    energy: Option<f64>,
     #[command(flatten)]
     #[serde(flatten)]
     limits: Limits,
@@ -59,53 +51,24 @@ struct Selection {
     floor: u32,
 }
 
-#[derive(Serialize)]
-struct Record<'a> {
-    #[serde(flatten)]
-    selection: &'a Selection,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pictures: Option<&'a Count>,
-}
-
 impl LowRank {
     pub(crate) fn run(self) -> Result<String> {
-        self.threads.start()?;
-        let _claim = self.pictures.claim(self.out.as_deref(), &self.model)?;
-        let Selection { energy, limits, floor } = &self.selection;
-        ensure!(*energy > 0.0 && *energy <= 1.0, "--energy {energy}: expected above 0 to 1");
-        let (mut model, source) = Model::load(&self.model)?;
-        model.grids = Grids::new(); // what is factored leaves the grids it may have been on
-        let calibration = self.pictures.load(&model)?;
-        let layers = layers(&model)?;
-        let at = |energy: f64| factored(&model, &layers, |l| l.choose(energy, *floor as usize));
-        let smaller =
-            if limits.is_any() { limits.least(|share| at(1.0 - share))? } else { at(*energy)? };
-        let count = smaller.graph.nodes().len() - model.graph.nodes().len();
-        let change = format!(
-            "{count} layers factored, {} parameters left of {}",
-            cli::count(smaller.graph.parameter_count()),
-            cli::count(model.graph.parameter_count()),
-        );
-        if self.plan {
-            cli::print(&limits.table(&model, &smaller)?)?;
-            return Ok(change);
+        let mut selection = self.selection;
+        if !selection.limits.is_any() {
+            selection.energy.get_or_insert(ENERGY);
         }
-        let Some(out) = self.out else { return Ok(change) };
-        let pictures = calibration.as_ref().map(|_| &self.pictures.count);
-        let record = Record { selection: &self.selection, pictures };
-        let mut provenance = Provenance::new("prune low-rank", &record)?.from("model", &source);
-        let mut told = format!("{}: {change}", out.display());
-        let smaller = match &calibration {
-            None => smaller,
-            Some(c) => {
-                provenance = provenance.from("images", c.source());
-                told +=
-                    &format!(", batch norm recalibrated on {} pictures", cli::count(c.pictures()));
-                c.recalibrated(smaller)?
-            }
+        let Selection { energy, limits, floor } = &selection;
+        let valid = energy.is_none_or(|e| e > 0.0 && e <= 1.0);
+        ensure!(valid, "--energy {}: expected above 0 to 1", energy.unwrap_or_default());
+        let opened = self.files.open()?;
+        let model = &opened.model;
+        let layers = layers(model)?;
+        let at = |energy: f64| factored(model, &layers, |l| l.choose(energy, *floor as usize));
+        let smaller = match energy {
+            Some(energy) => at(*energy)?,
+            None => limits.least(|share| at(1.0 - share))?,
         };
-        smaller.save(&out, &provenance)?;
-        Ok(told)
+        self.files.finish(&opened, smaller, limits, "prune low-rank", &selection)
     }
 }
 
@@ -236,6 +199,7 @@ mod tests {
     use super::*;
     use common::executor::Device;
     use graph::families::{ALL, Knobs};
+    use graph::grid::Grids;
     use graph::rng::Rng;
     use model::{Fit, Input, Normalization, Preparation};
 

@@ -2,6 +2,7 @@
 
 mod calibration;
 mod channels;
+mod files;
 mod importance;
 mod limits;
 mod low_rank;
