@@ -52,7 +52,8 @@ goes_on "quantize plan" TERM $bin/quantize plan --model $A/student.safetensors -
 $train --out "$work/whole.safetensors" >/dev/null
 for how in damaged "other settings"; do
     $train --out "$work/x.safetensors" >/dev/null 2>&1 &
-    sleep 0.7
+    until [ -e "$work/.x.safetensors.lock" ]; do sleep 0.02; done
+    sleep 0.4
     kill -TERM $! && wait $! 2>/dev/null || true
     state=$work/x.state.safetensors
     [ -e "$state" ] || fail "no state after an interruption"
@@ -71,7 +72,7 @@ done
 
 # --- two runs with one --out
 $train --out "$work/x.safetensors" >/dev/null 2>&1 &
-sleep 0.3
+until [ -e "$work/.x.safetensors.lock" ]; do sleep 0.02; done
 if $train --out "$work/x.safetensors" >/dev/null 2>"$work/stderr"; then fail "two runs write one file"; fi
 grep -q 'another run is writing it' "$work/stderr" || fail "$(cat "$work/stderr")"
 wait
