@@ -40,8 +40,11 @@ pub fn claim(out: &Path, inputs: &[&Path]) -> Result<Claim> {
         let folder = parent(&path);
         ensure!(folder.is_dir(), "the folder {} does not exist: make it first", folder.display());
         for input in inputs {
-            let is_input = File::open(&path).is_ok_and(|file| is_same_file(&file, input));
-            ensure!(!is_input, "it is an input, {}, and would be lost", input.display());
+            ensure!(
+                !is_same_file(&path, input),
+                "it is an input, {}, and would be lost",
+                input.display()
+            );
         }
         let lock = lock(&path)?;
         remove_parts(&path);
@@ -91,22 +94,30 @@ fn lock(path: &Path) -> Result<Option<(PathBuf, File)>> {
             Err(TryLockError::Error(_)) => return Ok(None),
         }
         // A run that ended meanwhile may have removed the file that was opened here.
-        if is_same_file(&file, &lock) {
+        if is_at(&file, &lock) {
             return Ok(Some((lock, file)));
         }
     }
 }
 
+/// Whether two paths lead to one file, by links of any kind.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    let by_name = matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    by_name || cfg!(unix) && File::open(a).is_ok_and(|file| is_at(&file, b))
+}
+
+/// Whether an open file is the one that `path` leads to.
 #[cfg(unix)]
-fn is_same_file(file: &File, path: &Path) -> bool {
+fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let id = |m: &std::fs::Metadata| (m.dev(), m.ino());
     matches!((&file.metadata(), &path.metadata()), (Ok(a), Ok(b)) if id(a) == id(b))
 }
 
+/// Elsewhere a file that is open stays where it is.
 #[cfg(not(unix))]
-fn is_same_file(_: &File, path: &Path) -> bool {
-    !path.exists()
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 /// Removes what killed runs left half written of `out` and the files beside it.
