@@ -46,8 +46,8 @@ fn is_usual(bits: &f32) -> bool {
     *bits == 2.4
 }
 
-/// Bytes of header and graph in a coded file: an upper bound (FORMAT.md).
-const HEADER: f64 = 1500.0;
+/// Bytes of the header in a coded file besides the graph: class names and the like.
+const HEADER: usize = 800;
 
 /// An estimate of the coded file of `graph`, bytes.
 fn coded_bytes(graph: &Graph, bits_per_weight: f32) -> f64 {
@@ -58,7 +58,8 @@ fn coded_bytes(graph: &Graph, bits_per_weight: f32) -> f64 {
     // A byte for the bias and one for the scale of every output channel.
     let outputs: usize =
         graph.nodes().iter().filter_map(|n| n.op.as_conv()).map(|c| c.output).sum();
-    HEADER + count(Role::Weight) * f64::from(bits_per_weight) / 8.0 + 2.0 * outputs as f64
+    let header = (HEADER + graph.to_string().len()) as f64;
+    header + count(Role::Weight) * f64::from(bits_per_weight) / 8.0 + 2.0 * outputs as f64
 }
 
 impl Sizing {

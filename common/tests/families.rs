@@ -1,5 +1,7 @@
 //! Network families: sizes and answers of the originals, knobs, and the way back from weights.
 
+#![allow(clippy::print_stderr)] // tests say what they measured
+
 #[path = "reference/formula.rs"]
 mod formula;
 

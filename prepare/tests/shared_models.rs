@@ -1,6 +1,8 @@
 //! Real files of students of the course, where the folder `../shared/models` is there: they may not
 //! be copied into the project.
 
+#![allow(clippy::print_stderr)] // tests say what they measured
+
 use common::executor::Device;
 use common::photos::MAX_PIXELS;
 use common::{answers, score};

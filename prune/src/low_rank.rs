@@ -245,7 +245,6 @@ mod tests {
                 let whole = factored(&model, &layers, full).unwrap();
                 assert!(whole.graph.nodes().len() > model.graph.nodes().len(), "{}", family.name);
                 let error = off(&logits(&whole), &before);
-                eprintln!("{}, window in the second: {second}: {error:.1e}", family.name);
                 assert!(error < 1e-5, "{}: {error}", family.name);
             }
         }

@@ -130,7 +130,8 @@ fn read_zip(bytes: &[u8]) -> Result<(Format, Bundle, Vec<String>)> {
                     names.iter().any(|n| n.ends_with(".npy")),
                     "a zip archive with neither data.pkl (PyTorch) nor .npy files (NumPy)"
                 );
-                (Format::Npz, numpy::npz(&mut archive, &names, bytes.len())?, Vec::new())
+                let (tensors, notes) = numpy::npz(&mut archive, &names, bytes.len())?;
+                (Format::Npz, tensors, notes)
             }
         };
     if archive.unchecked > 0 {

@@ -139,21 +139,28 @@ impl Pickle<'_> {
 }
 
 /// The arrays of a `.npz`: plain ones by name, or the dict that one of them holds as an object.
-pub(super) fn npz(archive: &mut Archive, names: &[String], file: usize) -> Result<Bundle> {
-    let mut bundle = Vec::new();
+pub(super) fn npz(
+    archive: &mut Archive,
+    names: &[String],
+    file: usize,
+) -> Result<(Bundle, Vec<String>)> {
+    let (mut bundle, mut notes) = (Vec::new(), Vec::new());
     for entry in names {
         let bytes = archive.entry(entry)?;
         let name = entry.strip_suffix(".npy");
         let name = name.with_context(|| format!("entry {entry:?} among .npy files is none"))?;
         // Deflate shrinks at most 1032-fold.
         let limit = file.saturating_mul(1032).min(bytes.len());
-        bundle.extend(npy(&bytes, name, limit).with_context(|| format!("entry {entry:?}"))?);
+        let (tensors, told) =
+            npy(&bytes, name, limit).with_context(|| format!("entry {entry:?}"))?;
+        bundle.extend(tensors);
+        notes.extend(told);
     }
-    Ok(bundle)
+    Ok((bundle, notes))
 }
 
 /// One `.npy` file: magic, version, a header that is a Python dict literal, data.
-fn npy(bytes: &[u8], name: &str, limit: usize) -> Result<Bundle> {
+fn npy(bytes: &[u8], name: &str, limit: usize) -> Result<(Bundle, Vec<String>)> {
     let rest = bytes.strip_prefix(b"\x93NUMPY").context("not a .npy file")?;
     let wide = *rest.first().context("no version")? >= 2;
     let (start, n) = if wide {
@@ -171,7 +178,7 @@ fn npy(bytes: &[u8], name: &str, limit: usize) -> Result<Bundle> {
     let shape = between(header, "'shape':", ")")?.trim().trim_start_matches('(');
     if descr.contains('O') {
         let (pickle, _) = Pickle::load(data, 0)?;
-        return Ok(pickle.bundle(limit)?.0);
+        return pickle.bundle(limit);
     }
     let shape: Vec<usize> = shape
         .split(',')
@@ -183,7 +190,7 @@ fn npy(bytes: &[u8], name: &str, limit: usize) -> Result<Bundle> {
     let dtype = Dtype { code: descr, little };
     let raw = Raw::Own(Vec::new());
     let tensor = array(data, &NumpyArray { dtype, shape, fortran, raw })?;
-    Ok(vec![(name.to_owned(), tensor)])
+    Ok((vec![(name.to_owned(), tensor)], Vec::new()))
 }
 
 fn between<'a>(text: &'a str, from: &str, to: &str) -> Result<&'a str> {

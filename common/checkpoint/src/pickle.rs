@@ -11,8 +11,7 @@ use crate::object::{Global, Id, Object};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashMap;
 
-/// Most objects of a pickle: ten times what the optimizer's state of a large network takes. A byte of the
-/// file can make one that takes seventy.
+/// Most objects of a pickle, far more than a checkpoint has: a single byte of the file can make one.
 const MOST_OBJECTS: usize = 1 << 21;
 
 /// The objects of a pickle.

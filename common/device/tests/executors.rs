@@ -2,6 +2,8 @@
 //! custom operations share the engine's kernels but not its schedule, fusing, buffers or gradients'
 //! bookkeeping; and candle's own operations in f64 (`reference::stock`), which share nothing.
 
+#![allow(clippy::print_stderr)] // tests say what they measured
+
 #[path = "reference/sketch.rs"]
 mod sketch;
 #[path = "reference/stock.rs"]

@@ -41,10 +41,7 @@ impl Operation for Shuffle {
     /// with the same place in every group go together.
     fn ids(&self, inputs: &[&[usize]], walk: &mut Walk) -> Vec<usize> {
         let n = inputs[0].len();
-        let out: Vec<usize> = (0..n).map(|c| inputs[0][self.source(c, n)]).collect();
-        for together in out.chunks(self.groups) {
-            together.iter().for_each(|id| walk.merge(together[0], *id));
-        }
-        out
+        walk.tie(inputs[0], self.groups);
+        (0..n).map(|c| inputs[0][self.source(c, n)]).collect()
     }
 }
