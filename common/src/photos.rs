@@ -10,7 +10,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 /// Most pixels of a picture that is decoded: Pillow's limit, beyond which it warns of a decompression
-/// bomb. Decoding takes up to some ten bytes for each, per thread.
+/// bomb. Decoding takes up to eleven bytes for each (16-bit RGBA), per thread.
 pub const MAX_PIXELS: u64 = 1024 * 1024 * 1024 / 4 / 3;
 
 /// Why there are no pixels.

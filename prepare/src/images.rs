@@ -38,7 +38,7 @@ pub(crate) struct Images {
     /// are an error.
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     unreadable: f32,
-    /// Pictures of more pixels are unreadable. Decoding takes up to some ten bytes for each, on every
+    /// Pictures of more pixels are unreadable. Decoding takes up to eleven bytes for each, on every
     /// thread.
     #[arg(long, value_name = "N", default_value_t = MAX_PIXELS)]
     max_pixels: u64,
