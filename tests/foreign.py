@@ -68,23 +68,30 @@ EVERYTHING = (
     "c3:conv 8>8 k3 p1;add @13,15;avg k3 s2 p1;avg k2 s1;d:scale 8;c4:conv 8>6 k1;n4:bn 6;relu;gap;"
     "f:linear 6>10 bias"
 )
+SWISH = "input 3;a:conv 3>5 k3 s8 p1;n:bn 5;hardswish;b:conv 5>6 k1 bias;silu;f:linear 6>10 k5 bias"
 
 
 def check_everything():
+    for what, graph in (("a network of every operation", EVERYTHING), ("hardswish, silu, flatten", SWISH)):
+        check_graph(what, graph)
+
+
+def check_graph(what, graph):
     """A model written here, with numpy alone, asked by our program and by onnxruntime."""
     import onnxruntime
     from safetensors.numpy import save_file
 
     rng = np.random.default_rng(3)
     tensors = {}
-    for node in EVERYTHING.split(";"):
+    for node in graph.split(";"):
         name, _, words = node.partition(":")
         verb, *rest = words.split(" ")
         size = {w[0]: int(w[1:]) for w in rest if w[0] in "kg"}
         if verb in ("conv", "linear"):
             i, o = map(int, rest[0].split(">"))
             taps = [size.get("k", 1)] * 2 if verb == "conv" else []
-            shape = [o, i // size.get("g", 1), *taps]
+            pixels = 1 if verb == "conv" else size.get("k", 1) ** 2
+            shape = [o, i * pixels // size.get("g", 1), *taps]
             tensors[f"{name}.weight"] = rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape)
             if "bias" in rest:
                 tensors[f"{name}.bias"] = rng.normal(0, 0.5, o)
@@ -92,7 +99,7 @@ def check_everything():
             for end, low, high in (("weight", 0.5, 1.5), ("bias", -1, 1), ("running_mean", -1, 1), ("running_var", 0.5, 2)):
                 if verb == "bn" or "running" not in end:
                     tensors[f"{name}.{end}"] = rng.uniform(low, high, int(rest[0]))
-    body = header(STUDENT)["body"] | {"graph": EVERYTHING}
+    body = header(STUDENT)["body"] | {"graph": graph}
     head = {"kind": "model", "schema": 2, "stage": "test", "body": body}
     model, file = WORK / "everything.safetensors", WORK / "everything.onnx"
     arrays = {k: v.astype(np.float32) for k, v in tensors.items()}
@@ -101,10 +108,10 @@ def check_everything():
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     pixels = load_file(PICTURES)["pixels"][:200].astype(np.float32) / 255
     answers = session.run(None, {"pictures": pixels})[0]
-    agree("a network of every operation in onnxruntime", answers, ours(model, PICTURES)[:200])
+    agree(f"{what}, in onnxruntime", answers, ours(model, PICTURES)[:200])
     reference = WORK / "logits.safetensors"
     run("infer", "logits", "--teacher", model, "--images", PICTURES, "--device", "candle", "--out", reference)
-    agree("a network of every operation on --device candle", load_file(reference)["logits"][0][:200], answers)
+    agree(f"{what}, on --device candle", load_file(reference)["logits"][0][:200], answers)
 
 
 def check_embedding():

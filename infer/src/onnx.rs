@@ -162,10 +162,7 @@ fn network_node(node: &Node, x: &[&str], out: &str, size: Shape) -> Vec<Message>
                 operation("Add", &[&scaled, &b], out, Vec::new()),
             ]
         }
-        Op::Activation(Activation::Relu) => vec![operation("Relu", x, out, Vec::new())],
-        Op::Activation(Activation::Relu6) => {
-            vec![operation("Clip", &[x[0], "zero", "six"], out, Vec::new())]
-        }
+        Op::Activation(f) => activation_nodes(f, x[0], out),
         Op::MaxPool(p) => vec![operation("MaxPool", x, out, pool(p.0))],
         Op::AvgPool(p) => {
             let mut attributes = pool(p.0);
@@ -177,6 +174,25 @@ fn network_node(node: &Node, x: &[&str], out: &str, size: Shape) -> Vec<Message>
         Op::Concat(_) => vec![operation("Concat", x, out, vec![int("axis", 1)])],
         Op::Split(split) => split_nodes(split, x[0], out),
         Op::Shuffle(shuffle) => shuffle_nodes(shuffle, x[0], out, size),
+    }
+}
+
+/// Hardswish and silu by their definitions: operator set 13 has neither.
+fn activation_nodes(f: Activation, x: &str, out: &str) -> Vec<Message> {
+    let [moved, gate, product] = ["moved", "gate", "product"].map(|s| format!("{out}.{s}"));
+    match f {
+        Activation::Relu => vec![operation("Relu", &[x], out, Vec::new())],
+        Activation::Relu6 => vec![operation("Clip", &[x, "zero", "six"], out, Vec::new())],
+        Activation::Hardswish => vec![
+            operation("Add", &[x, "three"], &moved, Vec::new()),
+            operation("Clip", &[&moved, "zero", "six"], &gate, Vec::new()),
+            operation("Mul", &[x, &gate], &product, Vec::new()),
+            operation("Div", &[&product, "six"], out, Vec::new()),
+        ],
+        Activation::Silu => vec![
+            operation("Sigmoid", &[x], &gate, Vec::new()),
+            operation("Mul", &[x, &gate], out, Vec::new()),
+        ],
     }
 }
 
@@ -239,11 +255,17 @@ pub(crate) fn file(
         ("std", colours(std)),
         ("zero", scalar(0.0)),
         ("six", scalar(6.0)),
+        ("three", scalar(3.0)),
     ];
     let any = |f: fn(&Op) -> bool| graph.nodes().iter().any(|n| f(&n.op));
     // Runtimes warn about constants that nothing reads.
+    let swishes = any(|op| *op == Op::Activation(Activation::Hardswish));
     let clips = any(|op| *op == Op::Activation(Activation::Relu6));
-    let used = constants.iter().take(if clips { 4 } else { 2 });
+    let used = constants.iter().take(match (swishes, clips) {
+        (true, _) => 5,
+        (false, true) => 4,
+        (false, false) => 2,
+    });
     body = used.fold(body, |m, (n, a)| m.message(5, tensor(n, a)));
     for (name, axes, used) in [
         ("last axes", &[2, 3][..], any(|op| matches!(op, Op::Linear(_)))),

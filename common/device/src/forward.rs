@@ -5,7 +5,7 @@ use crate::conv::{Conv, ConvBias, Sliding};
 use crate::norm::BatchNormAct;
 use crate::pool::{AvgPool, GlobalAvgPool, MaxPool};
 use candle_core::{Result, Tensor, bail};
-use graph::op::EPSILON;
+use graph::op::{Activation, EPSILON};
 use graph::{Bounds, Graph, Node, Op};
 use std::collections::BTreeMap;
 
@@ -92,6 +92,18 @@ fn batch_moments(x: &Tensor) -> Result<Moments> {
     Ok([mean, (squares / (n - 1.0).max(1.0))?])
 }
 
+/// Those that do not only clamp are written in candle's own operations.
+fn activation(x: &Tensor, f: Activation) -> Result<Tensor> {
+    match (f, f.bounds()) {
+        (_, Some(bounds)) => x.contiguous()?.apply_op1(Clamp(bounds)),
+        (Activation::Silu, _) => x.silu(),
+        _ => {
+            let gate = (x + 3.0)?.contiguous()?.apply_op1(Clamp(Bounds { lo: 0.0, hi: 6.0 }))?;
+            x * (gate / 6.0)?
+        }
+    }
+}
+
 /// What a node other than the picture and a batch norm in training makes of its inputs.
 fn value(node: &Node, parameters: &Tensors, inputs: &[Tensor]) -> Result<Tensor> {
     let get = |end: &str| get(parameters, node, end);
@@ -117,7 +129,7 @@ fn value(node: &Node, parameters: &Tensors, inputs: &[Tensor]) -> Result<Tensor>
             x.broadcast_mul(&scale)?.broadcast_add(&shift)
         }
         Op::ScaleShift(_) => x.broadcast_mul(get("weight")?)?.broadcast_add(get("bias")?),
-        Op::Activation(a) => x.contiguous()?.apply_op1(Clamp(a.bounds())),
+        Op::Activation(a) => activation(x, a),
         Op::MaxPool(p) => x.contiguous()?.apply_op1(MaxPool::new(p.0)),
         Op::AvgPool(p) => x.contiguous()?.apply_op1(AvgPool(p.0)),
         Op::GlobalAvgPool(_) => x.contiguous()?.apply_op1(GlobalAvgPool),

@@ -15,7 +15,7 @@ pub fn weights(graph: &Graph, seed: u64) -> Weights {
             let rng = &mut Rng::new(seed, &p.name, 0);
             match (p.role, node.op) {
                 (Role::Weight | Role::Bias, Op::Linear(linear)) => {
-                    let bound = 1.0 / (linear.input as f32).sqrt();
+                    let bound = 1.0 / ((linear.input * linear.side.pow(2)) as f32).sqrt();
                     array.values.fill_with(|| rng.between(-bound, bound));
                 }
                 (Role::Weight, _) => {

@@ -33,9 +33,9 @@ impl Op {
     fn factors(&self, factoring: &Factoring) -> Option<[Self; 2]> {
         let Factoring { rank, windowed } = *factoring;
         match *self {
-            Self::Linear(Linear { input, output, bias }) => Some([
-                Linear { input, output: rank, bias: false }.into(),
-                Linear { input: rank, output, bias }.into(),
+            Self::Linear(linear) => Some([
+                Linear { output: rank, bias: false, ..linear }.into(),
+                Linear { input: rank, side: 1, ..linear }.into(),
             ]),
             Self::Conv(conv @ Conv { window, groups: 1, .. }) => {
                 let (first, second) = match windowed {

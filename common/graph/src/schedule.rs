@@ -1,6 +1,6 @@
 //! A graph as fused operations, in the order in which they run, with the lifetimes of their results.
 //!
-//! Fused are: an activation with what stands before it; a batch norm (or a scale and shift) with the
+//! Fused are: an activation that clamps with what stands before it; a batch norm (or a scale and shift) with the
 //! pools and pointwise convolutions behind it, which normalize for themselves ("lazy": its result is
 //! never stored); a pointwise convolution with the max pool behind it. The schedule belongs to no
 //! device: an executor runs it with its own kernels.
@@ -112,14 +112,15 @@ impl Fused {
         }
         match op {
             Op::Activation(a) => {
-                let clamps = matches!(
+                let takes = matches!(
                     self.op,
                     Op::Conv(_) | Op::Linear(_) | Op::BatchNorm(_) | Op::ScaleShift(_) | Op::Add(_)
                 );
-                if clamps {
-                    self.bounds = a.bounds();
+                match a.bounds().filter(|_| takes) {
+                    Some(bounds) => self.bounds = bounds,
+                    None => return false,
                 }
-                clamps
+                true
             }
             Op::MaxPool(pool) if pool.0.tiles() && fusing.fuses(&self.op) => {
                 self.pool = Some(pool.0);

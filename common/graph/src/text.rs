@@ -1,4 +1,5 @@
-//! Graphs as text, as artifacts store them: one node per `;`.
+//! Graphs as text, as artifacts store them: one node per `;`. Written by hand, one node per line does
+//! as well, and what stands behind a `#` is not read.
 //!
 //! ```text
 //! input 3;cnn.0.0:conv 3>16 k3 p1 bias;cnn.0.1:bn 16;relu6;max k2 s2;…;gap;fc.0:linear 256>11 bias
@@ -37,9 +38,12 @@ impl FromStr for Graph {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let parts: Vec<&str> = text.split(';').take(MAX_NODES + 1).collect();
+        let code = |line: &str| line.split('#').next().unwrap_or("").to_owned();
+        let lines: Vec<String> = text.lines().map(code).collect();
+        let parts = lines.iter().flat_map(|l| l.split(';')).map(str::trim);
+        let parts: Vec<&str> = parts.filter(|p| !p.is_empty()).take(MAX_NODES + 1).collect();
         let node = |(i, part): (usize, &&str)| {
-            parse_node(part.trim(), i).map_err(|e| e.at(format!("node {i}, {part:?}")))
+            parse_node(part, i).map_err(|e| e.at(format!("node {i}, {part:?}")))
         };
         Self::new(parts.iter().enumerate().map(node).collect::<Result<_>>()?)
     }
@@ -68,9 +72,18 @@ mod tests {
              d:bn 8;relu;add @3,6;max k3 s2 p1;gap;f:linear 8>2 bias",
             "input 3;a:conv 3>8 k1;split 0..4;split 4..8 @1;concat @3,2,1;shuffle g2;s:scale 16;\
              avg k3 s2 ceil;max k2 s2 ceil;b:conv 16>2 k1;relu;gap",
+            "input 3;a:conv 3>8 k3 bias;hardswish;b:conv 8>8 k1;silu;f:linear 8>2 k4 bias",
         ] {
             assert_eq!(text.parse::<Graph>()?.to_string(), text);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn a_node_may_have_its_line_and_a_comment() -> Result<()> {
+        let lines = "# by hand\ninput 3  # 0\n\na:conv 3>8 k3;relu # 1; 2\r\n gap\nf:linear 8>2\n";
+        let text = "input 3;a:conv 3>8 k3;relu;gap;f:linear 8>2";
+        assert_eq!(lines.parse::<Graph>()?, text.parse::<Graph>()?);
         Ok(())
     }
 
@@ -87,7 +100,8 @@ mod tests {
             "input 3;gap;f:linear 3>2 @9",
             "input 3;gap;f:linear 3>2 @2",
             "input 3;gap;f:linear 3>2 bias bias",
-            "input 3;gap;f:linear 3>2 k3",
+            "input 3;gap;f:linear 3>2 s3",
+            "input 3;f:linear 3>2 k16",
             "input 3;f:conv 3>4 k3 g2;gap;f:linear 4>2",
             "input 3;f:conv 3>4 k3 ceil;gap;f:linear 4>2",
             "input 3;a:conv 3>4 k3;a:conv 4>4 k3;gap;f:linear 4>2",

@@ -142,6 +142,27 @@ class Squeeze(nn.Module):
         return self.fc(x).relu().mean((2, 3))
 
 
+class Swish(nn.Module):
+    """Activations that do not only clamp, and a linear layer on 4 x 4 pictures, as after flatten."""
+
+    TEXT = (
+        "input 3;c0:conv 3>8 k3 s2 p1;n0:bn 8;hardswish;c1:conv 8>8 k3 p1 g8;n1:bn 8;silu;"
+        "c2:conv 8>12 k1 bias;hardswish;avg k2 s2;fc:linear 12>11 k4 bias"
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.c0, self.n0 = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
+        self.c1, self.n1 = nn.Conv2d(8, 8, 3, 1, 1, groups=8, bias=False), nn.BatchNorm2d(8)
+        self.c2, self.fc = nn.Conv2d(8, 12, 1), nn.Linear(12 * 4 * 4, 11)
+
+    def forward(self, x):
+        x = nn.functional.hardswish(self.n0(self.c0(x)))
+        x = nn.functional.silu(self.n1(self.c1(x)))
+        x = nn.functional.avg_pool2d(nn.functional.hardswish(self.c2(x)), 2)
+        return self.fc(x.flatten(1))
+
+
 def show(values):
     return ", ".join(f"{float(f):.5e}" for f in values)
 
@@ -222,6 +243,7 @@ const TORCH: &[Torch] = &[""")
     case("dense", Dense.TEXT, 14, Dense())
     case("shuffle", Shuffle.TEXT, 26, Shuffle())
     case("squeeze", Squeeze.TEXT, 30, Squeeze())
+    case("swish", Swish.TEXT, 16, Swish())
     print("];")
 
 

@@ -258,6 +258,7 @@ mod tests {
             ("with --colour bgr", turned),
             ("with pixels of 0 to 1", scaled),
             ("with relu6", with("relu6", "relu")),
+            ("with relu6", with("relu6", "hardswish")),
             ("with a max pool behind n", with("relu6;max k2 s2;b", "relu6;b")),
             ("without the max pool behind m", with("relu6;c:", "relu6;max k2 s2;c:")),
         ] {

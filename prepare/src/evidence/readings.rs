@@ -33,10 +33,9 @@ pub(super) fn with_graphs(model: &Model, graphs: Vec<(String, Graph)>) -> Vec<Re
 /// Other readings of the same weights, one difference each and the likely pairs.
 pub(super) fn readings(model: &Model) -> Result<Vec<Reading>> {
     let mut graphs: Vec<(String, Graph)> = vec![(String::new(), model.graph.clone())];
-    for (from, to) in [(Activation::Relu, Activation::Relu6), (Activation::Relu6, Activation::Relu)]
-    {
-        if let Some(other) = with_activation(&model.graph, from, to)? {
-            graphs.push((format!("with {}", Op::from(to).about().text()), other));
+    for to in Activation::ALL {
+        if let Some(other) = with_activation(&model.graph, to)? {
+            graphs.push((format!("with {}", to.name()), other));
         }
     }
     if let Some(other) = pools_as_strides(&model.graph)? {
@@ -78,12 +77,13 @@ pub(super) fn readings(model: &Model) -> Result<Vec<Reading>> {
     Ok(all)
 }
 
-/// `graph` with `to` wherever it has `from`; None where it has none.
-fn with_activation(graph: &Graph, from: Activation, to: Activation) -> Result<Option<Graph>> {
+/// `graph` with `to` in place of every activation; None where that is no change.
+fn with_activation(graph: &Graph, to: Activation) -> Result<Option<Graph>> {
     let mut nodes = graph.nodes().to_vec();
-    let own = nodes.iter_mut().filter(|n| n.op == Op::Activation(from));
-    let count = own.map(|n| n.op = Op::Activation(to)).count();
-    Ok(if count > 0 { Some(Graph::new(nodes)?) } else { None })
+    for node in nodes.iter_mut().filter(|n| matches!(n.op, Op::Activation(_))) {
+        node.op = Op::Activation(to);
+    }
+    Ok(if nodes == graph.nodes() { None } else { Some(Graph::new(nodes)?) })
 }
 
 /// `graph` without its 2 × 2 max pools, the convolution of more than a pixel before each with stride 2

@@ -95,19 +95,20 @@ pub(crate) fn random_graph(rng: &mut Rng, size: usize) -> Graph {
             s.join(start, before);
         }
         if s.rng.chance(0.8) {
-            let activation = ["relu", "relu6"][s.rng.below(2)];
+            let activation = ["relu", "relu6", "hardswish", "silu"][s.rng.below(4)];
             s.node(activation);
         }
         if s.rng.chance(0.4) && s.side > 3 {
             s.pool();
         }
     }
-    if s.rng.chance(0.8) {
+    let (c, side) = (s.channels, s.side);
+    if s.rng.chance(0.3) && side > 1 && side < 6 {
+        s.node(&format!("f:linear {c}>4 k{side} bias"));
+    } else if s.rng.chance(0.8) {
         s.node("gap");
-        let c = s.channels;
         s.node(&format!("f:linear {c}>4 bias"));
     } else {
-        let c = s.channels;
         s.node(&format!("f:conv {c}>4 k1 bias"));
         s.node("relu");
         s.node("gap");

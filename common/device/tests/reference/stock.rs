@@ -57,6 +57,11 @@ pub(crate) fn pass(
             }
             Op::Activation(Activation::Relu) => inputs[0].relu()?,
             Op::Activation(Activation::Relu6) => inputs[0].relu()?.minimum(6.0)?,
+            Op::Activation(Activation::Hardswish) => {
+                let gate = (inputs[0] + 3.0)?.relu()?.minimum(6.0)?;
+                ((inputs[0] * gate)? / 6.0)?
+            }
+            Op::Activation(Activation::Silu) => (inputs[0] / (inputs[0].neg()?.exp()? + 1.0)?)?,
             Op::MaxPool(p) => taps(inputs[0], p.0, f64::NEG_INFINITY)?
                 .into_iter()
                 .reduce(|a, b| a.maximum(&b).unwrap())

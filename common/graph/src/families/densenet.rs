@@ -61,7 +61,7 @@ fn build(
     }
     norm_relu(&mut net, &format!("features.norm{}", blocks.len() + 1), channels);
     net.then("", GlobalAvgPool);
-    net.then("classifier", Linear { input: channels, output: knobs.classes, bias: true });
+    net.then("classifier", Linear::new(channels, knobs.classes));
     net.finish()
 }
 

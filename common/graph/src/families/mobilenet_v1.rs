@@ -47,6 +47,6 @@ fn build(knobs: &Knobs) -> Result<Graph> {
         input = output;
     }
     net.then("", GlobalAvgPool);
-    net.then("fc", Linear { input, output: knobs.classes, bias: true });
+    net.then("fc", Linear::new(input, knobs.classes));
     net.finish()
 }

@@ -44,7 +44,7 @@ fn build(knobs: &Knobs) -> Result<Graph> {
     let mixing = pointwise(input, last);
     conv_norm_act(&mut net, [&names[0], &names[1]], mixing, Activation::Relu6);
     net.then("", GlobalAvgPool);
-    net.then("classifier.1", Linear { input: last, output: knobs.classes, bias: true });
+    net.then("classifier.1", Linear::new(last, knobs.classes));
     net.finish()
 }
 

@@ -50,7 +50,7 @@ fn resnet(widths: [usize; 4], blocks: [usize; 4], knobs: &Knobs) -> Result<Graph
         }
     }
     net.then("", GlobalAvgPool);
-    net.then("fc", Linear { input: widths[3], output: knobs.classes, bias: true });
+    net.then("fc", Linear::new(widths[3], knobs.classes));
     net.finish()
 }
 

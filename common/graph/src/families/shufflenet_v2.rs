@@ -42,7 +42,7 @@ fn build(knobs: &Knobs) -> Result<Graph> {
     let last = knobs.scaled(1024);
     conv_norm_act(&mut net, ["conv5.0", "conv5.1"], pointwise(input, last), Activation::Relu);
     net.then("", GlobalAvgPool);
-    net.then("fc", Linear { input: last, output: knobs.classes, bias: true });
+    net.then("fc", Linear::new(last, knobs.classes));
     net.finish()
 }
 

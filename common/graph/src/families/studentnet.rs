@@ -59,6 +59,6 @@ fn build(widths: &[usize], knobs: &Knobs) -> Result<Graph> {
     }
     net.then("", GlobalAvgPool);
     let input = widths.last().copied().unwrap_or_default();
-    net.then("fc.0", Linear { input, output: knobs.classes, bias: true });
+    net.then("fc.0", Linear::new(input, knobs.classes));
     net.finish()
 }

@@ -1,7 +1,8 @@
-//! Functions of each value alone. Those here clamp to an interval; the gradient is zero at both
-//! bounds, as in PyTorch.
+//! Functions of each value alone. Those that clamp to an interval are fused with what stands before
+//! them: their gradient follows from their result. It is zero at both bounds, as in PyTorch.
 
 use super::{Operation, Result, Walk, Words};
+use crate::error::bail;
 
 /// An interval that values are clamped to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,17 +37,40 @@ pub enum Activation {
     Relu,
     /// min(max(x, 0), 6).
     Relu6,
+    /// x · min(max(x + 3, 0), 6) / 6 (Howard et al. 2019, "Searching for MobileNetV3", section 5.2).
+    Hardswish,
+    /// x / (1 + e⁻ˣ), also called swish (Ramachandran et al. 2017, "Searching for activation functions").
+    Silu,
 }
 
 impl Activation {
-    pub(super) fn parse(verb: &str, _: &mut Words) -> Result<Self> {
-        Ok(if verb == "relu" { Self::Relu } else { Self::Relu6 })
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Relu, Self::Relu6, Self::Hardswish, Self::Silu];
+
+    /// What it is called in a graph.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Relu => "relu",
+            Self::Relu6 => "relu6",
+            Self::Hardswish => "hardswish",
+            Self::Silu => "silu",
+        }
     }
 
-    /// The interval it clamps to.
-    pub fn bounds(self) -> Bounds {
-        let hi = if self == Self::Relu { f32::INFINITY } else { 6.0 };
-        Bounds { lo: 0.0, hi }
+    pub(super) fn parse(verb: &str, _: &mut Words) -> Result<Self> {
+        match Self::ALL.into_iter().find(|a| a.name() == verb) {
+            Some(found) => Ok(found),
+            None => bail!("unknown activation {verb:?}"),
+        }
+    }
+
+    /// The interval it clamps to, if that is all it does.
+    pub fn bounds(self) -> Option<Bounds> {
+        match self {
+            Self::Relu => Some(Bounds { lo: 0.0, hi: f32::INFINITY }),
+            Self::Relu6 => Some(Bounds { lo: 0.0, hi: 6.0 }),
+            Self::Hardswish | Self::Silu => None,
+        }
     }
 }
 
@@ -56,7 +80,7 @@ impl Operation for Activation {
     }
 
     fn text(&self) -> String {
-        (if *self == Self::Relu { "relu" } else { "relu6" }).to_owned()
+        self.name().to_owned()
     }
 
     fn ids(&self, inputs: &[&[usize]], _: &mut Walk) -> Vec<usize> {

@@ -1,16 +1,19 @@
-//! Fully connected layer on pictures of one pixel: `y = weight · x + bias`.
+//! Fully connected layer: `y = weight · x + bias`, x all values of a picture in PyTorch's order, channel
+//! by channel.
 
 use super::{
-    Change, Operation, Parameter, Result, Role, Walk, Words, ensure, in_range, kept, meets,
+    Change, Operation, Parameter, Result, Role, Walk, Window, Words, ensure, in_range, kept, meets,
 };
 
-/// Fully connected layer on `[c, 1, 1]`; weight `[output, input]`, bias `[output]`.
+/// Fully connected layer on `[input, side, side]`; weight `[output, input · side²]`, bias `[output]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Linear {
     /// Input channels.
     pub input: usize,
     /// Output channels.
     pub output: usize,
+    /// Height and width of what it reads, pixels.
+    pub side: usize,
     /// Whether there is a bias.
     pub bias: bool,
 }
@@ -18,13 +21,23 @@ pub struct Linear {
 impl Linear {
     pub(super) fn parse(_: &str, words: &mut Words) -> Result<Self> {
         let (input, output) = words.pair()?;
-        Ok(Self { input, output, bias: words.flag("bias") })
+        let side = words.kernel()?.unwrap_or(1);
+        Ok(Self { input, output, side, bias: words.flag("bias") })
+    }
+
+    /// On pictures of one pixel, with a bias.
+    pub const fn new(input: usize, output: usize) -> Self {
+        Self { input, output, side: 1, bias: true }
     }
 }
 
 impl Operation for Linear {
     fn parameters(&self) -> Vec<Parameter> {
-        let mut all = vec![Parameter::new("weight", [self.output, self.input], Role::Weight)];
+        let mut all = vec![Parameter::new(
+            "weight",
+            [self.output, self.input * self.side.pow(2)],
+            Role::Weight,
+        )];
         all.extend(self.bias.then(|| Parameter::new("bias", [self.output], Role::Bias)));
         all
     }
@@ -32,23 +45,29 @@ impl Operation for Linear {
     fn channels(&self, channels: &[usize]) -> Result<usize> {
         meets(self.input, channels[0])?;
         in_range(self.output)?;
+        Window::new(self.side, 1, 0).check(false)?;
         Ok(self.output)
     }
 
     fn size(&self, sizes: &[[usize; 2]]) -> Result<[usize; 2]> {
         let [h, w] = sizes[0];
-        ensure!([h, w] == [1, 1], "a linear layer reads 1 × 1 pictures, not {h} × {w}");
+        let k = self.side;
+        ensure!([h, w] == [k, k], "this linear layer reads {k} × {k} pictures, not {h} × {w}");
         Ok([1, 1])
     }
 
     fn text(&self) -> String {
-        let Self { input, output, bias } = self;
-        format!("linear {input}>{output}{}", if *bias { " bias" } else { "" })
+        let Self { input, output, side, bias } = self;
+        let side = if *side == 1 { String::new() } else { format!(" k{side}") };
+        format!("linear {input}>{output}{side}{}", if *bias { " bias" } else { "" })
     }
 
     fn ids(&self, inputs: &[&[usize]], walk: &mut Walk) -> Vec<usize> {
         let out = walk.fresh(self.output);
-        walk.carry("weight", 1, inputs[0]);
+        let pixels = self.side.pow(2);
+        let values: Vec<usize> =
+            inputs[0].iter().flat_map(|id| std::iter::repeat_n(*id, pixels)).collect();
+        walk.carry("weight", 1, &values);
         walk.carry("weight", 0, &out);
         if self.bias {
             walk.carry("bias", 0, &out);
@@ -61,11 +80,12 @@ impl Operation for Linear {
     }
 
     fn resize(&mut self, shape: &dyn Fn(&str) -> Result<[usize; 2]>, _: Change) -> Result<()> {
-        [self.output, self.input] = shape("weight")?;
+        let [output, values] = shape("weight")?;
+        (self.output, self.input) = (output, values / self.side.pow(2));
         Ok(())
     }
 
     fn multiplications(&self, _: [usize; 2]) -> u64 {
-        (self.input * self.output) as u64
+        (self.input * self.side.pow(2) * self.output) as u64
     }
 }

@@ -204,7 +204,7 @@ operations! {
     /// A factor and a summand per channel.
     ScaleShift: "scale",
     /// A function of each value alone.
-    Activation: "relu" | "relu6",
+    Activation: "relu" | "relu6" | "hardswish" | "silu",
     /// Largest value in each window.
     MaxPool: "max",
     /// Mean of each window.
@@ -222,12 +222,13 @@ operations! {
 }
 
 impl Op {
-    /// As a convolution, if it is one: a linear layer is the 1 × 1 convolution of a 1 × 1 picture.
+    /// As a convolution, if it is one: a linear layer on k × k pictures is the one k × k convolution that
+    /// fits into them, and PyTorch's order of its weights the same.
     pub fn as_conv(&self) -> Option<Conv> {
         match *self {
             Self::Conv(conv) => Some(conv),
-            Self::Linear(Linear { input, output, bias }) => {
-                Some(Conv { input, output, window: Window::POINT, groups: 1, bias })
+            Self::Linear(Linear { input, output, side, bias }) => {
+                Some(Conv { input, output, window: Window::new(side, 1, 0), groups: 1, bias })
             }
             _ => None,
         }

@@ -67,6 +67,11 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// `kN`.
+    pub(crate) fn kernel(&mut self) -> Result<Option<usize>> {
+        self.letter('k')
+    }
+
     /// `kN sN pN ceil`; stride 1 and padding 0 where they are left out.
     pub(crate) fn window(&mut self) -> Result<Window> {
         let Some(kernel) = self.letter('k')? else { bail!("expected a window kN") };

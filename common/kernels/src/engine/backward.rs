@@ -80,7 +80,8 @@ impl Engine {
                 self.norm_back(i, operation, parameters, gradient, gradients, open);
             }
             Op::Activation(a) => {
-                activation::mask(&mut gradient.values, &self.values[i].out, a.bounds());
+                let x = self.source(i).values;
+                activation::backward(&mut gradient.values, x, &self.values[i].out, a);
                 self.add(operation.inputs[0], gradient.values, open);
             }
             Op::MaxPool(p) => self.through(operation, gradient, open, |engine, grad, dx| {

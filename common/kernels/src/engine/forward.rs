@@ -98,7 +98,7 @@ impl Engine {
                 }
                 (value.normalize, value.moments) = (Some(normalize), moments);
             }
-            Op::Activation(a) => activation::clamp(x, a.bounds(), &mut value.out),
+            Op::Activation(a) => activation::forward(x, a, &mut value.out),
             Op::MaxPool(p) => {
                 let (out, places) = (&mut value.out, &mut value.places);
                 pool::max_forward(x, normalize, (h, w, c), p.0, out, places);
