@@ -1,8 +1,8 @@
-//! A program with a classifier inside: `model.bin` becomes part of it, nothing is read at run time.
+//! A program with a classifier inside: the file `MODEL` becomes part of it, nothing is read at run time.
 //!
 //! ```sh
-//! make submission                        # makes model.bin
-//! cd examples && cargo run --release --bin embed <pixels.rgb
+//! make submission                        # makes artifacts/smoke/model.bin
+//! cd examples && MODEL=../artifacts/smoke/model.bin cargo run --release --bin embed <pixels.rgb
 //! ```
 //!
 //! It reads one picture from standard input, as R, G, B bytes of the size the model wants, row by row,
@@ -12,8 +12,11 @@ use anyhow::{Context, Result, ensure};
 use kernels::Network;
 use std::io::{Read, Write};
 
+/// The file, from where `MODEL` says; a relative path begins in this folder.
+const SHIPPED: &[u8] = include_bytes!(env!("MODEL", "say which file: MODEL=../model.bin cargo build"));
+
 fn main() -> Result<()> {
-    let (model, _) = model::Model::parse("model.bin", include_bytes!("../model.bin").to_vec())?;
+    let (model, _) = model::Model::parse(env!("MODEL"), SHIPPED.to_vec())?;
     let size = model.input.preparation.size;
     let mut pixels = Vec::new();
     std::io::stdin().read_to_end(&mut pixels).context("standard input")?;

@@ -123,7 +123,7 @@ def check_embedding():
     heavy = [w for w in ("candle", "rayon", "image", "zune", "indicatif", "clap", "mimalloc") if any(c.startswith(w) for c in crates)]
     assert not heavy, f"examples/embed depends on {heavy}"
     target = Path("target/examples").resolve()
-    subprocess.run(["cargo", "build", "--release", "--quiet", "--target-dir", target], cwd=folder, check=True)
+    subprocess.run(["cargo", "build", "--release", "--quiet", "--target-dir", target], cwd=folder, check=True, env=os.environ | {"MODEL": str(Path(SHIPPED).resolve())})
     pixels, classes = load_file(PICTURES)["pixels"], header(SHIPPED)["body"]["classes"]
     expected = ours(SHIPPED, PICTURES).argmax(1)
     for i in range(0, 1000, 100):
