@@ -17,21 +17,22 @@ use std::path::PathBuf;
 /// The content decides the format: PyTorch before and since 1.6, pickles of arrays (the course's
 /// encode8 and encode16), npz, safetensors. Nothing in the file is executed. Every network family
 /// (--arch) is recognised by its tensor names, at any widths, with the strides and activations of the
-/// original; --graph describes any other; without it that is kept as a plain bundle of tensors, to be
-/// looked into with report show. What no file says is printed as assumed. --photos weighs it: batch
-/// norms remember the statistics of the pictures they were trained on. It cannot tell relu from relu6
+/// original; --graph describes any other. Without it that is kept as a plain bundle of tensors, and a draft
+/// of its graph is printed for you to correct. What no file says is printed as assumed. --photos weighs it:
+/// batch norms remember the statistics of the pictures they were trained on. It cannot tell relu from relu6
 /// where nothing exceeds 6, nor the order of strides in deep layers.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   prepare model teacher_resnet18.bin --size 256 --fit center --out teacher.safetensors
   prepare model 8_bit_model.pkl --arch studentnet --out student.safetensors
-  prepare model checkpoint.ckpt --out bundle.safetensors
+  prepare model mine.pt --out bundle.safetensors >net.txt     # then correct net.txt
   prepare model mine.pt --graph net.txt --photos some-photos --size 128 --out model.safetensors")]
 pub(crate) struct Model {
     /// File to read.
     file: PathBuf,
     /// The network, where it is none of the families or not quite: in the language of artifacts (FORMAT.md,
-    /// "The graph"; report show prints those of models), as text or in a file.
+    /// "The graph"; report show prints those of models), as text or in a file. There nodes may have a line
+    /// each, and comments behind #.
     #[arg(long, value_name = "TEXT|FILE", conflicts_with = "arch")]
     graph: Option<String>,
     /// Photos of the kind it was trained on, a few dozen, without labels: the statistics that batch norms
@@ -93,17 +94,26 @@ enum Colour {
 const PREFIXES: [&str; 7] =
     ["module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder."];
 
-/// `weights`, then without a prefix that all names share, and so on.
-fn without_prefixes(weights: Weights) -> Vec<Weights> {
-    let mut all = vec![weights];
-    while let Some(last) = all.last()
-        && let Some(prefix) =
-            PREFIXES.iter().find(|p| !last.is_empty() && last.keys().all(|n| n.starts_with(**p)))
+/// How much of every name is a prefix that all share: nothing, then one prefix, then two, and so on.
+fn prefixes(names: &[&str]) -> Vec<usize> {
+    let mut lengths = vec![0];
+    while let Some(&length) = lengths.last()
+        && let Some(prefix) = PREFIXES
+            .iter()
+            .find(|p| !names.is_empty() && names.iter().all(|n| n[length..].starts_with(**p)))
     {
-        let strip = |(n, a): (&String, &graph::Array)| (n[prefix.len()..].to_owned(), a.clone());
-        all.push(last.iter().map(strip).collect());
+        lengths.push(length + prefix.len());
     }
-    all
+    lengths
+}
+
+/// A draft of the graph of a bundle.
+fn draft(bundle: &Bundle) -> String {
+    let names: Vec<&str> = bundle.iter().map(|(n, _)| n.as_str()).collect();
+    let length = prefixes(&names).last().copied().unwrap_or(0);
+    let tensors: Vec<_> =
+        bundle.iter().map(|(n, t)| (n[length..].to_owned(), t.shape.clone())).collect();
+    graph::draft::draft(&tensors)
 }
 
 impl Model {
@@ -133,13 +143,20 @@ impl Model {
     /// What the network is called, its graph, and its weights under their own names; None for an
     /// unknown one, which is said.
     fn network(&self, weights: Weights) -> Result<Option<(String, Graph, Weights)>> {
-        let mut forms = without_prefixes(weights);
-        if let Some(text) = &self.graph {
-            let text = match std::fs::read_to_string(text) {
+        let names: Vec<&str> = weights.keys().map(String::as_str).collect();
+        let without = |length: &usize| -> Weights {
+            weights.iter().map(|(n, a)| (n[*length..].to_owned(), a.clone())).collect()
+        };
+        let mut forms: Vec<Weights> = prefixes(&names).iter().map(without).collect();
+        if let Some(given) = &self.graph {
+            let text = match std::fs::read_to_string(given) {
                 Ok(file) => file,
-                Err(_) => text.clone(),
+                Err(e) if !given.contains(':') => {
+                    return Err(e).with_context(|| format!("--graph: cannot read {given}"));
+                }
+                Err(_) => given.clone(),
             };
-            let graph: Graph = text.trim().parse().context("--graph")?;
+            let graph: Graph = text.parse().context("--graph")?;
             let fits = forms.iter().position(|w| graph.check_weights(w).is_ok());
             let Some(at) = fits else {
                 return Err(graph.check_weights(&forms[0]).err().context("--graph")?.into());
@@ -240,11 +257,13 @@ impl Model {
         };
         let tensors = bundle.iter().map(tensor).collect::<Result<_>>()?;
         artifact::save(&self.out, &header, tensors)?;
+        // A graph file as a whole: the summary is a comment.
         Ok(format!(
-            "{}: a bundle of {} tensors from a {format} file; the network is none of the known \
-             families, so it can be shown but not run",
+            "# {}: a bundle of {} tensors from a {format} file, which can be shown but not run: the \
+             network is none of the known families. Say which with --graph\n{}",
             self.out.display(),
             bundle.len(),
+            draft(bundle).trim_end(),
         ))
     }
 }

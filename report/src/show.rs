@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use common::cli::count;
 use model::{Artifact, Kind, Model, Plan};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -46,7 +47,12 @@ impl Show {
             Kind::Images | Kind::Logits | Kind::State => fields(&mut out, "", &artifact.json)?,
             Kind::Bundle => {}
         }
-        out += &tensors(&artifact);
+        // Of a bundle in the order of the file it came from.
+        let order: Vec<String> = match source.kind {
+            Kind::Bundle => artifact.body()?,
+            _ => Vec::new(),
+        };
+        out += &tensors(&artifact, &order);
         Ok(out)
     }
 }
@@ -155,11 +161,15 @@ fn waterfall(artifact: &Artifact, parts: &[Part]) -> Result<String> {
     Ok(out)
 }
 
-fn tensors(artifact: &Artifact) -> String {
+/// A line per tensor, those that `order` names first and as it has them.
+fn tensors(artifact: &Artifact, order: &[String]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["tensor", "dtype", "shape", "bytes"]);
     let mut any = false;
-    for t in artifact.tensors() {
+    let place: BTreeMap<&str, usize> = order.iter().map(String::as_str).zip(0..).collect();
+    let mut all: Vec<_> = artifact.tensors().collect();
+    all.sort_by_key(|t| place.get(t.name).copied().unwrap_or(usize::MAX));
+    for t in all {
         let shape = format!("{:?}", t.shape);
         table.add_row([t.name.to_owned(), t.dtype, shape, count(t.bytes).to_string()]);
         any = true;

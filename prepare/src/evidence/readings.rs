@@ -52,7 +52,7 @@ pub(super) fn readings(model: &Model) -> Result<Vec<Reading>> {
         ),
         ("pixels of 0 to 255 (--std 0.00392157,0.00392157,0.00392157)", [0.0; 3], [1.0 / 255.0; 3]),
     ];
-    let mut all = with_graphs(model, other_pools(&model.graph)?);
+    let mut all = with_graphs(model, other_halvings(&model.graph)?);
     for (how, graph) in &graphs {
         for is_turned in [false, true] {
             for (pixels, mean, std) in &scalings {
@@ -112,11 +112,11 @@ fn pools_as_strides(graph: &Graph) -> Result<Option<Graph>> {
     Ok(if count > 0 { Some(Graph::new(nodes)?) } else { None })
 }
 
-/// `graph` with one 2 × 2 max pool less, each in turn, and with one more, behind each convolution or its
-/// batch norm and activation.
-pub(super) fn other_pools(graph: &Graph) -> Result<Vec<(String, Graph)>> {
+/// `graph` with one convolution of the other stride, 1 or 2; with one 2 × 2 max pool less, each in turn,
+/// and with one more, behind each convolution or its batch norm and activation.
+pub(super) fn other_halvings(graph: &Graph) -> Result<Vec<(String, Graph)>> {
     let pool = MaxPool(Window::new(2, 2, 0));
-    let mut all = Vec::new();
+    let mut all = other_strides(graph)?;
     let last_named = |i: usize| {
         let named = graph.nodes()[..=i].iter().rev().find(|n| !n.name.is_empty());
         named.map_or("the picture", |n| n.name.as_str()).to_owned()
@@ -137,6 +137,23 @@ pub(super) fn other_pools(graph: &Graph) -> Result<Vec<(String, Graph)>> {
         } else if adds {
             let what = format!("with a max pool behind {}", last_named(i));
             all.push((what, edited(graph, i, Some(pool))?));
+        }
+    }
+    Ok(all)
+}
+
+/// `graph` with one convolution of the other stride, 1 or 2, each in turn.
+fn other_strides(graph: &Graph) -> Result<Vec<(String, Graph)>> {
+    let mut all = Vec::new();
+    for i in 1..graph.nodes().len() {
+        let mut nodes = graph.nodes().to_vec();
+        let Op::Conv(conv) = &mut nodes[i].op else { continue };
+        if conv.window.kernel > 1 && conv.window.stride <= 2 {
+            let stride = 3 - conv.window.stride;
+            conv.window.stride = stride;
+            let what = format!("with stride {stride} at {}", nodes[i].name);
+            // One that a sum reads does not fit.
+            all.extend(Graph::new(nodes).ok().map(|graph| (what, graph)));
         }
     }
     Ok(all)
