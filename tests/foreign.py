@@ -8,6 +8,8 @@ import os
 import pickle
 import subprocess
 import sys
+import zipfile
+from collections import OrderedDict
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -169,6 +171,48 @@ def torch_answers(net, x):
 
     with torch.no_grad():
         return torch.cat([net(x[i : i + 64]) for i in range(0, len(x), 64)]).numpy()
+
+
+def check_torch_file():
+    """What --format torch writes, by Python's own zip and pickle alone, and by torch.load."""
+    file, plain = WORK / "state_dict.pt", WORK / "plain.safetensors"
+    for model in (STUDENT, SHIPPED):
+        run("quantize", "unpack", "--model", model, "--format", "torch", "--out", file)
+        run("quantize", "unpack", "--model", model, "--out", plain)
+        found, expected = by_hand(file), load_file(plain)
+        assert set(found) == set(expected), set(found) ^ set(expected)
+        assert all((found[k] == expected[k]).all() for k in expected)
+        print(f"ok: {Path(model).name} as a PyTorch file, read with zipfile and pickle: {len(found)} tensors")
+        if not missing("torch"):
+            import torch
+
+            net = student_net([expected[f"cnn.{i}.{3 if i else 0}.weight"].shape[0] for i in range(8)], 10)
+            net.load_state_dict(torch.load(file, weights_only=True))
+            agree(f"{Path(model).name} by torch.load", torch_answers(net, normalized(PICTURES, model)), ours(model, PICTURES))
+
+
+def by_hand(file):
+    """A PyTorch file's tensors, without PyTorch."""
+    archive = zipfile.ZipFile(file)
+    assert archive.testzip() is None and archive.read("archive/version") == b"3\n"
+
+    class Reader(pickle.Unpickler):
+        def find_class(self, module, name):
+            known = {"OrderedDict": OrderedDict, "_rebuild_tensor_v2": rebuild, "FloatStorage": "<f4", "LongStorage": "<i8"}
+            return known[name]
+
+        def persistent_load(self, key):
+            kind, dtype, entry, place, count = key
+            assert (kind, place) == ("storage", "cpu")
+            data = np.frombuffer(archive.read(f"archive/data/{entry}"), dtype)
+            assert len(data) == count
+            return data
+
+    def rebuild(data, offset, shape, strides, gradient, hooks):
+        assert offset == 0 and not gradient
+        return np.lib.stride_tricks.as_strided(data, shape, [s * data.itemsize for s in strides])
+
+    return Reader(archive.open("archive/data.pkl")).load()
 
 
 def check_torch():
@@ -342,6 +386,7 @@ if __name__ == "__main__":
     if not missing("torch", "torchvision", "PIL"):
         check_torchvision()
         check_torch()
+    check_torch_file()
     check_embedding()
     if not missing("onnxruntime"):
         check_onnx()

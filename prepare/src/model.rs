@@ -157,11 +157,13 @@ impl Model {
                 Err(_) => given.clone(),
             };
             let graph: Graph = text.parse().context("--graph")?;
-            let fits = forms.iter().position(|w| graph.check_weights(w).is_ok());
-            let Some(at) = fits else {
-                return Err(graph.check_weights(&forms[0]).err().context("--graph")?.into());
-            };
-            return Ok(Some(("--graph".to_owned(), graph, forms.swap_remove(at))));
+            // The names without the prefixes that the graph's lack.
+            let names: Vec<String> = graph.parameters().map(|p| p.name).collect();
+            let known = |w: &Weights| names.iter().filter(|n| w.contains_key(*n)).count();
+            let best = (0..forms.len()).rev().max_by_key(|i| known(&forms[*i])).unwrap_or(0);
+            let weights = forms.swap_remove(best);
+            graph.check_weights(&weights).context("--graph")?;
+            return Ok(Some(("--graph".to_owned(), graph, weights)));
         }
         let only = self.arch.as_deref().map(families::find).transpose()?;
         let among = only.map_or(families::ALL, std::slice::from_ref);

@@ -2,6 +2,7 @@
 
 mod pack;
 mod plan;
+mod state_dict;
 mod unpack;
 
 use clap::Parser;

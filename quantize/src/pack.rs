@@ -1,5 +1,6 @@
 //! `quantize pack`: a model → a coded file of at most so many bytes.
 
+use crate::state_dict::state_dict;
 use anyhow::{Context, Result, ensure};
 use checkpoint::course::{self, Encoding};
 use codec::{Quantized, Rows, Spec};
@@ -249,30 +250,6 @@ fn difference(model: &Model, file: &Model) -> Result<String> {
         "; read back from disk, logits of {PICTURES} pictures of noise are off by at most \
          {off:.2e}, the largest being {largest:.2e}"
     ))
-}
-
-/// The tensors of a model or bundle in the order of the PyTorch state dict.
-fn state_dict(artifact: &Artifact) -> Result<Vec<(String, Array)>> {
-    if artifact.source.kind == Kind::Bundle {
-        let names: Vec<String> = artifact.body()?;
-        let load = |n: String| {
-            let array = artifact.numbers(&n)?;
-            Ok((n, array))
-        };
-        return names.into_iter().map(load).collect();
-    }
-    let mut model = Model::from_artifact(artifact)
-        .with_context(|| format!("{}: malformed model", artifact.source.name))?;
-    let mut entries = Vec::new();
-    for node in model.graph.nodes() {
-        let count = format!("{}.num_batches_tracked", node.name);
-        for name in node.parameters().into_iter().map(|p| p.name).chain([count]) {
-            if let Some(array) = model.weights.remove(&name) {
-                entries.push((name, array));
-            }
-        }
-    }
-    Ok(entries)
 }
 
 /// The weights in a pickle of the course, which must be `entries` to within half a level.

@@ -1,42 +1,91 @@
 //! `quantize unpack`: a coded file → ordinary f32 tensors.
 
-use anyhow::Result;
+use crate::state_dict::{of_model, state_dict};
+use anyhow::{Context, Result, ensure};
 use common::cli;
-use graph::families;
-use model::{Model, Provenance, artifact};
+use graph::{Array, Op, families};
+use model::{Artifact, Kind, Model, Provenance, artifact};
 use std::path::PathBuf;
 
-/// Decode a coded file into a plain model: f32 safetensors with PyTorch's names.
+/// Decode a coded file into a plain model: f32 tensors with PyTorch's names.
 ///
 /// Packing folded batch norm away. A network of a known family gets batch norms that change nothing, so that
-/// PyTorch's load_state_dict finds every name it expects; another stays folded.
+/// PyTorch's load_state_dict finds every name it expects; another stays folded. --format torch writes what
+/// torch.load reads, of plain models and bundles too.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  quantize unpack --model model.bin --out decoded.safetensors")]
+  quantize unpack --model model.bin --out decoded.safetensors
+  quantize unpack --model model.bin --format torch --out state_dict.pt")]
 pub(crate) struct Unpack {
     /// Coded file.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
+    /// Form of the file.
+    #[arg(long, value_enum, default_value = "safetensors")]
+    format: Format,
     /// Where to write the plain model.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 
+/// Forms of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// A model artifact.
+    Safetensors,
+    /// A state dict as torch.save writes it.
+    Torch,
+}
+
 impl Unpack {
     pub(crate) fn run(self) -> Result<String> {
         let _claim = artifact::claim(&self.out, &[&self.model])?;
-        let (mut model, source) = Model::load(&self.model)?;
-        let mut form = "batch norm folded";
-        if let Ok((graph, weights)) = families::unfold(&model.graph, &model.weights) {
-            (model.graph, model.weights) = (graph, weights);
-            form = "batch norm as in the original network";
+        let artifact = Artifact::load(&self.model, &[Kind::Model, Kind::Coded, Kind::Bundle])?;
+        if artifact.source.kind == Kind::Bundle {
+            ensure!(
+                self.format == Format::Torch,
+                "{}: a bundle is plain already; only --format torch makes another file of it",
+                self.model.display()
+            );
+            return self.torch(&state_dict(&artifact)?, "as it was");
+        }
+        let mut model = Model::from_artifact(&artifact)
+            .with_context(|| format!("{}: malformed model", artifact.source.name))?;
+        let is_folded = !model.graph.nodes().iter().any(|n| matches!(n.op, Op::BatchNorm(_)));
+        let mut form = "as in the original network";
+        if is_folded {
+            form = "batch norm folded";
+            if let Ok((graph, weights)) = families::unfold(&model.graph, &model.weights) {
+                (model.graph, model.weights) = (graph, weights);
+                form = "batch norm as in the original network";
+            }
         }
         model.grids.clear(); // an ordinary model again
-        model.save(&self.out, &Provenance::new("quantize unpack", &())?.from("model", &source))?;
-        Ok(format!(
-            "{}: {} parameters, {form}",
-            self.out.display(),
-            cli::count(model.graph.parameter_count()),
-        ))
+        if self.format == Format::Torch {
+            return self.torch(&of_model(model), form);
+        }
+        let provenance = Provenance::new("quantize unpack", &())?.from("model", &artifact.source);
+        model.save(&self.out, &provenance)?;
+        let parameters = cli::count(model.graph.parameter_count());
+        Ok(format!("{}: {parameters} parameters, {form}", self.out.display()))
+    }
+
+    /// A state dict, read back before the file gets its name.
+    fn torch(&self, entries: &[(String, Array)], form: &str) -> Result<String> {
+        let bytes = checkpoint::state_dict::encode(entries)?;
+        artifact::save_bytes_checked(&self.out, &bytes, |file| {
+            let found = checkpoint::read(&std::fs::read(file)?)?.tensors;
+            ensure!(found.len() == entries.len(), "read back, {} tensors", found.len());
+            for ((name, meant), (found_name, found)) in entries.iter().zip(&found) {
+                let found = found.to_array()?;
+                let mut values = meant.values.iter().zip(&found.values);
+                let same = name == found_name
+                    && meant.shape == found.shape
+                    && values.all(|(a, b)| a.to_bits() == b.to_bits());
+                ensure!(same, "read back, {name} is another; nothing was written");
+            }
+            Ok(())
+        })?;
+        Ok(format!("{}: {} tensors, {form}", self.out.display(), entries.len()))
     }
 }

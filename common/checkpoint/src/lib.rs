@@ -1,5 +1,5 @@
-//! Weights in other programs' files: read, told apart by their content, and the course's own written
-//! ([`course`]).
+//! Weights in other programs' files: read, told apart by their content; the course's own ([`course`]) and
+//! PyTorch's ([`mod@state_dict`]) also written.
 //!
 //! | what | how it begins |
 //! |---|---|
@@ -19,8 +19,10 @@ pub mod numpy;
 pub mod object;
 pub mod pickle;
 mod safetensors;
+pub mod state_dict;
 mod torch;
 mod values;
+mod writer;
 
 use anyhow::{Context, Result, bail, ensure};
 use pickle::Pickle;

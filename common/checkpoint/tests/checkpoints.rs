@@ -238,3 +238,27 @@ fn the_courses_files_come_back() {
         }
     }
 }
+
+/// What it writes it reads: scalars, counters beyond f32's small whole numbers, nothing at all, odd values.
+#[test]
+fn a_state_dict_comes_back() {
+    let array =
+        |shape: &[usize], values: &[f32]| Array::new(shape.to_vec(), values.to_vec()).unwrap();
+    let entries: Vec<(String, Array)> = [
+        ("a.weight", array(&[2, 1, 1, 3], &[0.5, -0.0, f32::INFINITY, 1e-40, f32::MIN, 3.0])),
+        ("a.num_batches_tracked", array(&[], &[123_456.0])),
+        ("s", array(&[], &[0.1])),
+        ("none", array(&[0, 4], &[])),
+        ("long", array(&[70_000], &[1.25; 70_000])),
+    ]
+    .map(|(n, a)| (n.to_owned(), a))
+    .to_vec();
+    let file = checkpoint::state_dict::encode(&entries).unwrap();
+    assert_eq!(file, checkpoint::state_dict::encode(&entries).unwrap());
+    let Contents { format, tensors, notes } = checkpoint::read(&file).unwrap();
+    assert_eq!((format, notes.len()), (Format::TorchZip, 0));
+    let found: Vec<(String, Array)> =
+        tensors.iter().map(|(n, t)| (n.clone(), t.to_array().unwrap())).collect();
+    assert_eq!(found, entries);
+    assert!(matches!(tensors[1].1.values, checkpoint::Values::I64(_)));
+}

@@ -165,7 +165,8 @@ impl<'a> Draft<'a> {
         from: usize,
     ) {
         let last = self.last();
-        let fits = |c: usize| i == c || (i > 0 && c % i == 0 && o % (c / i).max(1) == 0);
+        let fits =
+            |c: usize| i == c || (i > 0 && c.is_multiple_of(i) && o.is_multiple_of((c / i).max(1)));
         let (mut from, mut remark) = (from, "");
         if !fits(self.lines[from].channels) {
             remark = " ? the node before it has other channels";

@@ -1,0 +1,62 @@
+//! A network that no family is: the draft that is printed, and what becomes of it as `--graph`.
+
+#![allow(clippy::disallowed_methods)] // tests write files as they please
+
+use graph::{Array, Graph};
+use model::Model;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// All that a draft gets right by itself.
+const GRAPH: &str = "input 3;body.0:conv 3>8 k3 p1;body.1:bn 8;relu;max k2 s2;\
+                     body.4:conv 8>8 k3 p1 g8 bias;relu;body.6:conv 8>12 k1;body.7:bn 12;relu;\
+                     head.0:linear 12>6 k4 bias;relu;head.2:linear 6>5 bias";
+
+fn prepare(folder: &Path, flags: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_prepare"));
+    command.current_dir(folder).args(["model", "x.pt", "--size", "8", "--out"]).args(flags);
+    command.output().unwrap()
+}
+
+/// A folder with the network as a PyTorch file, wrapped as DataParallel and others wrap it.
+fn folder(graph: &Graph) -> tempfile::TempDir {
+    let weights = graph::init::weights(graph, 1);
+    let entry = |name: String| (format!("module.net.{name}"), weights[&name].clone());
+    let entries: Vec<(String, Array)> = graph.parameters().map(|p| entry(p.name)).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = checkpoint::state_dict::encode(&entries).unwrap();
+    fs::write(folder.path().join("x.pt"), file).unwrap();
+    folder
+}
+
+#[test]
+fn a_draft_is_printed_and_read_back() {
+    let graph: Graph = GRAPH.parse().unwrap();
+    let folder = folder(&graph);
+    let folder = folder.path();
+    let bundle = prepare(folder, &["bundle.safetensors"]);
+    assert!(bundle.status.success(), "{bundle:?}");
+    fs::write(folder.join("net.txt"), &bundle.stdout).unwrap();
+    let made = prepare(folder, &["model.safetensors", "--graph", "net.txt"]);
+    assert!(made.status.success(), "{made:?}");
+    let (model, _) = Model::load(&folder.join("model.safetensors")).unwrap();
+    assert_eq!(model.graph, graph, "{}", String::from_utf8_lossy(&bundle.stdout));
+    assert_eq!(model.weights, graph::init::weights(&graph, 1));
+}
+
+#[test]
+fn a_wrong_graph_is_an_error_that_names_it() {
+    let folder = folder(&GRAPH.parse().unwrap());
+    let other = GRAPH.replace("8>12", "8>13").replace("12", "13");
+    for (graph, said) in [
+        ("nothing.txt", "--graph: cannot read nothing.txt"),
+        ("input 3;a:warp 3", "--graph: node 1, \"a:warp 3\": unknown operation \"warp\""),
+        (&other, "--graph: tensor body.6.weight"),
+    ] {
+        let refused = prepare(folder.path(), &["m.safetensors", "--graph", graph]);
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && error.contains(said), "{graph}: {error}");
+        assert!(!folder.path().join("m.safetensors").exists());
+    }
+}
