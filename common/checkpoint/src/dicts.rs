@@ -1,7 +1,7 @@
 //! Which of a file's dictionaries are the weights: a checkpoint holds an optimizer's and a schedule's
 //! besides, an average of the weights, or the parts of a network one by one.
 
-use crate::object::{Id, Made, NumpyArray, Object, Raw, View};
+use crate::object::{Id, Made, Object, Raw, View};
 use crate::pickle::Pickle;
 use crate::values::{Bundle, Tensor};
 use anyhow::{Result, bail};
@@ -99,8 +99,10 @@ impl<'a> Pickle<'a> {
                         found.push(Dict { path, parent, entries, count });
                     }
                 }
-                Object::Made(Made::Array(NumpyArray { raw: Raw::Objects(ids), .. })) => {
-                    queue.extend(ids.iter().map(|id| (*id, path.clone(), None)));
+                Object::Made(Made::Array(array)) => {
+                    if let Raw::Objects(ids) = &array.raw {
+                        queue.extend(ids.iter().map(|id| (*id, path.clone(), None)));
+                    }
                 }
                 _ => {}
             }

@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
 
     fn dtype(&self, id: Id) -> Result<Dtype> {
         match &self.objects[id] {
-            Object::Made(Made::Dtype(d)) => Ok(d.clone()),
+            Object::Made(Made::Dtype(d)) => Ok((**d).clone()),
             _ => bail!("expected a dtype"),
         }
     }
@@ -211,33 +211,36 @@ pub(super) fn call(objects: &[Object], file: &[u8], function: Id, arguments: Id)
             [] => Vec::new(),
             _ => r.items(arg(0)?)?.to_vec(),
         }),
-        Global::Dtype => {
-            Object::Made(Made::Dtype(Dtype { code: r.text(arg(0)?)?.to_owned(), little: true }))
-        }
-        Global::Reconstruct => Object::Made(Made::Array(NumpyArray {
+        Global::Dtype => Object::Made(Made::Dtype(Box::new(Dtype {
+            code: r.text(arg(0)?)?.to_owned(),
+            little: true,
+        }))),
+        Global::Reconstruct => Object::Made(Made::Array(Box::new(NumpyArray {
             dtype: Dtype { code: "u1".to_owned(), little: true },
             shape: vec![0],
             fortran: false,
             raw: Raw::Own(Vec::new()),
-        })),
-        Global::NumpyScalar => Object::Made(Made::Array(NumpyArray {
+        }))),
+        Global::NumpyScalar => Object::Made(Made::Array(Box::new(NumpyArray {
             dtype: r.dtype(arg(0)?)?,
             shape: Vec::new(),
             fortran: false,
             raw: r.raw(arg(1)?)?,
-        })),
-        Global::FromBuffer => Object::Made(Made::Array(NumpyArray {
+        }))),
+        Global::FromBuffer => Object::Made(Made::Array(Box::new(NumpyArray {
             dtype: r.dtype(arg(1)?)?,
             shape: r.sizes(arg(2)?)?,
             fortran: r.text(arg(3)?)? == "F",
             raw: r.raw(arg(0)?)?,
-        })),
+        }))),
         Global::Encode => Object::OwnBytes(latin1(r.text(arg(0)?)?)?),
         Global::Bytes => {
             ensure!(args.is_empty(), "bytes with arguments");
             Object::OwnBytes(Vec::new())
         }
-        Global::RebuildTensor | Global::RebuildTyped => Object::Made(Made::View(view(&r, args)?)),
+        Global::RebuildTensor | Global::RebuildTyped => {
+            Object::Made(Made::View(Box::new(view(&r, args)?)))
+        }
         Global::RebuildParameter => match &objects[arg(0)?] {
             Object::Made(Made::View(v)) => Object::Made(Made::View(v.clone())),
             _ => bail!("a parameter without tensor"),
@@ -289,18 +292,18 @@ pub(super) fn build(objects: &mut [Object], file: &[u8], target: Id, state: Id) 
         Object::Made(Made::Dtype(d)) => {
             let order = r.items(state)?.get(1).context("a dtype without byte order")?;
             let little = r.text(*order)? != ">";
-            Made::Dtype(Dtype { code: d.code.clone(), little })
+            Made::Dtype(Box::new(Dtype { code: d.code.clone(), little }))
         }
         Object::Made(Made::Array(_)) => {
             let [_version, shape, dtype, fortran, data] = r.items(state)? else {
                 bail!("an array's state of unknown form")
             };
-            Made::Array(NumpyArray {
+            Made::Array(Box::new(NumpyArray {
                 dtype: r.dtype(*dtype)?,
                 shape: r.sizes(*shape)?,
                 fortran: r.truth(*fortran),
                 raw: r.raw(*data)?,
-            })
+            }))
         }
         _ => bail!("a state for what has none"),
     };

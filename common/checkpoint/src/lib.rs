@@ -115,7 +115,8 @@ fn read_zip(bytes: &[u8]) -> Result<(Format, Bundle, Vec<String>)> {
         .map(|n| Ok(n?.into_owned()))
         .collect::<Result<_>>()
         .context("a damaged zip archive")?;
-    let mut archive = Archive { bytes, zip: archive, unchecked: 0 };
+    let room = bytes.len().saturating_mul(MOST_EXPANSION).max(LEAST_ROOM);
+    let mut archive = Archive { bytes, zip: archive, unchecked: 0, room };
     let (format, tensors, mut notes) =
         match names.iter().find(|n| *n == "data.pkl" || n.ends_with("/data.pkl")) {
             Some(pickle) => {
@@ -152,12 +153,19 @@ fn strip_prefix(bundle: Bundle) -> Bundle {
     bundle.into_iter().map(|(n, t)| (strip(n), t)).collect()
 }
 
+/// What all entries of an archive may unpack to, bytes: so many times the file, and at least so much. Deflate
+/// makes a thousandfold of zeros; weights, even pruned ones, hardly become a tenth.
+const MOST_EXPANSION: usize = 64;
+const LEAST_ROOM: usize = 64 << 20;
+
 /// A zip archive in memory.
 struct Archive<'a> {
     bytes: &'a [u8],
     zip: zip::ZipArchive<std::io::Cursor<&'a [u8]>>,
     /// Entries that were read and carry no checksum.
     unchecked: usize,
+    /// Bytes that entries may still unpack to.
+    room: usize,
 }
 
 impl Archive<'_> {
@@ -174,6 +182,14 @@ impl Archive<'_> {
         // Deflate expands at most 1032-fold (RFC 1951: 258 bytes from 2 bits). A byte more than there
         // should be: the checksum is looked at where the data ends.
         let limit = file.compressed_size().saturating_mul(1032).min(size).saturating_add(1);
+        self.room = usize::try_from(size)
+            .ok()
+            .and_then(|n| self.room.checked_sub(n))
+            .with_context(|| {
+                format!(
+                    "entry {name:?} unpacks to {size} bytes, more than a file of this size should"
+                )
+            })?;
         let mut out = Vec::new();
         match file.take(limit).read_to_end(&mut out) {
             // PyTorch writes zeros if it is told to compute none.

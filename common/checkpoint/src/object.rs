@@ -84,11 +84,11 @@ pub struct StorageType(pub(super) Scalar);
 #[derive(Clone, Debug, PartialEq)]
 pub enum Made {
     /// A numpy dtype.
-    Dtype(Dtype),
+    Dtype(Box<Dtype>),
     /// A numpy array or scalar.
-    Array(NumpyArray),
+    Array(Box<NumpyArray>),
     /// A torch tensor: a view of a storage.
-    View(View),
+    View(Box<View>),
 }
 
 /// A numpy dtype: `f4`, little-endian.

@@ -17,11 +17,14 @@ fn bytes(name: &str) -> Vec<u8> {
 
 /// An archive with one entry, stored.
 fn npz(npy: &[u8]) -> Vec<u8> {
+    archive(npy, zip::CompressionMethod::Stored)
+}
+
+fn archive(npy: &[u8], how: zip::CompressionMethod) -> Vec<u8> {
     use std::io::Write;
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let stored =
-        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-    zip.start_file("a.npy", stored).unwrap();
+    let options = zip::write::SimpleFileOptions::default().compression_method(how);
+    zip.start_file("a.npy", options).unwrap();
     zip.write_all(npy).unwrap();
     zip.finish().unwrap().into_inner()
 }
@@ -156,6 +159,15 @@ fn small_files_stay_small() {
     // Sixty thousand strided views of one storage of four megabytes.
     let views = strided_views(60_000, 1 << 20);
     assert_eq!(checkpoint::read(&views).unwrap().tensors.len(), 60_000);
+    // A hundred megabytes of zeros in a hundred kilobytes.
+    let mut zeros = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (25000000,), }";
+    zeros.extend(format!("{header:<117}\n").as_bytes());
+    zeros.resize(100_000_128, 0);
+    let bomb = archive(&zeros, zip::CompressionMethod::Deflated);
+    assert!(bomb.len() < 200_000);
+    let e = error(&bomb);
+    assert!(e.contains("unpacks to 100000128 bytes, more than"), "{e}");
     // An hour would be a hang; machines differ, and this takes a second.
     assert!(start.elapsed().as_secs() < 60);
 }
