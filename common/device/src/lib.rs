@@ -10,6 +10,8 @@
 
 pub mod activation;
 pub mod conv;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod forward;
 pub mod grid;
 mod loss;

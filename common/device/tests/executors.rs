@@ -4,103 +4,24 @@
 
 #![allow(clippy::print_stderr)] // tests say what they measured
 
+#[path = "reference/case.rs"]
+mod case;
 #[path = "reference/sketch.rs"]
 mod sketch;
 #[path = "reference/stock.rs"]
 mod stock;
 
-use candle_core::{DType, Device};
+use candle_core::Device;
+use case::{Case, LOSS, batch, f64s, largest, off, pictures};
 use graph::families::Knobs;
-use graph::grid::{Grid, Grids, Scale};
+use graph::grid::Grids;
 use graph::rng::Rng;
-use graph::{Graph, Op, Role, Weights};
-use kernels::loss::Loss;
+use graph::{Graph, Op};
 use kernels::optim::{Rule, Update};
 use kernels::{Batch, Network};
-use sketch::{random_graph, random_weights};
+use sketch::{on_grids, random_graph, random_weights};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-
-/// Largest difference, relative to the largest value.
-fn off(a: &[f32], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let largest = b.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
-    a.iter().zip(b).map(|(a, b)| (f64::from(*a) - b).abs() / largest).fold(0.0, f64::max)
-}
-
-fn f64s(v: &[f32]) -> Vec<f64> {
-    v.iter().map(|x| f64::from(*x)).collect()
-}
-
-fn largest(values: impl Iterator<Item = f64>) -> f64 {
-    values.fold(0.0, |m, v| m.max(v.abs()))
-}
-
-fn pictures(b: usize, size: usize, seed: u64, k: u64) -> Vec<f32> {
-    let rng = &mut Rng::new(seed, "pictures", k);
-    (0..b * 3 * size * size).map(|_| rng.normal()).collect()
-}
-
-fn batch(graph: &Graph, b: usize, size: usize, seed: u64) -> Batch {
-    let rng = &mut Rng::new(seed, "targets", 0);
-    let n = b * graph.classes();
-    let mut labels = vec![0.0; n];
-    (0..b).for_each(|i| labels[i * graph.classes() + rng.below(graph.classes())] = 1.0);
-    let teacher = (0..n).map(|_| rng.normal()).collect();
-    Batch { pictures: pictures(b, size, seed, 9), labels, teacher }
-}
-
-const LOSS: Loss = Loss { alpha: 0.7, temperature: 2.0 };
-
-/// A network whose passes are compared.
-struct Case<'a> {
-    graph: &'a Graph,
-    weights: &'a Weights,
-    size: usize,
-    /// Pixels of the smallest picture that a batch norm sees.
-    fewest: usize,
-    /// Gradients that were near, and all.
-    tally: &'a RefCell<(usize, usize)>,
-    at: String,
-}
-
-impl Case<'_> {
-    /// Compares `found`, the gradients of Σ logits · `r`, and the logits with candle's own operations.
-    ///
-    /// A gradient is near if it is within 1e-4 of the network's largest, of its own largest, or within
-    /// ten times what candle's own operations are off in f32. Not all can be: what a batch norm takes
-    /// away again has a gradient of rounding alone, where a channel is all but constant it divides by
-    /// nearly nothing, and an activation at a bound or one of two equal maxima may fall to either side.
-    /// But none may be off by more than a fiftieth of the network's largest, if every batch norm sees at
-    /// least eight values.
-    fn check(&self, x: &[f32], r: &[f32], logits: &[f32], found: &Weights) {
-        let Self { graph, weights, size, at, fewest, .. } = self;
-        let stock = |dtype| stock::pass(graph, weights, x, *size, r, dtype).unwrap();
-        let (expected, gradients) = stock(DType::F64);
-        let e = off(logits, &expected);
-        assert!(e < 1e-4, "logits {e} {at}");
-        let values = fewest * r.len() / graph.classes();
-        if values == 1 {
-            // A batch norm of a single value: the gradient before it is rounding alone, 1/√ε as large.
-            return;
-        }
-        let all = largest(gradients.values().flatten().copied());
-        let (_, rounded) = stock(DType::F32);
-        let rounding =
-            |name: &str| largest(rounded[name].iter().zip(&gradients[name]).map(|(a, b)| a - b));
-        let anywhere = largest(gradients.keys().map(|n| rounding(n)));
-        for (name, g) in &gradients {
-            let difference =
-                largest(found[name].values.iter().zip(g).map(|(a, b)| f64::from(*a) - b));
-            let near = 1e-4 * (all + largest(g.iter().copied())) + 10.0 * rounding(name) + anywhere;
-            let most = 0.02 * all + near;
-            assert!(difference <= most || values < 8, "{name} {difference} > {most} {at}");
-            let mut tally = self.tally.borrow_mut();
-            tally.1 += 1;
-            tally.0 += usize::from(difference <= near);
-        }
-    }
-}
 
 /// A forward and a backward pass of the engine, batch after batch; one by the loss of the engine and of
 /// the candle executor; then answers of both.
@@ -216,24 +137,6 @@ fn the_engine_equals_the_others_on_real_networks() {
     compare(&resnet, 40, &[5, 2], 3, &tally);
     let (near, all) = *tally.borrow();
     assert!(all - near <= all / 20, "only {near} of {all} gradients are near");
-}
-
-/// A folded network with every trained tensor on a grid, channel by channel or whole.
-fn on_grids(seed: u64) -> (Graph, Weights, Grids) {
-    let text = "input 3;c0:conv 3>9 k3 p1;n0:bn 9;relu6;c1:conv 9>9 k3 p1 g9;n1:bn 9;relu;\
-                c2:conv 9>14 k1;max k2 s2;concat @7,8;n2:bn 23;relu;gap;f:linear 23>4 bias";
-    let text = text.replace("concat @7,8", "c3:conv 14>9 k1 bias;concat @8,9");
-    let graph: Graph = text.parse().unwrap();
-    let (graph, weights) = graph.fold(random_weights(&graph, seed)).unwrap();
-    let grid = |p: graph::Parameter| {
-        let weight = p.role == Role::Weight;
-        let rows = if weight { p.shape[0] } else { 1 };
-        let code = -40 - 3 * (seed as i16 % 5);
-        let scales = (0..rows).map(|i| Scale::from_code(code + i as i16 % 7)).collect();
-        (p.name, Grid { bits: if weight { 4 } else { 10 }, scales })
-    };
-    let grids = graph.parameters().map(grid).collect();
-    (graph, weights, grids)
 }
 
 /// Trained on grids, with a price on bits, both optimizers, clipping and averaging: losses and all

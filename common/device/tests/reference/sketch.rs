@@ -1,5 +1,6 @@
 //! Networks made at random.
 
+use graph::grid::{Grid, Grids, Scale};
 use graph::rng::Rng;
 use graph::{Graph, Role, Weights};
 use std::fmt::Write;
@@ -128,4 +129,22 @@ pub(crate) fn random_weights(graph: &Graph, seed: u64) -> Weights {
         }
     }
     weights
+}
+
+/// A folded network with every trained tensor on a grid, channel by channel or whole.
+pub(crate) fn on_grids(seed: u64) -> (Graph, Weights, Grids) {
+    let text = "input 3;c0:conv 3>9 k3 p1;n0:bn 9;relu6;c1:conv 9>9 k3 p1 g9;n1:bn 9;relu;\
+                c2:conv 9>14 k1;max k2 s2;concat @7,8;n2:bn 23;relu;gap;f:linear 23>4 bias";
+    let text = text.replace("concat @7,8", "c3:conv 14>9 k1 bias;concat @8,9");
+    let graph: Graph = text.parse().unwrap();
+    let (graph, weights) = graph.fold(random_weights(&graph, seed)).unwrap();
+    let grid = |p: graph::Parameter| {
+        let weight = p.role == Role::Weight;
+        let rows = if weight { p.shape[0] } else { 1 };
+        let code = -40 - 3 * (seed as i16 % 5);
+        let scales = (0..rows).map(|i| Scale::from_code(code + i as i16 % 7)).collect();
+        (p.name, Grid { bits: if weight { 4 } else { 10 }, scales })
+    };
+    let grids = graph.parameters().map(grid).collect();
+    (graph, weights, grids)
 }

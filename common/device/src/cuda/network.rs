@@ -1,0 +1,293 @@
+//! A network with its parameters on a CUDA device: answers, and training steps.
+
+use super::engine::{Engine, Mode};
+use super::kernels::{Kernels, args};
+use super::memory::{Buffer, Memory};
+use super::misfit;
+use super::optimizer::{self, Buffers, Kinds, Rows};
+use candle_core::{Device, Result, bail};
+use graph::grid::Grids;
+use graph::{Graph, Layout, Weights};
+use kernels::loss::Loss;
+use kernels::optim::Update;
+use kernels::parametrisation::Parametrisation;
+use kernels::{Batch, State};
+use std::sync::Arc;
+
+/// Floats of the largest activations of the pictures run together where nothing is trained, 256 MB.
+const TOGETHER: usize = 64 << 20;
+
+/// Share of a batch's statistics in the stored ones after a step: PyTorch's.
+const MOMENTUM: f32 = 0.1;
+
+/// See the module. Buffers are in the layout of the variables.
+pub struct Network {
+    graph: Graph,
+    size: usize,
+    parametrisation: Parametrisation,
+    kernels: Arc<Kernels>,
+    memory: Memory,
+    rows: Option<Rows>,
+    steps: i32,
+    variables: Buffer,
+    average: Option<Buffer>,
+    moments: Option<[Buffer; 2]>,
+    /// Whether the second moments are in use: those of SGD are not.
+    has_second: bool,
+    training: Option<Training>,
+    inference: Option<Inference>,
+}
+
+/// What training needs besides the state.
+struct Training {
+    engine: Engine,
+    /// What the network computes with, where that is not the variables.
+    parameters: Option<Buffer>,
+    gradient: Buffer,
+    kinds: Kinds,
+}
+
+/// What answering needs.
+struct Inference {
+    engine: Engine,
+    parameters: Buffer,
+    /// Pictures run together.
+    batch: usize,
+}
+
+impl Network {
+    /// `graph` for pictures of `size × size`, with `weights`, those in `grids` on their grids.
+    ///
+    /// # Errors
+    /// A device that is not CUDA's; weights or pictures that do not fit the graph; too little memory.
+    pub fn new(
+        graph: &Graph,
+        weights: &Weights,
+        grids: &Grids,
+        size: usize,
+        device: &Device,
+    ) -> Result<Self> {
+        graph.check_weights(weights).map_err(misfit)?;
+        graph.shapes(size).map_err(misfit)?;
+        let parametrisation = Parametrisation::new(Layout::of(graph), grids).map_err(misfit)?;
+        let variables = parametrisation.variables(weights, grids).map_err(misfit)?;
+        let device = device.as_cuda_device()?;
+        let kernels = Arc::new(Kernels::new(device)?);
+        let mut memory = Memory::new(device);
+        Ok(Self {
+            graph: graph.clone(),
+            size,
+            rows: Rows::new(&parametrisation, device)?,
+            variables: memory.hold(&variables)?,
+            parametrisation,
+            kernels,
+            memory,
+            steps: 0,
+            average: None,
+            moments: None,
+            has_second: false,
+            training: None,
+            inference: None,
+        })
+    }
+
+    /// How variables stand for parameters.
+    pub fn parametrisation(&self) -> &Parametrisation {
+        &self.parametrisation
+    }
+
+    /// Number of logits per picture.
+    pub fn classes(&self) -> usize {
+        self.graph.classes()
+    }
+
+    /// Launches and matrix products so far.
+    pub fn launches(&self) -> usize {
+        self.kernels.launches()
+    }
+
+    /// Buffers of the device that were allocated so far.
+    pub fn allocations(&self) -> usize {
+        let engines = [
+            self.training.as_ref().map(|t| t.engine.memory.allocations()),
+            self.inference.as_ref().map(|i| i.engine.memory.allocations()),
+        ];
+        self.memory.allocations() + engines.into_iter().flatten().sum::<usize>()
+    }
+
+    /// What training has changed so far.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn state(&self) -> Result<State> {
+        let (n, device) = (self.parametrisation.len(), &self.kernels.device);
+        let floats = |b: Option<&Buffer>| b.map_or(Ok(Vec::new()), |b| b.read(device, n));
+        let second = self.moments.as_ref().filter(|_| self.has_second).map(|m| &m[1]);
+        Ok(State {
+            steps: self.steps,
+            variables: self.variables.read(device, n)?,
+            average: floats(self.average.as_ref())?,
+            moments: [floats(self.moments.as_ref().map(|m| &m[0]))?, floats(second)?],
+        })
+    }
+
+    /// Go on from an earlier state.
+    ///
+    /// # Errors
+    /// The state of another network.
+    pub fn set_state(&mut self, state: State) -> Result<()> {
+        let State { steps, variables, average, moments: [first, second] } = state;
+        let n = self.parametrisation.len();
+        let fits = |v: &Vec<f32>| v.is_empty() || v.len() == n;
+        if variables.len() != n || ![&average, &first, &second].into_iter().all(fits) {
+            bail!("the state of another network")
+        }
+        let memory = &mut self.memory;
+        self.steps = steps;
+        self.variables.write(&self.kernels.device, &variables)?;
+        self.average = if average.is_empty() { None } else { Some(memory.hold(&average)?) };
+        self.has_second = !second.is_empty();
+        self.moments = if first.is_empty() {
+            None
+        } else {
+            let second = if second.is_empty() { vec![0.0] } else { second };
+            Some([memory.hold(&first)?, memory.hold(&second)?])
+        };
+        self.inference = None;
+        Ok(())
+    }
+
+    /// Loss of a batch, before the network is updated to make it smaller.
+    ///
+    /// # Errors
+    /// A batch of another size; a device that fails.
+    pub fn step(&mut self, batch: &Batch, target: Loss, update: &Update) -> Result<f64> {
+        if update.ema > 0.0 && self.average.is_none() {
+            // Of the variables as they were before this step, statistics included.
+            self.average = Some(self.variables.copy(&mut self.memory)?);
+        }
+        let loss = self.passes(batch, target, update.rate, MOMENTUM)?;
+        let (n, device) = (self.parametrisation.len(), self.kernels.device.clone());
+        if self.moments.is_none() {
+            let [first, second] = update.moments(n);
+            self.has_second = !second.is_empty();
+            let second = if second.is_empty() { vec![0.0] } else { second };
+            self.moments = Some([self.memory.hold(&first)?, self.memory.hold(&second)?]);
+        }
+        self.steps += 1;
+        let Some(training) = &mut self.training else { bail!("no gradient") };
+        if !training.kinds.holds(update.settled) {
+            training.kinds = Kinds::new(&self.parametrisation, update.settled, &device)?;
+        }
+        if let Some(moments) = &self.moments {
+            let buffers = Buffers {
+                variables: &self.variables,
+                gradient: &training.gradient,
+                moments,
+                kinds: &training.kinds,
+                n,
+            };
+            optimizer::step(update, &buffers, self.steps, &self.kernels, &mut self.memory)?;
+        }
+        if update.ema > 0.0
+            && let Some(average) = &self.average
+        {
+            let share = 1.0 - update.keeps(self.steps);
+            self.kernels.each("average", n, args![self.variables.at, share, average.at])?;
+        }
+        Ok(loss)
+    }
+
+    /// Loss and gradient of the variables of a batch, without an update.
+    ///
+    /// # Errors
+    /// A batch of another size; a device that fails.
+    pub fn gradient(&mut self, batch: &Batch, target: Loss, rate: f32) -> Result<(f64, Vec<f32>)> {
+        let loss = self.passes(batch, target, rate, 0.0)?;
+        let Some(training) = &self.training else { bail!("no gradient") };
+        Ok((loss, training.gradient.read(&self.kernels.device, self.parametrisation.len())?))
+    }
+}
+
+impl Training {
+    fn new(network: &mut Network) -> Result<Self> {
+        let p = &network.parametrisation;
+        let parameters = match &network.rows {
+            None => None,
+            Some(_) => Some(network.memory.take(p.layout().len())?),
+        };
+        Ok(Self {
+            engine: Engine::new(&network.graph, network.size, &network.kernels)?,
+            parameters,
+            // Zeros: those of statistics stay so.
+            gradient: network.memory.hold(&vec![0.0; p.len()])?,
+            kinds: Kinds::new(p, false, &network.kernels.device)?,
+        })
+    }
+}
+
+impl Network {
+    /// A forward pass with batch statistics, the loss, the backward pass.
+    fn passes(&mut self, batch: &Batch, target: Loss, rate: f32, momentum: f32) -> Result<f64> {
+        self.inference = None;
+        if self.training.is_none() {
+            self.training = Some(Training::new(self)?);
+        }
+        let classes = self.graph.classes();
+        let Some(training) = &mut self.training else { bail!("no engine") };
+        let Training { engine, parameters, gradient, .. } = training;
+        let (kernels, variables) = (&self.kernels, self.variables.at);
+        let computed = match (&self.rows, parameters) {
+            (Some(rows), Some(parameters)) => {
+                let n = self.parametrisation.layout().len();
+                parameters.copy_from(&self.variables, n, &kernels.device)?;
+                rows.round(kernels, variables, parameters.at)?;
+                parameters.at
+            }
+            _ => variables,
+        };
+        let mode = Mode::Training { statistics: variables, momentum };
+        let logits = engine.forward(computed, &batch.pictures, mode)?;
+        let n = engine.batch * classes;
+        if batch.labels.len() != n || !(batch.teacher.is_empty() || batch.teacher.len() == n) {
+            let (labels, teacher) = (batch.labels.len(), batch.teacher.len());
+            bail!("{labels} labels and {teacher} teacher's logits for {n} logits")
+        }
+        let (loss, grad) = engine.loss(batch, target, logits)?;
+        engine.backward(computed, grad, gradient.at)?;
+        if let Some(rows) = &self.rows {
+            rows.gradients(kernels, rate, variables, gradient.at)?;
+        }
+        Ok(loss)
+    }
+
+    /// Logits `[b, classes]` for pictures `[b, size, size, 3]`, by the variables that count: as the
+    /// network would be stored, with batch norm folded.
+    ///
+    /// # Errors
+    /// Pictures of another size; a device that fails.
+    pub fn logits(&mut self, pictures: &[f32]) -> Result<Vec<f32>> {
+        if self.inference.is_none() {
+            let (weights, _) =
+                self.parametrisation.stored(self.state()?.counting()).map_err(misfit)?;
+            let (graph, weights) = self.graph.fold(weights).map_err(misfit)?;
+            let shapes = graph.shapes(self.size).map_err(misfit)?;
+            let largest = shapes.iter().map(|s| s.iter().product()).max().unwrap_or(1);
+            let packed = Layout::of(&graph).pack_all(weights).map_err(misfit)?;
+            self.inference = Some(Inference {
+                engine: Engine::new(&graph, self.size, &self.kernels)?,
+                parameters: self.memory.hold(&packed)?,
+                batch: (TOGETHER / largest.max(1)).max(1),
+            });
+        }
+        let (classes, floats) = (self.classes(), 3 * self.size * self.size);
+        let Some(inference) = &mut self.inference else { return Ok(Vec::new()) };
+        let mut logits = Vec::with_capacity(pictures.len() / floats * classes);
+        for x in pictures.chunks(inference.batch * floats) {
+            let engine = &mut inference.engine;
+            engine.forward(inference.parameters.at, x, Mode::Inference)?;
+            logits.extend(engine.result(engine.batch * classes)?);
+        }
+        Ok(logits)
+    }
+}

@@ -1,0 +1,196 @@
+//! The CUDA executor against the CPU engine and against candle's own operations in f64, on whatever
+//! CUDA device there is: a GPU, or the stand-in driver of tools/cuda, which runs the same kernels on the CPU.
+
+#![cfg(feature = "cuda")]
+#![allow(clippy::print_stderr)] // tests say what they measured
+
+#[path = "reference/case.rs"]
+mod case;
+#[path = "reference/sketch.rs"]
+mod sketch;
+#[path = "reference/stock.rs"]
+mod stock;
+
+use candle_core::Device;
+use case::{Case, LOSS, batch, f64s, largest, off, pictures};
+use device::cuda::Network;
+use graph::families::Knobs;
+use graph::grid::Grids;
+use graph::rng::Rng;
+use graph::{Graph, Op, Weights};
+use kernels::State;
+use kernels::optim::{Rule, Update};
+use sketch::{on_grids, random_graph, random_weights};
+use std::cell::RefCell;
+
+fn network(graph: &Graph, weights: &Weights, grids: &Grids, size: usize) -> Network {
+    Network::new(graph, weights, grids, size, &Device::new_cuda(0).unwrap()).unwrap()
+}
+
+/// Loss, gradients and answers, with batches that shrink and grow.
+fn compare(
+    graph: &Graph,
+    size: usize,
+    batches: &[usize],
+    seed: u64,
+    tally: &RefCell<(usize, usize)>,
+) {
+    let weights = &random_weights(graph, seed);
+    let at = format!("seed {seed}, {size} px: {graph}");
+    let shapes = graph.shapes(size).unwrap();
+    let norms = graph.nodes().iter().zip(shapes).filter(|(n, _)| matches!(n.op, Op::BatchNorm(_)));
+    let fewest = norms.map(|(_, [_, h, w])| h * w).min().unwrap_or(1_000_000);
+    let case = Case { graph, weights, size, fewest, tally, at: at.clone() };
+    let none = Grids::new();
+    let mut cpu = kernels::Network::new(graph, weights, &none, size).unwrap();
+    let layout = cpu.parametrisation().layout().clone();
+    let mut cuda = network(graph, weights, &none, size);
+    for &b in batches {
+        let batch = batch(graph, b, size, seed + b as u64);
+        let (mut logits, mut r, mut loss) = (Vec::new(), Vec::new(), 0.0);
+        let pass = cpu.passes(batch.pictures.clone(), 0.0, |y, grad| {
+            let (labels, teacher) = (&batch.labels, &batch.teacher);
+            loss = kernels::loss::loss(y, labels, teacher, graph.classes(), LOSS, grad);
+            (logits, r) = (y.to_vec(), grad.to_vec());
+            Ok(())
+        });
+        pass.unwrap();
+        let (found, gradient) = cuda.gradient(&batch, LOSS, 0.0).unwrap();
+        assert!((loss - found).abs() < 1e-4 * loss.max(1.0), "loss {found}, {loss} {at}");
+        case.check(&batch.pictures, &r, &logits, &layout.unpack(&gradient).unwrap());
+    }
+    let x = pictures(3, size, seed, 7);
+    let e = off(&cuda.logits(&x).unwrap(), &f64s(&cpu.logits(&x).unwrap()));
+    assert!(e < 1e-4, "answers {e} {at}");
+}
+
+#[test]
+fn random_networks_equal_the_others() {
+    let tally = RefCell::new((0, 0));
+    let (mut compared, mut seed) = (0, 1000);
+    while compared < 60 {
+        seed += 1;
+        let rng = &mut Rng::new(seed, "graph", 0);
+        let size = 5 + rng.below(14);
+        let graph = random_graph(rng, size);
+        if graph.shapes(size).is_ok() {
+            compare(&graph, size, &[4, 1, 6], seed, &tally);
+            compared += 1;
+        }
+    }
+    let (near, all) = *tally.borrow();
+    eprintln!("{compared} networks, {near} of {all} gradients near");
+    assert!(all - near <= all / 50, "only {near} of {all} gradients are near");
+}
+
+#[test]
+fn real_networks_equal_the_others() {
+    let tally = RefCell::new((0, 0));
+    let student = graph::families::studentnet([5, 11, 17, 30, 33, 29, 40, 50], 4).unwrap();
+    compare(&student, 32, &[6, 3], 1, &tally);
+    compare(&resnet(0.13), 40, &[5, 2], 3, &tally);
+    let (near, all) = *tally.borrow();
+    assert!(all - near <= all / 20, "only {near} of {all} gradients are near");
+}
+
+fn resnet(width: f32) -> Graph {
+    let knobs = Knobs { width, ..Knobs::standard(4) };
+    graph::families::find("resnet18").unwrap().build(&knobs).unwrap()
+}
+
+/// All but a hundredth of the values are within 2e-4 of the largest, and none is off by more than `most`.
+fn same(what: &str, a: &State, b: &State, most: f64) {
+    assert_eq!(a.steps, b.steps);
+    for (part, a, b) in [
+        ("variables", &a.variables, &b.variables),
+        ("average", &a.average, &b.average),
+        ("moments", &a.moments[0], &b.moments[0]),
+        ("second moments", &a.moments[1], &b.moments[1]),
+    ] {
+        assert_eq!(a.len(), b.len(), "{what}: {part}");
+        let near = 2e-4 * largest(f64s(b).into_iter()).max(1e-3);
+        let off: Vec<f64> =
+            a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs()).collect();
+        let far = off.iter().filter(|v| **v > near).count();
+        let worst = largest(off.iter().copied());
+        eprintln!("{what}: {part} off by {worst:.1e}, {far} of {} above {near:.1e}", a.len());
+        assert!(far <= a.len() / 100 && worst <= most.max(near), "{what}: {part}");
+    }
+}
+
+/// Three steps of both optimizers with everything an update can do; six on grids.
+#[test]
+fn training_is_that_of_the_cpu() {
+    // Without biases before batch norms: their gradients are rounding alone, and Adam makes whole steps of it.
+    let plain = resnet(0.13);
+    for (seed, rule, lr) in [(1, Rule::AdamW, 0.001), (2, Rule::Sgd, 0.01)] {
+        let plain = (plain.clone(), random_weights(&plain, seed), Grids::new());
+        let (graph, weights, grids) = on_grids(seed);
+        for (what, (graph, weights, grids), size, steps, lr) in [
+            ("resnet18", plain, 32, 3, lr),
+            ("on grids", (graph, weights, grids), 12, 6, 10.0 * lr),
+        ] {
+            let mut cpu = kernels::Network::new(&graph, &weights, &grids, size).unwrap();
+            let mut cuda = network(&graph, &weights, &grids, size);
+            let start = cpu.state().variables.clone();
+            for step in 0..steps {
+                let update = Update {
+                    weight_decay: 0.1,
+                    clip: 0.5,
+                    ema: 0.9,
+                    rate: 0.02,
+                    settled: step >= 4,
+                    slim: 0.01,
+                    ..Update::new(rule, lr)
+                };
+                let batch = batch(&graph, 6, size, seed + step);
+                let a = cpu.step(batch.clone(), LOSS, &update).unwrap();
+                let b = cuda.step(&batch, LOSS, &update).unwrap();
+                assert!(
+                    (a - b).abs() < 1e-4 * a.max(1.0),
+                    "{what}, {rule:?}, step {step}: {a} {b}"
+                );
+            }
+            let state = cuda.state().unwrap();
+            // Where a gradient is rounding alone AdamW makes whole steps of it, to either side.
+            let most = if rule == Rule::AdamW { 2.0 * f64::from(lr) * steps as f64 } else { 0.0 };
+            same(&format!("{what}, {rule:?}"), &state, cpu.state(), most);
+            let moved = largest(start.iter().zip(&state.variables).map(|(a, b)| f64::from(a - b)));
+            assert!(moved > 1e-3, "nothing was trained");
+            let mut other = network(&graph, &weights, &grids, size);
+            other.set_state(state.clone()).unwrap();
+            assert_eq!(other.state().unwrap(), state, "a state goes up as it came down");
+        }
+    }
+}
+
+/// Twice the same: the same bytes. After the first step nothing is allocated on the device.
+#[test]
+fn steps_repeat_and_allocate_nothing() {
+    for (name, graph) in [("studentnet", student()), ("resnet18", resnet(0.2))] {
+        let weights = random_weights(&graph, 1);
+        let run = || {
+            let mut network = network(&graph, &weights, &Grids::new(), 32);
+            let update = Update { clip: 1.0, ema: 0.9, ..Update::new(Rule::AdamW, 1e-3) };
+            let (mut after_first, mut launches) = (0, 0);
+            let mut losses = Vec::new();
+            for step in 0..3 {
+                let before = network.launches();
+                losses.push(network.step(&batch(&graph, 4, 32, step), LOSS, &update).unwrap());
+                launches = network.launches() - before;
+                if step == 0 {
+                    after_first = network.allocations();
+                }
+            }
+            assert_eq!(network.allocations(), after_first, "a step allocates");
+            (losses, network.state().unwrap(), launches)
+        };
+        let first = run();
+        eprintln!("{name}: {} launches and products a step", first.2);
+        assert!(run() == first, "another run, other bytes");
+    }
+}
+
+fn student() -> Graph {
+    graph::families::studentnet([16, 32, 64, 128, 256, 256, 256, 256], 4).unwrap()
+}

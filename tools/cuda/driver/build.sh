@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# build.sh OUT_DIR FILE.cu ...
+# A stand-in for the CUDA driver and cuBLAS's products that runs these kernels on the CPU: memory ends at
+# guard pages and begins as NaN, launch limits are checked. It shows that the logic is right, not that a GPU
+# runs it, and says nothing about speed. Kernels that wait for each other (__syncthreads, shuffles) get a
+# fiber per thread. Needs g++ and nm.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+out=$(realpath -m "$1")
+shift
+work=$out/work
+mkdir -p "$work"
+flags="-w -std=c++17 -fpermissive -fPIC -I$here -include $here/shim.h"
+one() {
+    local cu name fibers=false
+    cu=$(realpath "$1") name=$(basename "$1" .cu)
+    g++ -O0 $flags -x c++ -c "$cu" -o "$work/$name.o"
+    if grep -qE '__sync|__shfl' "$cu"; then fibers=true; fi
+    {
+        echo "#include \"$cu\""
+        echo '#include "reg.h"'
+        echo 'namespace { struct Init { Init() {'
+        nm "$work/$name.o" | awk '$2 == "T" && $3 !~ /^_Z/ { print $3 }' | while read -r kernel; do
+            echo "emu_registry()[\"$kernel\"] = emu_wrap<$fibers>($kernel);"
+        done
+        echo '} } init_; }'
+    } >"$work/$name.cpp"
+    g++ -O2 $flags -fvisibility=hidden -I"$here" -c "$work/$name.cpp" -o "$work/$name.pic.o"
+}
+rm -f "$work"/*.o
+for cu in "$@"; do one "$cu" & done
+g++ -O2 -fPIC -std=c++17 -I"$here" -c "$here/driver.cpp" -o "$work/driver.pic.o"
+wait
+[ "$(ls "$work"/*.pic.o | wc -l)" = $(($# + 1)) ] || { echo "a kernel does not compile as C++" >&2; exit 1; }
+g++ -shared -Wl,--version-script="$here/exports.map" -Wl,-soname,libcuda.so.1 -o "$out/libcuda.so.1" "$work"/*.pic.o
+for library in libcublas.so.13 libcublasLt.so.13 libcurand.so.10; do
+    g++ -shared -o "$out/$library" "-Wl,-soname,$library" -x c++ /dev/null -L"$out" -l:libcuda.so.1
+done
