@@ -24,8 +24,10 @@ RUN ?=
 TEACHER_FILE ?=
 # Largest size of the shipped file, bytes.
 BUDGET ?= 300000
-# Where networks run: cpu, candle or auto. Default: cpu.
+# Where networks run: cpu, cuda, cuda:N, candle or auto. Default: cpu.
 DEVICE ?=
+# cuda: build the stages with CUDA (README, "On a GPU").
+FEATURES ?=
 # Threads per stage. Default: all cores. Results do not depend on it, so it is no flag.
 THREADS ?=
 
@@ -47,6 +49,7 @@ endif
 endif
 
 BIN := target/release
+WITH := $(if $(FEATURES),-p common --features $(FEATURES:%=common/%))
 STAGES := prepare train distill prune quantize infer report
 PHOTOS := $(if $(DATA),$(DATA),$(OUT)/photos)
 STEPS := $(shell seq 1 $(PRUNE_STEPS))
@@ -93,7 +96,7 @@ lock:
 	  rm -f $(OUT)/.make; done; echo "error: cannot lock $(OUT)" >&2; exit 1
 
 tools: | announce ## build the stages
-	cargo build --release $(STAGES:%=-p %)
+	cargo build --release $(STAGES:%=-p %) $(WITH)
 
 # Where checks that cannot be made here leave a line.
 export SKIPPED := $(CURDIR)/target/skipped

@@ -28,9 +28,11 @@ pub struct Threads {
 /// Flags of every stage that runs networks.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Compute {
-    /// Where the network runs. Devices round differently: answers are equal but for that, and training
-    /// takes another path.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = devices())]
+    /// Where the network runs: cpu (the engine of this project), cuda or cuda:N (the same on that CUDA
+    /// device, in builds with CUDA), candle (its tensors and autograd on the CPU: the reference, slow), auto
+    /// (the fastest that this build and this machine have; says which). Devices round differently: answers
+    /// are equal but for that, and training takes another path.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
     pub device: Device,
     #[command(flatten)]
     threads: Threads,
@@ -42,14 +44,12 @@ fn one_of(names: impl IntoIterator<Item = (&'static str, &'static str)>) -> Poss
     PossibleValuesParser::new(names.into_iter().map(value))
 }
 
-fn devices() -> impl TypedValueParser<Value = Device> {
-    one_of(Device::NAMES).try_map(|name| {
-        let device: Device = name.parse()?;
-        if name == "auto" {
-            note(&format!("device: {device}"));
-        }
-        Ok::<_, anyhow::Error>(device)
-    })
+fn device(name: &str) -> Result<Device> {
+    let device: Device = name.parse()?;
+    if name == "auto" {
+        note(&format!("device: {device}"));
+    }
+    Ok(device)
 }
 
 /// The names of network families.

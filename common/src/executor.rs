@@ -1,12 +1,14 @@
 //! The seam where compute happens: nobody above knows which executor runs.
 
+#[cfg(feature = "cuda")]
+use anyhow::anyhow;
 use anyhow::{Result, bail};
 use kernels::loss::Loss;
 use kernels::optim::Update;
 use kernels::parametrisation::Parametrisation;
 use kernels::{Batch, State};
 use model::Model;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
@@ -97,24 +99,59 @@ impl Executor for device::Network {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl Executor for device::cuda::Network {
+    fn parametrisation(&self) -> &Parametrisation {
+        self.parametrisation()
+    }
+
+    fn classes(&self) -> usize {
+        self.classes()
+    }
+
+    fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<f64> {
+        Ok(self.step(&batch, target, update)?)
+    }
+
+    fn logits(&mut self, pictures: &[f32]) -> Result<Vec<f32>> {
+        Ok(self.logits(pictures)?)
+    }
+
+    fn download(&self) -> Result<State> {
+        Ok(self.state()?)
+    }
+
+    fn upload(&mut self, state: State) -> Result<()> {
+        Ok(self.set_state(state)?)
+    }
+}
+
 /// Where networks run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
     /// The CPU engine of `kernels`.
     #[default]
     Cpu,
     /// candle's tensors and autograd on the CPU: the reference, slow.
     Candle,
+    /// The engine's schedule on the CUDA device of this number, counted from 0.
+    Cuda(usize),
 }
 
+/// What to do where a program was built without CUDA.
+#[cfg(not(feature = "cuda"))]
+const WITHOUT: &str = "this program was built without CUDA: build it with make tools FEATURES=cuda \
+                       (needs nvcc; README, \"On a GPU\")";
+
 impl Device {
-    /// Names on the command line, and what they mean.
-    pub const NAMES: [(&'static str, &'static str); 3] = [
-        ("cpu", "The engine of this project: fused operations, all cores"),
-        ("candle", "candle's tensors and autograd on the CPU: the reference, slow"),
-        ("auto", "The fastest that this build and this machine have; says which"),
-    ];
+    /// What the fastest is that this build and this machine have.
+    pub fn fastest() -> Self {
+        #[cfg(feature = "cuda")]
+        if candle_core::Device::new_cuda(0).is_ok() {
+            return Self::Cuda(0);
+        }
+        Self::Cpu
+    }
 
     /// Whether this is the default, which headers leave out.
     pub fn is_cpu(&self) -> bool {
@@ -134,25 +171,50 @@ impl Device {
                 let cpu = candle_core::Device::Cpu;
                 Box::new(device::Network::new(graph, weights, grids, size, &cpu)?)
             }
+            #[cfg(feature = "cuda")]
+            Self::Cuda(number) => {
+                let device = candle_core::Device::new_cuda(number).map_err(|e| {
+                    let reason = e.to_string().lines().next().unwrap_or_default().to_owned();
+                    anyhow!("no CUDA device {number}: {reason}; nvidia-smi lists those there are")
+                })?;
+                Box::new(device::cuda::Network::new(graph, weights, grids, size, &device)?)
+            }
+            #[cfg(not(feature = "cuda"))]
+            Self::Cuda(_) => bail!(WITHOUT),
         })
+    }
+}
+
+impl Serialize for Device {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_cpu() { "cpu" } else { "candle" })
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Candle => f.write_str("candle"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
     }
 }
 
 impl FromStr for Device {
     type Err = anyhow::Error;
 
-    /// `auto` is the CPU engine: no build has anything faster yet.
     fn from_str(name: &str) -> Result<Self> {
-        Ok(match name {
-            "cpu" | "auto" => Self::Cpu,
-            "candle" => Self::Candle,
-            _ => bail!("no device {name:?}: expected cpu, candle or auto"),
-        })
+        let number = match name {
+            "cpu" => return Ok(Self::Cpu),
+            "candle" => return Ok(Self::Candle),
+            "auto" => return Ok(Self::fastest()),
+            "cuda" => Some(0),
+            _ => name.strip_prefix("cuda:").and_then(|n| n.parse().ok()),
+        };
+        match number {
+            Some(number) => Ok(Self::Cuda(number)),
+            None => bail!("no device {name:?}: expected cpu, candle, cuda, cuda:N or auto"),
+        }
     }
 }

@@ -66,6 +66,13 @@ fn assert_close(a: &[f32], b: &[f32], tolerance: f32, what: &str) {
 /// The course's numbers: torchvision's ResNet-18 with 11 classes; the tutorial's student at full
 /// width and after its pruning steps ×0.95 and ×0.9 (students' reports print these tables); 118.4 M
 /// multiplications at 256 px.
+
+/// All that this build has.
+#[cfg(not(feature = "cuda"))]
+const DEVICES: [Device; 2] = [Device::Cpu, Device::Candle];
+#[cfg(feature = "cuda")]
+const DEVICES: [Device; 3] = [Device::Cpu, Device::Candle, Device::Cuda(0)];
+
 #[test]
 fn counts_equal_the_course() {
     let count = |g: Graph| g.parameter_count();
@@ -268,7 +275,7 @@ fn passes_equal_torch() {
 /// them, by running statistics that the steps moved.
 #[test]
 fn steps_equal_torch_on_every_device() {
-    for (case, device) in TORCH.iter().flat_map(|c| [(c, Device::Cpu), (c, Device::Candle)]) {
+    for (case, device) in TORCH.iter().flat_map(|c| DEVICES.map(|d| (c, d))) {
         let graph = torch_graph(case);
         let m = model(graph.clone(), formula(&graph), case.size);
         for (rule, lr, (losses, after)) in
@@ -299,7 +306,7 @@ fn take_step(executor: &mut dyn Executor, size: usize, rule: Rule, lr: f32) -> f
 /// Running statistics after one pass, against PyTorch.
 #[test]
 fn statistics_move_as_in_torch() {
-    for (case, device) in TORCH.iter().flat_map(|c| [(c, Device::Cpu), (c, Device::Candle)]) {
+    for (case, device) in TORCH.iter().flat_map(|c| DEVICES.map(|d| (c, d))) {
         let graph = torch_graph(case);
         let mut executor =
             device.executor(&model(graph.clone(), formula(&graph), case.size)).unwrap();

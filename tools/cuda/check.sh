@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Everything about CUDA that can be checked without a GPU, with no downloads but crates: lints, the kernels
+# as C++ behind a stand-in driver against the CPU engine, in both orders of threads; planted bugs that must be
+# found; a small submission from end to end. Ends with a line of counts.
+#   tools/cuda/check.sh            the stand-in nvcc, which compiles nothing
+#   REAL_NVCC=… tools/cuda/check.sh   the same, and every kernel by that nvcc, its registers and spills
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+here=$PWD/tools/cuda target=$PWD/target/cuda
+kernels=common/device/src/cuda
+checks=0
+pass() { checks=$((checks + 1)); echo "ok: $*"; }
+fail() { echo "FAILED: $*" >&2; exit 1; }
+trap 'rm -rf "${work:-}"' EXIT
+work=$(mktemp -d)
+
+# --- a toolkit that has what builds ask for: nvcc's version, and libraries to link with
+export PATH=$here/bin:$PATH CUDA_COMPUTE_CAP=80 CUDA_HOME=$target/home CARGO_TARGET_DIR=$target
+cargo fetch --locked --quiet
+mkdir -p "$CUDA_HOME/lib"
+cudarc=$(cargo metadata --format-version 1 --locked --features common/cuda \
+    | python3 -c 'import json, sys; print(next(p["manifest_path"] for p in json.load(sys.stdin)["packages"] if p["name"] == "cudarc"))')
+python3 "$here/link_stubs.py" "$(dirname "$cudarc")" "$CUDA_HOME/lib/stubs" 13 >/dev/null
+"$here/driver/build.sh" "$target/driver" $kernels/*.cu
+export LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs
+
+if [ -n "${REAL_NVCC:-}" ]; then
+    for kernel in $kernels/*.cu; do
+        for generation in 75 80 90; do
+            "$REAL_NVCC" -std=c++17 -O3 -arch=sm_$generation -cubin -Xptxas -v -o "$work/cubin" "$kernel" 2>>"$work/ptxas" \
+                || fail "nvcc: $(tail -5 "$work/ptxas")"
+        done
+    done
+    most=$(grep -oE 'Used [0-9]+ registers' "$work/ptxas" | grep -oE '[0-9]+' | sort -n | tail -1)
+    spills=$(grep 'spill stores' "$work/ptxas" | grep -vc '0 bytes spill stores, 0 bytes spill loads' || true)
+    pass "$("$REAL_NVCC" --version | grep -o 'release [^,]*'): $(grep -c 'Compiling entry' "$work/ptxas") kernels for three generations," \
+        "$most registers at most, $spills that spill"
+fi
+
+cargo clippy --release --locked --workspace --all-targets --features common/cuda -- -D warnings
+pass "clippy with CUDA"
+
+# --- the executor against the CPU engine, candle in f64 and PyTorch's numbers
+cargo test --release --locked -p device --features device/cuda --test cuda -- --nocapture
+pass "the executor on the stand-in driver, threads in ascending order"
+EMU_ORDER=descending cargo test --release --locked -p device --features device/cuda --test cuda
+pass "the same, threads in descending order"
+cargo test --release --locked -p common --features common/cuda --test networks
+pass "PyTorch's numbers on --device cuda"
+
+# --- bugs, one at a time, in copies of the kernels: the tests must see each
+test=$(cargo test --release --locked -p device --features device/cuda --test cuda --no-run --message-format=json 2>/dev/null \
+    | python3 -c 'import json, sys; print([m["executable"] for m in map(json.loads, sys.stdin) if m.get("target", {}).get("name") == "cuda" and m.get("executable")][-1])')
+planted() { # file, what, from, to
+    mkdir -p "$work/kernels" && cp $kernels/*.cu "$work/kernels/"
+    FROM=$3 TO=$4 python3 - "$work/kernels/$1" <<'P'
+import os, sys
+text = open(sys.argv[1]).read()
+assert text.count(os.environ["FROM"]) >= 1, f"{os.environ['FROM']!r} is not in {sys.argv[1]}"
+open(sys.argv[1], "w").write(text.replace(os.environ["FROM"], os.environ["TO"], 1))
+P
+    "$here/driver/build.sh" "$work/driver" "$work"/kernels/*.cu
+    if LD_LIBRARY_PATH=$work/driver:$CUDA_HOME/lib/stubs "$test" >"$work/log" 2>&1; then fail "not found: $2"; fi
+    pass "found: $2 ($(grep -m1 -oE 'test [a-z_]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
+}
+planted conv.cu "a bound that is one too far" "xx < (int)w;" "xx <= (int)w;"
+planted conv.cu "a chunk that goes beyond the rows" "start + chunk < rows ? start + chunk : rows" "start + chunk"
+planted conv.cu "a padding forgotten backwards" "(int)(y + pad) - (int)ky" "(int)y - (int)ky"
+planted norm.cu "a variance without its second term" "+ delta * delta * before * n / count" ""
+planted norm.cu "a mask that lets a bound pass" "y[i] > lo && y[i] < hi ? grad[i] : 0.f, xhat" "y[i] >= lo && y[i] < hi ? grad[i] : 0.f, xhat"
+planted pool.cu "a maximum that goes to the last of equals" "!found || v > best" "!found || v >= best"
+planted optim.cu "a second moment that is not squared" "(1.f - beta2) * g * g" "(1.f - beta2) * g"
+planted grid.cu "rounding half up" "rintf(u * top)" "floorf(u * top + 0.6f)"
+planted sums.cu "a part left out" "k < chunks; ++k) sum += partials[k * stride + i];
+  out[i] = (float)sum" "k + 1 < chunks; ++k) sum += partials[k * stride + i];
+  out[i] = (float)sum"
+
+# --- a submission from end to end, and what a device that is not there is told
+mkdir -p "$work/photos" && tar -xzf samples/pictures.tar.gz -C "$work/photos"
+for split in training:120 validation:40 testing:20; do
+    mkdir -p "$work/data/${split%:*}"
+    find "$work/photos/${split%:*}" -type f | sort | awk -v n="${split#*:}" 'NR % 3 == 1 && k++ < n' \
+        | xargs -I{} cp {} "$work/data/${split%:*}/"
+done
+make --no-print-directory submission FEATURES=cuda DEVICE=cuda BIN="$target/release" OUT="$work/out" RECIPE=smoke \
+    DATA="$work/data" CLASSES=0,1,2,3,4,5,6,7,8,9 PREPARE='--size 16' PRUNE_STEPS=1 TUNE='--epochs 1 --seed 4' \
+    TEACHER='--arch resnet18 --width 0.1 --epochs 1 --seed 1' LOGITS='--augment flip --views 1' \
+    STUDENT='--arch studentnet --width 0.3 --epochs 1 --seed 3' QUANTIZE='--bits 8' >"$work/log" 2>&1 \
+    || fail "a submission on the stand-in: $(tail -3 "$work/log")"
+pass "make submission DEVICE=cuda: $(stat -c %s "$work/out/model.bin") bytes"
+if "$target/release/infer" eval --model "$work/out/model.bin" --images "$work/out/validation.safetensors" --device cuda:7 2>"$work/stderr" >/dev/null
+then fail "a device that is not there"; fi
+grep -q 'no CUDA device 7' "$work/stderr" || fail "$(cat "$work/stderr")"
+pass "a device that is not there: $(cat "$work/stderr")"
+answers() { "$target/release/infer" predict --model "$work/out/model.bin" --photos "$work/data/testing" --device "$1" --out "$work/$1.csv" >/dev/null; }
+answers cpu && answers cuda
+off=$(cmp -l "$work/cpu.csv" "$work/cuda.csv" | wc -l)
+[ "$off" -le 1 ] || fail "$off answers differ between cpu and cuda"
+pass "the same answers on cpu and cuda but for $off"
+echo "$checks checks of CUDA, none skipped; on a stand-in driver: no GPU has run this"
