@@ -141,6 +141,7 @@ fn step(executor: &mut dyn Executor, x: &[f32], pictures: usize) -> Result<()> {
     let batch = Batch { pictures: x.to_vec(), labels, teacher: Vec::new() };
     let update = Update { weight_decay: 1e-2, ..Update::new(Rule::AdamW, 1e-3) };
     executor.step(batch, Loss::LABELS, &update)?;
+    executor.losses()?; // waits for the device
     Ok(())
 }
 

@@ -20,12 +20,25 @@ pub trait Executor: Send {
     /// Number of logits per picture.
     fn classes(&self) -> usize;
 
-    /// Loss of a batch, before the network is updated to make it smaller: forward, loss, backward,
-    /// update, moving average. Nothing leaves the device but the loss.
+    /// Trains on a batch: forward, loss, backward, update, moving average. Nothing leaves the device, and
+    /// it need not be done when this returns.
     ///
     /// # Errors
     /// A batch of another size; a device that fails.
-    fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<f64>;
+    fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<()>;
+
+    /// The sum that was set last and the losses of all steps since, each before its update, added one by
+    /// one. Waits for the device.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn losses(&self) -> Result<f64>;
+
+    /// Sets that sum, 0 at first.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn set_losses(&mut self, sum: f64) -> Result<()>;
 
     /// Logits `[b, classes]` for pictures `[b, size, size, 3]`, by the variables that count (averaged,
     /// where they are), as the network would be stored: batch norm folded.
@@ -56,8 +69,18 @@ impl Executor for kernels::Network {
         self.classes()
     }
 
-    fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<f64> {
-        Ok(self.step(batch, target, update)?)
+    fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<()> {
+        self.losses += self.step(batch, target, update)?;
+        Ok(())
+    }
+
+    fn losses(&self) -> Result<f64> {
+        Ok(self.losses)
+    }
+
+    fn set_losses(&mut self, sum: f64) -> Result<()> {
+        self.losses = sum;
+        Ok(())
     }
 
     fn logits(&mut self, pictures: &[f32]) -> Result<Vec<f32>> {
@@ -82,8 +105,18 @@ impl Executor for device::Network {
         self.classes()
     }
 
-    fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<f64> {
-        Ok(self.step(&batch, target, update)?)
+    fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<()> {
+        self.losses += self.step(&batch, target, update)?;
+        Ok(())
+    }
+
+    fn losses(&self) -> Result<f64> {
+        Ok(self.losses)
+    }
+
+    fn set_losses(&mut self, sum: f64) -> Result<()> {
+        self.losses = sum;
+        Ok(())
     }
 
     fn logits(&mut self, pictures: &[f32]) -> Result<Vec<f32>> {
@@ -109,8 +142,16 @@ impl Executor for device::cuda::Network {
         self.classes()
     }
 
-    fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<f64> {
+    fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<()> {
         Ok(self.step(&batch, target, update)?)
+    }
+
+    fn losses(&self) -> Result<f64> {
+        Ok(self.losses()?)
+    }
+
+    fn set_losses(&mut self, sum: f64) -> Result<()> {
+        Ok(self.set_losses(sum)?)
     }
 
     fn logits(&mut self, pictures: &[f32]) -> Result<Vec<f32>> {

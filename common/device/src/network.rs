@@ -25,6 +25,8 @@ pub struct Network {
     moments: Option<[Tensor; 2]>,
     /// Folded graph and parameters, for answers.
     inference: Option<(Graph, Tensors)>,
+    /// For the sum of the losses of steps; whoever takes them adds to it.
+    pub losses: f64,
 }
 
 /// What a forward and a backward pass give.
@@ -66,6 +68,7 @@ impl Network {
             average: None,
             moments: None,
             inference: None,
+            losses: 0.0,
         })
     }
 

@@ -76,6 +76,8 @@ pub struct Network {
     state: State,
     training: Option<Training>,
     inference: Option<Inference>,
+    /// For the sum of the losses of steps; whoever takes them adds to it.
+    pub losses: f64,
 }
 
 impl Network {
@@ -89,7 +91,15 @@ impl Network {
         let variables = parametrisation.variables(weights, grids)?;
         let state = State { variables, ..State::default() };
         let graph = graph.clone();
-        Ok(Self { graph, size, parametrisation, state, training: None, inference: None })
+        Ok(Self {
+            graph,
+            size,
+            parametrisation,
+            state,
+            training: None,
+            inference: None,
+            losses: 0.0,
+        })
     }
 
     /// How variables stand for parameters.

@@ -75,6 +75,9 @@ pub struct Epoch {
     pub validation_top1: f64,
 }
 
+/// Steps between two looks at the losses: each look waits for the device.
+const READ: usize = 50;
+
 /// A training run in memory.
 pub struct Fit<'a> {
     model: Model,
@@ -97,7 +100,7 @@ pub struct Progress {
     pub epochs: usize,
     /// Steps done of the next.
     pub steps: usize,
-    /// Sum of their losses.
+    /// Sum of their losses, up to the last look at them.
     pub loss: f64,
 }
 
@@ -143,6 +146,7 @@ impl<'a> Fit<'a> {
     /// The state of another network.
     pub fn resume(&mut self, saved: Saved) -> Result<()> {
         self.executor.upload(saved.state)?;
+        self.executor.set_losses(saved.progress.loss)?;
         self.progress = saved.progress;
         (self.summary, self.best, self.log) = (saved.summary, saved.best, saved.log);
         Ok(())
@@ -154,7 +158,7 @@ impl<'a> Fit<'a> {
     /// A device that fails.
     pub fn saved(&self) -> Result<Saved> {
         Ok(Saved {
-            progress: self.progress,
+            progress: Progress { loss: self.executor.losses()?, ..self.progress },
             summary: self.summary.clone(),
             log: self.log.clone(),
             best: self.best.clone(),
@@ -253,14 +257,17 @@ impl<'a> Fit<'a> {
             let batch = batches.recv().context("the thread that makes batches stopped")?;
             let mut update = self.settings.update(epoch * per_epoch + i, steps, per_epoch);
             (update.rate, update.settled) = (per_bit, self.is_settled(epoch));
-            let loss = self.executor.step(batch, target, &update)?;
-            ensure!(
-                loss.is_finite(),
-                "the loss is {loss} in epoch {}: try a lower --lr, or --clip 1",
-                epoch + 1
-            );
+            self.executor.step(batch, target, &update)?;
             self.progress.steps = i + 1;
-            self.progress.loss += loss;
+            if self.progress.steps.is_multiple_of(READ) || self.progress.steps == per_epoch {
+                let loss = self.executor.losses()?;
+                ensure!(
+                    loss.is_finite(),
+                    "the loss is {loss} in epoch {}: try a lower --lr, or --clip 1",
+                    epoch + 1
+                );
+                self.progress.loss = loss;
+            }
             tick(self)?;
         }
         Ok(self.progress.loss / per_epoch as f64)
@@ -274,6 +281,7 @@ impl<'a> Fit<'a> {
         let validation_top1 = correct as f64 / self.truth.len() as f64;
         let epoch = Epoch { epoch: epoch + 1, loss, validation_top1 };
         self.progress = Progress { epochs: epoch.epoch, ..Progress::default() };
+        self.executor.set_losses(0.0)?;
         self.summary.last = validation_top1;
         if validation_top1 > self.summary.best && self.keeps_to_budget()? {
             (self.summary.best, self.summary.best_epoch) = (validation_top1, epoch.epoch);

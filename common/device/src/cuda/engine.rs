@@ -222,7 +222,8 @@ impl Engine {
         Ok(cols.at)
     }
 
-    /// Loss of the last batch's `logits`, and its gradient, `[b, classes]`. This waits for the device.
+    /// The gradient of the loss of the last batch's `logits`, `[b, classes]`. The loss itself goes to the
+    /// second of the two doubles at `sums` and is added to the first.
     ///
     /// # Errors
     /// A device that fails.
@@ -231,34 +232,29 @@ impl Engine {
         batch: &Batch,
         target: Loss,
         logits: Ptr,
-    ) -> Result<(f64, Buffer)> {
+        sums: Ptr,
+    ) -> Result<Buffer> {
         let (b, n) = (self.batch, batch.labels.len());
         let labels = self.memory.hold(&batch.labels)?;
         let has_teacher = !batch.teacher.is_empty();
         let teacher = has_teacher.then(|| self.memory.hold(&batch.teacher)).transpose()?;
         let at = teacher.as_ref().map_or(Ptr::NULL, |t| t.at);
         let alpha = if has_teacher { f64::from(target.alpha) } else { 0.0 };
-        // Doubles, so two floats each, and their sum.
-        let losses = self.memory.take(2 * (b + 1))?;
+        // Doubles, so two floats each.
+        let losses = self.memory.take(2 * b)?;
         let grad = self.memory.take(n)?;
         let mut all = args![b, n / b, logits, labels.at, at].to_vec();
         all.extend([Arg::D(alpha), Arg::D(f64::from(target.temperature))]);
         all.extend_from_slice(args![losses.at, grad.at]);
         self.kernels.grid("loss", [b.div_ceil(32) as u32, 1, 1], 32, &all)?;
-        let sum = losses.at.at(2 * b);
-        self.kernels.each(
-            "sum_doubles",
-            1,
-            &[b.into(), Arg::L(1), losses.at.into(), sum.into()],
-        )?;
-        let read = losses.read(&self.kernels.device, 2 * (b + 1))?;
-        let bits = |v: f32| u64::from(v.to_bits());
-        let loss = f64::from_bits(bits(read[2 * b]) | bits(read[2 * b + 1]) << 32);
-        [Some(labels), teacher, Some(losses)]
-            .into_iter()
-            .flatten()
-            .for_each(|b| self.memory.give(b));
-        Ok((loss, grad))
+        let last = sums.at(2);
+        for (parts, from, to) in [(b, losses.at, last), (2, sums, sums)] {
+            let all = [parts.into(), Arg::L(1), from.into(), to.into()];
+            self.kernels.each("sum_doubles", 1, &all)?;
+        }
+        let used = [Some(labels), teacher, Some(losses)];
+        used.into_iter().flatten().for_each(|b| self.memory.give(b));
+        Ok(grad)
     }
 
     /// The first `n` values of the last operation's result.

@@ -34,6 +34,8 @@ pub struct Network {
     moments: Option<[Buffer; 2]>,
     /// Whether the second moments are in use: those of SGD are not.
     has_second: bool,
+    /// Two doubles: the sum of the losses of steps, and the last.
+    losses: Buffer,
     training: Option<Training>,
     inference: Option<Inference>,
 }
@@ -79,6 +81,7 @@ impl Network {
             size,
             rows: Rows::new(&parametrisation, device)?,
             variables: memory.hold(&variables)?,
+            losses: memory.hold(&[0.0; 4])?,
             parametrisation,
             kernels,
             memory,
@@ -157,16 +160,40 @@ impl Network {
         Ok(())
     }
 
-    /// Loss of a batch, before the network is updated to make it smaller.
+    fn doubles(&self) -> Result<[f64; 2]> {
+        let read = self.losses.read(&self.kernels.device, 4)?;
+        let bits = |i: usize| u64::from(read[i].to_bits()) | u64::from(read[i + 1].to_bits()) << 32;
+        Ok([f64::from_bits(bits(0)), f64::from_bits(bits(2))])
+    }
+
+    /// The sum that was set last and the losses of all steps since. Waits for the device.
     ///
     /// # Errors
-    /// A batch of another size; a device that fails.
-    pub fn step(&mut self, batch: &Batch, target: Loss, update: &Update) -> Result<f64> {
+    /// A device that fails.
+    pub fn losses(&self) -> Result<f64> {
+        Ok(self.doubles()?[0])
+    }
+
+    /// Sets that sum.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn set_losses(&mut self, sum: f64) -> Result<()> {
+        let bits = sum.to_bits();
+        let words = [bits as u32, (bits >> 32) as u32].map(f32::from_bits);
+        self.losses.write(&self.kernels.device, &words)
+    }
+
+    /// Trains on a batch. Nothing leaves the device.
+    ///
+    /// # Errors
+    /// A batch of another size; a device that fails or has too little memory for so many pictures.
+    pub fn step(&mut self, batch: &Batch, target: Loss, update: &Update) -> Result<()> {
         if update.ema > 0.0 && self.average.is_none() {
             // Of the variables as they were before this step, statistics included.
             self.average = Some(self.variables.copy(&mut self.memory)?);
         }
-        let loss = self.passes(batch, target, update.rate, MOMENTUM)?;
+        self.passes(batch, target, update.rate, MOMENTUM)?;
         let (n, device) = (self.parametrisation.len(), self.kernels.device.clone());
         if self.moments.is_none() {
             let [first, second] = update.moments(n);
@@ -195,7 +222,7 @@ impl Network {
             let share = 1.0 - update.keeps(self.steps);
             self.kernels.each("average", n, args![self.variables.at, share, average.at])?;
         }
-        Ok(loss)
+        Ok(())
     }
 
     /// Loss and gradient of the variables of a batch, without an update.
@@ -203,9 +230,12 @@ impl Network {
     /// # Errors
     /// A batch of another size; a device that fails.
     pub fn gradient(&mut self, batch: &Batch, target: Loss, rate: f32) -> Result<(f64, Vec<f32>)> {
-        let loss = self.passes(batch, target, rate, 0.0)?;
+        self.passes(batch, target, rate, 0.0)?;
         let Some(training) = &self.training else { bail!("no gradient") };
-        Ok((loss, training.gradient.read(&self.kernels.device, self.parametrisation.len())?))
+        Ok((
+            self.doubles()?[1],
+            training.gradient.read(&self.kernels.device, self.parametrisation.len())?,
+        ))
     }
 }
 
@@ -228,7 +258,7 @@ impl Training {
 
 impl Network {
     /// A forward pass with batch statistics, the loss, the backward pass.
-    fn passes(&mut self, batch: &Batch, target: Loss, rate: f32, momentum: f32) -> Result<f64> {
+    fn passes(&mut self, batch: &Batch, target: Loss, rate: f32, momentum: f32) -> Result<()> {
         self.inference = None;
         if self.training.is_none() {
             self.training = Some(Training::new(self)?);
@@ -253,12 +283,12 @@ impl Network {
             let (labels, teacher) = (batch.labels.len(), batch.teacher.len());
             bail!("{labels} labels and {teacher} teacher's logits for {n} logits")
         }
-        let (loss, grad) = engine.loss(batch, target, logits)?;
+        let grad = engine.loss(batch, target, logits, self.losses.at)?;
         engine.backward(computed, grad, gradient.at)?;
         if let Some(rows) = &self.rows {
             rows.gradients(kernels, rate, variables, gradient.at)?;
         }
-        Ok(loss)
+        Ok(())
     }
 
     /// Logits `[b, classes]` for pictures `[b, size, size, 3]`, by the variables that count: as the

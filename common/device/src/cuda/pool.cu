@@ -12,7 +12,7 @@ extern "C" __global__ void max_forward(u64 n, u32 h, u32 w, u32 c, u32 k, u32 st
   INDEX(n);
   const u32 ch = i % c, ox = i / c % ow, oy = i / ((u64)c * ow) % oh;
   const u64 b = i / ((u64)c * ow * oh);
-  float best = -INFINITY;
+  float best = 0.f;
   u32 place = 0;
   bool found = false;
   for (u32 ky = 0; ky < k; ++ky) {
