@@ -92,6 +92,11 @@ if "$target/release/infer" eval --model "$work/out/model.bin" --images "$work/ou
 then fail "a device that is not there"; fi
 grep -q 'no CUDA device 7' "$work/stderr" || fail "$(cat "$work/stderr")"
 pass "a device that is not there: $(cat "$work/stderr")"
+if EMU_MEMORY=12000000 "$target/release/train" --images "$work/out/training.safetensors" --validation "$work/out/validation.safetensors" \
+    --arch resnet18 --width 0.2 --epochs 1 --batch 64 --device cuda --out "$work/large.safetensors" 2>"$work/stderr" >/dev/null
+then fail "a batch that does not fit"; fi
+grep -q 'try --batch' "$work/stderr" || fail "$(cat "$work/stderr")"
+pass "a batch that does not fit: $(cat "$work/stderr")"
 answers() { "$target/release/infer" predict --model "$work/out/model.bin" --photos "$work/data/testing" --device "$1" --out "$work/$1.csv" >/dev/null; }
 answers cpu && answers cuda
 off=$(cmp -l "$work/cpu.csv" "$work/cuda.csv" | wc -l)

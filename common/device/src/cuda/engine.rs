@@ -121,6 +121,11 @@ impl Engine {
         input.map_or([0; 3], |j| self.schedule.operations[*j].shape)
     }
 
+    /// Logits of the batch.
+    pub(super) fn logits(&self) -> usize {
+        self.floats(self.schedule.operations.len() - 1)
+    }
+
     /// The result of operation `i`.
     pub(super) fn out(&self, i: usize) -> Ptr {
         self.values[i].out.as_ref().map_or(Ptr::NULL, |b| b.at)
@@ -220,6 +225,32 @@ impl Engine {
         all.extend_from_slice(args![x, cols.at]);
         self.kernels.each("patches", rows * slide.patch(), &all)?;
         Ok(cols.at)
+    }
+
+    /// What to say of `error`: where the device is full, how many pictures would about fit, by the results
+    /// that a training step keeps and the gradients that are open at once.
+    pub(super) fn explain(&self, error: candle_core::Error, pictures: usize) -> candle_core::Error {
+        if !self.memory.is_full() {
+            return error;
+        }
+        let operations = &self.schedule.operations;
+        let floats = || operations.iter().map(Fused::floats);
+        let patches = operations.iter().enumerate().filter_map(|(i, o)| {
+            let slide = Slide::new(self.input_shape(i), o.op.as_conv()?.window);
+            Some(slide.positions() * slide.patch())
+        });
+        let most = |sizes: &mut dyn Iterator<Item = usize>| sizes.max().unwrap_or(0);
+        let open = 3 * most(&mut floats()) + most(&mut { patches });
+        let each = 4 * (floats().sum::<usize>() + open);
+        // Buffers are not reused without a gap: where this says that it fits, half does.
+        let fit = self.memory.room() / each.max(1);
+        let fit = if fit < pictures { fit } else { pictures / 2 };
+        candle_core::Error::Msg(format!(
+            "a batch of {pictures} pictures takes {} MB and more, which the device does not have: try \
+             --batch {}",
+            (each * pictures).div_ceil(1 << 20),
+            fit.max(1)
+        ))
     }
 
     /// The gradient of the loss of the last batch's `logits`, `[b, classes]`. The loss itself goes to the

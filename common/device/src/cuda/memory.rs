@@ -2,6 +2,7 @@
 //! is allocated.
 
 use super::kernels::Ptr;
+use candle_core::cuda_backend::cudarc::driver::result::mem_get_info;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::{CudaDevice, Result};
 
@@ -17,6 +18,10 @@ pub(super) struct Memory {
     device: CudaDevice,
     free: Vec<Buffer>,
     allocations: usize,
+    /// Bytes of all buffers.
+    bytes: usize,
+    /// Whether the device had no room for one.
+    is_full: bool,
 }
 
 impl Buffer {
@@ -63,7 +68,7 @@ impl Buffer {
 
 impl Memory {
     pub(super) fn new(device: &CudaDevice) -> Self {
-        Self { device: device.clone(), free: Vec::new(), allocations: 0 }
+        Self { device: device.clone(), free: Vec::new(), allocations: 0, bytes: 0, is_full: false }
     }
 
     /// Buffers that were allocated so far.
@@ -71,21 +76,33 @@ impl Memory {
         self.allocations
     }
 
+    /// Whether the last buffer that was asked for did not fit on the device.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Bytes of all buffers that were taken from the device, and of what it has left.
+    pub(super) fn room(&self) -> usize {
+        self.bytes + mem_get_info().map_or(0, |(free, _)| free)
+    }
+
     /// At least `n` floats of any value: the smallest free buffer that holds them, or a new one.
     ///
     /// # Errors
-    /// A device without so much memory: the message says how much.
+    /// A device without so much memory; [`Memory::is_full`] says so afterwards.
     pub(super) fn take(&mut self, n: usize) -> Result<Buffer> {
         let fitting = self.free.iter().enumerate().filter(|(_, b)| b.capacity() >= n);
         if let Some((i, _)) = fitting.min_by_key(|(_, b)| b.capacity()) {
             return Ok(self.free.swap_remove(i));
         }
-        self.allocations += 1;
-        let slice = self.device.alloc_zeros::<f32>(n.max(1)).map_err(|e| {
-            let megabytes = n.div_ceil(1 << 18);
-            let first = e.to_string().lines().next().unwrap_or_default().to_owned();
-            candle_core::Error::Msg(format!("no {megabytes} MB more on the device: {first}"))
+        let slice = self.device.alloc_zeros::<f32>(n.max(1));
+        self.is_full = slice.is_err();
+        let slice = slice.map_err(|_| {
+            let kilobytes = n.div_ceil(1 << 8);
+            candle_core::Error::Msg(format!("the device has no room for {kilobytes} KB more"))
         })?;
+        self.allocations += 1;
+        self.bytes += 4 * n.max(1);
         let at = Ptr(slice.device_ptr(&self.device.cuda_stream()).0);
         Ok(Buffer { slice, at })
     }

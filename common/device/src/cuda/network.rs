@@ -1,7 +1,7 @@
 //! A network with its parameters on a CUDA device: answers, and training steps.
 
 use super::engine::{Engine, Mode};
-use super::kernels::{Kernels, args};
+use super::kernels::{Kernels, Ptr, args};
 use super::memory::{Buffer, Memory};
 use super::misfit;
 use super::optimizer::{self, Buffers, Kinds, Rows};
@@ -239,6 +239,25 @@ impl Network {
     }
 }
 
+/// A forward pass, the loss, to `losses`, and the backward pass, to `gradients`.
+fn passes(
+    engine: &mut Engine,
+    batch: &Batch,
+    target: Loss,
+    mode: Mode,
+    parameters: Ptr,
+    [gradients, losses]: [Ptr; 2],
+) -> Result<()> {
+    let logits = engine.forward(parameters, &batch.pictures, mode)?;
+    let n = engine.logits();
+    if batch.labels.len() != n || !(batch.teacher.is_empty() || batch.teacher.len() == n) {
+        let (labels, teacher) = (batch.labels.len(), batch.teacher.len());
+        bail!("{labels} labels and {teacher} teacher's logits for {n} logits")
+    }
+    let grad = engine.loss(batch, target, logits, losses)?;
+    engine.backward(parameters, grad, gradients)
+}
+
 impl Training {
     fn new(network: &mut Network) -> Result<Self> {
         let p = &network.parametrisation;
@@ -277,14 +296,8 @@ impl Network {
             _ => variables,
         };
         let mode = Mode::Training { statistics: variables, momentum };
-        let logits = engine.forward(computed, &batch.pictures, mode)?;
-        let n = engine.batch * classes;
-        if batch.labels.len() != n || !(batch.teacher.is_empty() || batch.teacher.len() == n) {
-            let (labels, teacher) = (batch.labels.len(), batch.teacher.len());
-            bail!("{labels} labels and {teacher} teacher's logits for {n} logits")
-        }
-        let grad = engine.loss(batch, target, logits, self.losses.at)?;
-        engine.backward(computed, grad, gradient.at)?;
+        let passed = passes(engine, batch, target, mode, computed, [gradient.at, self.losses.at]);
+        passed.map_err(|e| engine.explain(e, batch.labels.len() / classes.max(1)))?;
         if let Some(rows) = &self.rows {
             rows.gradients(kernels, rate, variables, gradient.at)?;
         }
