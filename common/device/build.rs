@@ -8,7 +8,7 @@ fn main() {
 
 #[cfg(feature = "cuda")]
 fn cuda() {
-    let files = ["activation", "conv", "grid", "loss", "norm", "optim", "pool", "sums"];
+    let files = ["activation", "conv", "grid", "loss", "norm", "optim", "pool", "sums", "views"];
     let out = std::env::var_os("OUT_DIR").map(std::path::PathBuf::from);
     let out = out.unwrap_or_else(|| panic!("cargo sets OUT_DIR"));
     let built = cudaforge::KernelBuilder::new()

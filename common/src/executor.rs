@@ -1,5 +1,6 @@
 //! The seam where compute happens: nobody above knows which executor runs.
 
+use crate::view::View;
 #[cfg(feature = "cuda")]
 use anyhow::anyhow;
 use anyhow::{Result, bail};
@@ -7,7 +8,7 @@ use kernels::loss::Loss;
 use kernels::optim::Update;
 use kernels::parametrisation::Parametrisation;
 use kernels::{Batch, State};
-use model::Model;
+use model::{Images, Model, Normalization};
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -26,6 +27,31 @@ pub trait Executor: Send {
     /// # Errors
     /// A batch of another size; a device that fails.
     fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<()>;
+
+    /// Keeps pictures on the device, so that views of them can be trained on; whether this device does that
+    /// and has room for them. The CPU is fed rendered pictures instead.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn keep(&mut self, images: &Images, normalization: &Normalization) -> Result<bool> {
+        let _ = (images, normalization);
+        Ok(false)
+    }
+
+    /// [`Executor::step`] on these views of the pictures that are kept; those of `batch` are left out.
+    ///
+    /// # Errors
+    /// As for `step`; a device that keeps none.
+    fn step_on(
+        &mut self,
+        views: &[(usize, View)],
+        batch: Batch,
+        target: Loss,
+        update: &Update,
+    ) -> Result<()> {
+        let _ = (batch, target, update);
+        bail!("{} views for a device that keeps no pictures", views.len())
+    }
 
     /// The sum that was set last and the losses of all steps since, each before its update, added one by
     /// one. Waits for the device.
@@ -143,7 +169,23 @@ impl Executor for device::cuda::Network {
     }
 
     fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<()> {
-        Ok(self.step(&batch, target, update)?)
+        Ok(self.step(&batch, &[], target, update)?)
+    }
+
+    fn keep(&mut self, images: &Images, normalization: &Normalization) -> Result<bool> {
+        let pixels = (0..images.len()).map(|i| images.pixels(i));
+        Ok(self.keep(pixels, images.len(), [normalization.mean, normalization.std])?)
+    }
+
+    fn step_on(
+        &mut self,
+        views: &[(usize, View)],
+        batch: Batch,
+        target: Loss,
+        update: &Update,
+    ) -> Result<()> {
+        let views: Vec<_> = views.iter().map(|(i, view)| view.on_device(*i)).collect();
+        Ok(self.step(&batch, &views, target, update)?)
     }
 
     fn losses(&self) -> Result<f64> {

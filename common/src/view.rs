@@ -112,6 +112,28 @@ impl View {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl View {
+    /// This view of `picture`, as kernels on a CUDA device are told of it.
+    pub fn on_device(&self, picture: usize) -> device::cuda::View {
+        let (how, [top, bottom, left, right]) = match self.mixing {
+            Mixing::None => (0, [0; 4]),
+            Mixing::Mixup(_) => (1, [0; 4]),
+            Mixing::CutMix(rectangle) => (2, rectangle.map(|n| n as u32)),
+        };
+        let (partner, other) = self.partner;
+        let shot = |s: &Shot| {
+            let ([[yy, yx], [xy, xx]], [cy, cx], [b, c, a]) = (s.matrix, s.center, s.colour);
+            [yy, yx, xy, xx, cy, cx, b, c, a]
+        };
+        device::cuda::View {
+            places: [picture as u32, partner as u32, how, top, bottom, left, right],
+            weight: self.weight,
+            shots: [shot(&self.own), shot(&other)],
+        }
+    }
+}
+
 /// A view of picture `i` → `out` `[size, size, 3]`.
 pub fn render(
     images: &Images,

@@ -13,6 +13,12 @@ use std::collections::BTreeMap;
 
 const WIDTHS: [usize; 8] = [16, 32, 64, 128, 256, 256, 256, 256];
 
+/// All that this build has.
+#[cfg(not(feature = "cuda"))]
+const DEVICES: [Device; 2] = [Device::Cpu, Device::Candle];
+#[cfg(feature = "cuda")]
+const DEVICES: [Device; 3] = [Device::Cpu, Device::Candle, Device::Cuda(0)];
+
 fn model(graph: Graph, weights: Weights, size: usize) -> Model {
     let preparation = Preparation { size, fit: Fit::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
@@ -66,13 +72,6 @@ fn assert_close(a: &[f32], b: &[f32], tolerance: f32, what: &str) {
 /// The course's numbers: torchvision's ResNet-18 with 11 classes; the tutorial's student at full
 /// width and after its pruning steps ×0.95 and ×0.9 (students' reports print these tables); 118.4 M
 /// multiplications at 256 px.
-
-/// All that this build has.
-#[cfg(not(feature = "cuda"))]
-const DEVICES: [Device; 2] = [Device::Cpu, Device::Candle];
-#[cfg(feature = "cuda")]
-const DEVICES: [Device; 3] = [Device::Cpu, Device::Candle, Device::Cuda(0)];
-
 #[test]
 fn counts_equal_the_course() {
     let count = |g: Graph| g.parameter_count();

@@ -55,7 +55,7 @@ fn compare(
             Ok(())
         });
         pass.unwrap();
-        let (found, gradient) = cuda.gradient(&batch, LOSS, 0.0).unwrap();
+        let (found, gradient) = cuda.gradient(&batch, &[], LOSS, 0.0).unwrap();
         assert!((loss - found).abs() < 1e-4 * loss.max(1.0), "loss {found}, {loss} {at}");
         case.check(&batch.pictures, &r, &logits, &layout.unpack(&gradient).unwrap());
     }
@@ -146,7 +146,7 @@ fn training_is_that_of_the_cpu() {
                 let batch = batch(&graph, 6, size, seed + step);
                 let a = cpu.step(batch.clone(), LOSS, &update).unwrap();
                 cuda.set_losses(0.0).unwrap();
-                cuda.step(&batch, LOSS, &update).unwrap();
+                cuda.step(&batch, &[], LOSS, &update).unwrap();
                 let b = cuda.losses().unwrap();
                 assert!(
                     (a - b).abs() < 1e-4 * a.max(1.0),
@@ -178,7 +178,7 @@ fn steps_repeat_and_allocate_nothing() {
             network.set_losses(0.5).unwrap();
             for step in 0..3 {
                 let before = network.launches();
-                network.step(&batch(&graph, 4, 32, step), LOSS, &update).unwrap();
+                network.step(&batch(&graph, 4, 32, step), &[], LOSS, &update).unwrap();
                 launches = network.launches() - before;
                 if step == 0 {
                     after_first = network.allocations();

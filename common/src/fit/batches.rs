@@ -20,8 +20,15 @@ pub(super) struct Batches<'a> {
     settings: &'a Settings,
     policy: Policy,
     view_seed: u64,
-    normalization: Normalization,
+    /// None where the executor renders views.
+    normalization: Option<Normalization>,
     classes: usize,
+}
+
+/// A batch, and its views where they are still to be rendered.
+pub(super) struct Feed {
+    pub(super) batch: Batch,
+    pub(super) views: Vec<(usize, View)>,
 }
 
 impl<'a> Batches<'a> {
@@ -30,6 +37,7 @@ impl<'a> Batches<'a> {
         targets: &'a Targets,
         settings: &'a Settings,
         model: &Model,
+        is_rendered: bool,
     ) -> Result<Self> {
         let labels = images.all_labels()?;
         ensure!(images.len() >= 2, "{}: too few pictures to train on", images.source.name);
@@ -44,7 +52,7 @@ impl<'a> Batches<'a> {
             settings,
             policy,
             view_seed,
-            normalization: model.input.normalization,
+            normalization: is_rendered.then_some(model.input.normalization),
             classes: model.graph.classes(),
         })
     }
@@ -64,7 +72,7 @@ impl<'a> Batches<'a> {
     pub(super) fn run(
         &self,
         start: (usize, usize),
-        mut body: impl FnMut(usize, &Receiver<Batch>) -> Result<()>,
+        mut body: impl FnMut(usize, &Receiver<Feed>) -> Result<()>,
     ) -> Result<()> {
         let (sender, receiver) = sync_channel(AHEAD);
         std::thread::scope(|scope| {
@@ -75,7 +83,7 @@ impl<'a> Batches<'a> {
         })
     }
 
-    fn produce(&self, (start, done): (usize, usize), sender: &SyncSender<Batch>) {
+    fn produce(&self, (start, done): (usize, usize), sender: &SyncSender<Feed>) {
         for epoch in start..self.settings.epochs as usize {
             let done = if epoch == start { done } else { 0 };
             let order =
@@ -88,33 +96,35 @@ impl<'a> Batches<'a> {
         }
     }
 
-    fn make(&self, epoch: usize, chosen: &[usize]) -> Batch {
+    fn make(&self, epoch: usize, chosen: &[usize]) -> Feed {
         let k = match self.targets {
             Targets::Labels(_) => epoch,
             Targets::Teacher { logits, .. } => epoch % logits.views.views,
         };
         let size = self.images.size();
-        let floats = 3 * size * size;
-        let mut pictures = vec![0.0; chosen.len() * floats];
+        let view = |i: usize| View::of(&self.policy, self.view_seed, i, k, self.images.len(), size);
+        let views: Vec<(usize, View)> = chosen.iter().map(|i| (*i, view(*i))).collect();
         let mut labels = vec![0.0; chosen.len() * self.classes];
-        pictures
-            .par_chunks_mut(floats)
-            .zip(labels.par_chunks_mut(self.classes))
-            .zip(chosen)
-            .for_each(|((x, target), &i)| {
-                let view = View::of(&self.policy, self.view_seed, i, k, self.images.len(), size);
-                view::render(self.images, i, &view, &self.normalization, x);
-                let smoothing = self.settings.label_smoothing;
-                target.fill(smoothing / self.classes as f32);
-                target[self.labels[i]] += (1.0 - smoothing) * view.weight;
-                target[self.labels[view.partner.0]] += (1.0 - smoothing) * (1.0 - view.weight);
-            });
+        let smoothing = self.settings.label_smoothing;
+        for (target, (i, view)) in labels.chunks_mut(self.classes).zip(&views) {
+            target.fill(smoothing / self.classes as f32);
+            target[self.labels[*i]] += (1.0 - smoothing) * view.weight;
+            target[self.labels[view.partner.0]] += (1.0 - smoothing) * (1.0 - view.weight);
+        }
         let teacher = match self.targets {
             Targets::Labels(_) => Vec::new(),
             Targets::Teacher { logits, .. } => {
                 chosen.iter().flat_map(|i| logits.of(k, *i)).copied().collect()
             }
         };
-        Batch { pictures, labels, teacher }
+        let Some(normalization) = &self.normalization else {
+            return Feed { batch: Batch { pictures: Vec::new(), labels, teacher }, views };
+        };
+        let floats = 3 * size * size;
+        let mut pictures = vec![0.0; chosen.len() * floats];
+        pictures.par_chunks_mut(floats).zip(&views).for_each(|(x, (i, view))| {
+            view::render(self.images, *i, view, normalization, x);
+        });
+        Feed { batch: Batch { pictures, labels, teacher }, views: Vec::new() }
     }
 }

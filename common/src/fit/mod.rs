@@ -13,11 +13,10 @@ use crate::answers;
 use crate::executor::{Device, Executor};
 use crate::score;
 use anyhow::{Context, Result, ensure};
-use batches::Batches;
+use batches::{Batches, Feed};
 use codec::Quantized;
 use graph::Weights;
 use graph::grid::Grids;
-use kernels::Batch;
 use kernels::loss::Loss;
 use model::{Images, Logits, Model, Policy, plan};
 use serde::Serialize;
@@ -87,6 +86,8 @@ pub struct Fit<'a> {
     settings: &'a Settings,
     on_grids: Option<OnGrids>,
     executor: Box<dyn Executor>,
+    /// Whether the executor makes views itself.
+    renders: bool,
     progress: Progress,
     summary: Summary,
     best: Vec<f32>,
@@ -122,7 +123,8 @@ impl<'a> Fit<'a> {
         model.check_images(pictures.train)?;
         model.check_images(pictures.validation)?;
         let truth = pictures.validation.all_labels()?;
-        let executor = device.executor(&model)?;
+        let mut executor = device.executor(&model)?;
+        let renders = executor.keep(pictures.train, &model.input.normalization)?;
         let summary = Summary { best: -1.0, best_epoch: 0, last: 0.0 };
         let (best, log) = (Vec::new(), String::new());
         Ok(Self {
@@ -133,6 +135,7 @@ impl<'a> Fit<'a> {
             settings,
             on_grids,
             executor,
+            renders,
             progress: Progress::default(),
             summary,
             best,
@@ -190,7 +193,7 @@ impl<'a> Fit<'a> {
     }
 
     fn batches(&self) -> Result<Batches<'a>> {
-        Batches::new(self.pictures.train, self.targets, self.settings, &self.model)
+        Batches::new(self.pictures.train, self.targets, self.settings, &self.model, !self.renders)
     }
 
     /// The remaining epochs. `tick` is called after every step, `note` after every epoch.
@@ -243,7 +246,7 @@ impl<'a> Fit<'a> {
         &mut self,
         epoch: usize,
         per_epoch: usize,
-        batches: &Receiver<Batch>,
+        batches: &Receiver<Feed>,
         tick: &mut impl FnMut(&Self) -> Result<()>,
     ) -> Result<f64> {
         let steps = self.settings.epochs as usize * per_epoch;
@@ -254,10 +257,15 @@ impl<'a> Fit<'a> {
         let weights = self.executor.parametrisation().layout().weights().len();
         let per_bit = self.on_grids.map_or(0.0, |g| g.rate) / weights as f32;
         for i in self.progress.steps..per_epoch {
-            let batch = batches.recv().context("the thread that makes batches stopped")?;
+            let feed = batches.recv().context("the thread that makes batches stopped")?;
+            let Feed { batch, views } = feed;
             let mut update = self.settings.update(epoch * per_epoch + i, steps, per_epoch);
             (update.rate, update.settled) = (per_bit, self.is_settled(epoch));
-            self.executor.step(batch, target, &update)?;
+            if self.renders {
+                self.executor.step_on(&views, batch, target, &update)?;
+            } else {
+                self.executor.step(batch, target, &update)?;
+            }
             self.progress.steps = i + 1;
             if self.progress.steps.is_multiple_of(READ) || self.progress.steps == per_epoch {
                 let loss = self.executor.losses()?;

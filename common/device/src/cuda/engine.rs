@@ -288,6 +288,17 @@ impl Engine {
         Ok(grad)
     }
 
+    /// The batch, as it was fed or rendered.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn batch(&self) -> Result<Vec<f32>> {
+        match &self.values[0].out {
+            Some(out) => out.read(&self.kernels.device, self.floats(0)),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// The first `n` values of the last operation's result.
     ///
     /// # Errors

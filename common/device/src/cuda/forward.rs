@@ -16,22 +16,38 @@ pub(super) fn blocks(channels: usize) -> u32 {
 }
 
 impl Engine {
-    /// Where the result `[b, classes]` for pictures `x` `[b, size, size, 3]` is, with the parameters at
-    /// `parameters`, in the layout of the graph.
+    /// Room for a batch of `values` of pictures.
+    ///
+    /// # Errors
+    /// A batch of another size; a device without room for it.
+    pub(super) fn begin(&mut self, values: usize) -> Result<()> {
+        let floats = self.schedule.operations[0].floats();
+        self.batch = values / floats.max(1);
+        if self.batch * floats != values || self.batch == 0 {
+            bail!("a batch of {values} values, {floats} per picture")
+        }
+        self.prepare(0)
+    }
+
+    /// Makes pictures `x` `[b, size, size, 3]` the batch.
     ///
     /// # Errors
     /// A batch of another size; a device that fails.
-    pub(super) fn forward(&mut self, parameters: Ptr, x: &[f32], mode: Mode) -> Result<Ptr> {
+    pub(super) fn feed(&mut self, x: &[f32]) -> Result<()> {
+        self.begin(x.len())?;
+        match &mut self.values[0].out {
+            Some(out) => out.write(&self.kernels.device, x),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the result `[b, classes]` for the batch is, with the parameters at `parameters`, in the layout
+    /// of the graph.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn forward(&mut self, parameters: Ptr, mode: Mode) -> Result<Ptr> {
         let schedule = self.schedule.clone();
-        let floats = schedule.operations[0].floats();
-        self.batch = x.len() / floats.max(1);
-        if self.batch * floats != x.len() || self.batch == 0 {
-            bail!("a batch of {} values, {floats} per picture", x.len())
-        }
-        self.prepare(0)?;
-        if let Some(out) = &mut self.values[0].out {
-            out.write(&self.kernels.device, x)?;
-        }
         for (i, operation) in schedule.operations.iter().enumerate().skip(1) {
             self.prepare(i)?;
             self.run(i, operation, parameters, mode)?;

@@ -23,7 +23,7 @@ mod ptx {
 }
 
 /// Our kernels, by the file they are in.
-const MODULES: [(&str, &str, &[&str]); 8] = [
+const MODULES: [(&str, &str, &[&str]); 9] = [
     (
         "activation",
         ptx::ACTIVATION,
@@ -74,6 +74,7 @@ const MODULES: [(&str, &str, &[&str]); 8] = [
         ],
     ),
     ("sums", ptx::SUMS, &["column_partials", "sum_partials", "sum_doubles"]),
+    ("views", ptx::VIEWS, &["shoot", "grey_rows", "mix"]),
 ];
 
 /// An address on the device.

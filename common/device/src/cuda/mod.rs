@@ -7,6 +7,7 @@
 //! | `memory` | buffers that are given back and taken again |
 //! | `engine`, `forward`, `backward` | the fused operations, twins of `kernels::engine` |
 //! | `optimizer` | an update over all variables in a few launches, twin of `kernels::optim` |
+//! | `views` | views of pictures that stay on the device |
 //! | [`network`] | parameters on the device: answers, and training steps |
 //! | `*.cu` | the kernels, one file for an operation or a few that are alike |
 //!
@@ -23,8 +24,10 @@ mod kernels;
 mod memory;
 pub mod network;
 mod optimizer;
+mod views;
 
 pub use network::Network;
+pub use views::{Shot, View};
 
 fn misfit(e: graph::Error) -> candle_core::Error {
     candle_core::Error::msg(e)

@@ -5,6 +5,7 @@ use super::kernels::{Kernels, Ptr, args};
 use super::memory::{Buffer, Memory};
 use super::misfit;
 use super::optimizer::{self, Buffers, Kinds, Rows};
+use super::views::{Pictures, View};
 use candle_core::{Device, Result, bail};
 use graph::grid::Grids;
 use graph::{Graph, Layout, Weights};
@@ -36,6 +37,8 @@ pub struct Network {
     has_second: bool,
     /// Two doubles: the sum of the losses of steps, and the last.
     losses: Buffer,
+    /// A data set that stays on the device.
+    pictures: Option<Pictures>,
     training: Option<Training>,
     inference: Option<Inference>,
 }
@@ -85,6 +88,7 @@ impl Network {
             parametrisation,
             kernels,
             memory,
+            pictures: None,
             steps: 0,
             average: None,
             moments: None,
@@ -184,16 +188,58 @@ impl Network {
         self.losses.write(&self.kernels.device, &words)
     }
 
-    /// Trains on a batch. Nothing leaves the device.
+    /// Keeps `count` pictures, `[3, size, size]` each, of which views will be trained on, normalized with
+    /// `mean` and `std`; whether the device has room for them.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn keep<'a>(
+        &mut self,
+        pixels: impl Iterator<Item = &'a [u8]>,
+        count: usize,
+        normalization: [[f32; 3]; 2],
+    ) -> Result<bool> {
+        let (sizes, device) = ((count, self.size), &self.kernels.device);
+        self.pictures = Pictures::new(pixels, sizes, normalization, &mut self.memory, device)?;
+        Ok(self.pictures.is_some())
+    }
+
+    /// `views` of what is kept, `[b, size, size, 3]`, as a step is fed them.
+    ///
+    /// # Errors
+    /// A view of no picture; a device that fails.
+    pub fn rendered(&mut self, views: &[View]) -> Result<Vec<f32>> {
+        if self.training.is_none() {
+            self.training = Some(Training::new(self)?);
+        }
+        let (Some(training), Some(pictures)) = (&mut self.training, &self.pictures) else {
+            bail!("{} views of no pictures", views.len())
+        };
+        training.engine.render(pictures, views)?;
+        training.engine.batch()
+    }
+
+    /// Bytes of the pictures that are kept.
+    pub fn kept(&self) -> usize {
+        self.pictures.as_ref().map_or(0, Pictures::bytes)
+    }
+
+    /// Trains on a batch, of `views` of what is kept if there are any. Nothing leaves the device.
     ///
     /// # Errors
     /// A batch of another size; a device that fails or has too little memory for so many pictures.
-    pub fn step(&mut self, batch: &Batch, target: Loss, update: &Update) -> Result<()> {
+    pub fn step(
+        &mut self,
+        batch: &Batch,
+        views: &[View],
+        target: Loss,
+        update: &Update,
+    ) -> Result<()> {
         if update.ema > 0.0 && self.average.is_none() {
             // Of the variables as they were before this step, statistics included.
             self.average = Some(self.variables.copy(&mut self.memory)?);
         }
-        self.passes(batch, target, update.rate, MOMENTUM)?;
+        self.passes(batch, views, target, update.rate, MOMENTUM)?;
         let (n, device) = (self.parametrisation.len(), self.kernels.device.clone());
         if self.moments.is_none() {
             let [first, second] = update.moments(n);
@@ -225,12 +271,18 @@ impl Network {
         Ok(())
     }
 
-    /// Loss and gradient of the variables of a batch, without an update.
+    /// Loss and gradient of the variables of a batch, as for [`Network::step`], without an update.
     ///
     /// # Errors
     /// A batch of another size; a device that fails.
-    pub fn gradient(&mut self, batch: &Batch, target: Loss, rate: f32) -> Result<(f64, Vec<f32>)> {
-        self.passes(batch, target, rate, 0.0)?;
+    pub fn gradient(
+        &mut self,
+        batch: &Batch,
+        views: &[View],
+        target: Loss,
+        rate: f32,
+    ) -> Result<(f64, Vec<f32>)> {
+        self.passes(batch, views, target, rate, 0.0)?;
         let Some(training) = &self.training else { bail!("no gradient") };
         Ok((
             self.doubles()?[1],
@@ -248,7 +300,7 @@ fn passes(
     parameters: Ptr,
     [gradients, losses]: [Ptr; 2],
 ) -> Result<()> {
-    let logits = engine.forward(parameters, &batch.pictures, mode)?;
+    let logits = engine.forward(parameters, mode)?;
     let n = engine.logits();
     if batch.labels.len() != n || !(batch.teacher.is_empty() || batch.teacher.len() == n) {
         let (labels, teacher) = (batch.labels.len(), batch.teacher.len());
@@ -277,7 +329,14 @@ impl Training {
 
 impl Network {
     /// A forward pass with batch statistics, the loss, the backward pass.
-    fn passes(&mut self, batch: &Batch, target: Loss, rate: f32, momentum: f32) -> Result<()> {
+    fn passes(
+        &mut self,
+        batch: &Batch,
+        views: &[View],
+        target: Loss,
+        rate: f32,
+        momentum: f32,
+    ) -> Result<()> {
         self.inference = None;
         if self.training.is_none() {
             self.training = Some(Training::new(self)?);
@@ -296,7 +355,12 @@ impl Network {
             _ => variables,
         };
         let mode = Mode::Training { statistics: variables, momentum };
-        let passed = passes(engine, batch, target, mode, computed, [gradient.at, self.losses.at]);
+        let fed = match &self.pictures {
+            Some(pictures) if !views.is_empty() => engine.render(pictures, views),
+            _ => engine.feed(&batch.pictures),
+        };
+        let to = [gradient.at, self.losses.at];
+        let passed = fed.and_then(|()| passes(engine, batch, target, mode, computed, to));
         passed.map_err(|e| engine.explain(e, batch.labels.len() / classes.max(1)))?;
         if let Some(rows) = &self.rows {
             rows.gradients(kernels, rate, variables, gradient.at)?;
@@ -328,7 +392,8 @@ impl Network {
         let mut logits = Vec::with_capacity(pictures.len() / floats * classes);
         for x in pictures.chunks(inference.batch * floats) {
             let engine = &mut inference.engine;
-            engine.forward(inference.parameters.at, x, Mode::Inference)?;
+            engine.feed(x)?;
+            engine.forward(inference.parameters.at, Mode::Inference)?;
             logits.extend(engine.result(engine.batch * classes)?);
         }
         Ok(logits)
