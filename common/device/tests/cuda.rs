@@ -55,7 +55,7 @@ fn compare(
             Ok(())
         });
         pass.unwrap();
-        let (found, gradient) = cuda.gradient(&batch, &[], LOSS, 0.0).unwrap();
+        let (found, gradient) = cuda.gradient(&batch, LOSS, 0.0).unwrap();
         assert!((loss - found).abs() < 1e-4 * loss.max(1.0), "loss {found}, {loss} {at}");
         case.check(&batch.pictures, &r, &logits, &layout.unpack(&gradient).unwrap());
     }

@@ -3,7 +3,7 @@
 use super::kernels::{Arg, Kernels, Matrix, Ptr, args};
 use super::memory::{Buffer, Memory};
 use super::misfit;
-use candle_core::Result;
+use candle_core::{Result, bail};
 use graph::op::Conv;
 use graph::schedule::{Fused, Fusing, Schedule};
 use graph::{Graph, Window};
@@ -121,11 +121,6 @@ impl Engine {
         input.map_or([0; 3], |j| self.schedule.operations[*j].shape)
     }
 
-    /// Logits of the batch.
-    pub(super) fn logits(&self) -> usize {
-        self.floats(self.schedule.operations.len() - 1)
-    }
-
     /// The result of operation `i`.
     pub(super) fn out(&self, i: usize) -> Ptr {
         self.values[i].out.as_ref().map_or(Ptr::NULL, |b| b.at)
@@ -225,6 +220,28 @@ impl Engine {
         all.extend_from_slice(args![x, cols.at]);
         self.kernels.each("patches", rows * slide.patch(), &all)?;
         Ok(cols.at)
+    }
+
+    /// A forward pass, the loss, to `losses`, and the backward pass, to `gradients`.
+    ///
+    /// # Errors
+    /// Targets of another size; a device that fails.
+    pub(super) fn pass(
+        &mut self,
+        batch: &Batch,
+        target: Loss,
+        mode: Mode,
+        parameters: Ptr,
+        [gradients, losses]: [Ptr; 2],
+    ) -> Result<()> {
+        let logits = self.forward(parameters, mode)?;
+        let n = self.floats(self.schedule.operations.len() - 1);
+        if batch.labels.len() != n || !(batch.teacher.is_empty() || batch.teacher.len() == n) {
+            let (labels, teacher) = (batch.labels.len(), batch.teacher.len());
+            bail!("{labels} labels and {teacher} teacher's logits for {n} logits")
+        }
+        let grad = self.loss(batch, target, logits, losses)?;
+        self.backward(parameters, grad, gradients)
     }
 
     /// What to say of `error`: where the device is full, how many pictures would about fit, by the results

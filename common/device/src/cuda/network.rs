@@ -1,7 +1,7 @@
 //! A network with its parameters on a CUDA device: answers, and training steps.
 
 use super::engine::{Engine, Mode};
-use super::kernels::{Kernels, Ptr, args};
+use super::kernels::{Kernels, args};
 use super::memory::{Buffer, Memory};
 use super::misfit;
 use super::optimizer::{self, Buffers, Kinds, Rows};
@@ -275,39 +275,14 @@ impl Network {
     ///
     /// # Errors
     /// A batch of another size; a device that fails.
-    pub fn gradient(
-        &mut self,
-        batch: &Batch,
-        views: &[View],
-        target: Loss,
-        rate: f32,
-    ) -> Result<(f64, Vec<f32>)> {
-        self.passes(batch, views, target, rate, 0.0)?;
+    pub fn gradient(&mut self, batch: &Batch, target: Loss, rate: f32) -> Result<(f64, Vec<f32>)> {
+        self.passes(batch, &[], target, rate, 0.0)?;
         let Some(training) = &self.training else { bail!("no gradient") };
         Ok((
             self.doubles()?[1],
             training.gradient.read(&self.kernels.device, self.parametrisation.len())?,
         ))
     }
-}
-
-/// A forward pass, the loss, to `losses`, and the backward pass, to `gradients`.
-fn passes(
-    engine: &mut Engine,
-    batch: &Batch,
-    target: Loss,
-    mode: Mode,
-    parameters: Ptr,
-    [gradients, losses]: [Ptr; 2],
-) -> Result<()> {
-    let logits = engine.forward(parameters, mode)?;
-    let n = engine.logits();
-    if batch.labels.len() != n || !(batch.teacher.is_empty() || batch.teacher.len() == n) {
-        let (labels, teacher) = (batch.labels.len(), batch.teacher.len());
-        bail!("{labels} labels and {teacher} teacher's logits for {n} logits")
-    }
-    let grad = engine.loss(batch, target, logits, losses)?;
-    engine.backward(parameters, grad, gradients)
 }
 
 impl Training {
@@ -360,7 +335,7 @@ impl Network {
             _ => engine.feed(&batch.pictures),
         };
         let to = [gradient.at, self.losses.at];
-        let passed = fed.and_then(|()| passes(engine, batch, target, mode, computed, to));
+        let passed = fed.and_then(|()| engine.pass(batch, target, mode, computed, to));
         passed.map_err(|e| engine.explain(e, batch.labels.len() / classes.max(1)))?;
         if let Some(rows) = &self.rows {
             rows.gradients(kernels, rate, variables, gradient.at)?;
