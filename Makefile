@@ -175,7 +175,7 @@ $(eval $(call stage,$(OUT)/student.safetensors,$(PICTURES) $(OUT)/logits.safeten
 before = $(if $(filter 1,$1),student,tuned$(shell expr $1 - 1))
 $(foreach k,$(STEPS),$(eval $(call stage,$(OUT)/cut$k.safetensors,\
   $(OUT)/$(call before,$k).safetensors $(OUT)/training.safetensors,\
-  prune $(PRUNE) --model $(OUT)/$(call before,$k).safetensors --images $(OUT)/training.safetensors)))
+  prune $(PRUNE) --model $(OUT)/$(call before,$k).safetensors --images $(OUT)/training.safetensors $(ON_DEVICE))))
 $(foreach k,$(STEPS),$(eval $(call stage,$(OUT)/tuned$k.safetensors,\
   $(OUT)/cut$k.safetensors $(PICTURES) $(OUT)/logits.safetensors,\
   $(DISTILL) --init $(OUT)/cut$k.safetensors $(TUNE))))

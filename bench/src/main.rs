@@ -1,6 +1,8 @@
 //! Time of a training step, of a training run, of a forward pass or of coding weights, one line of JSON.
 //! bench/compare.py runs it and PyTorch in turns.
 
+mod traffic;
+
 use anyhow::{Context, Result};
 use clap::Parser;
 use codec::{Quantized, Rows, Spec};
@@ -56,6 +58,9 @@ enum Mode {
     Forward,
     /// Encoding and decoding the network's file.
     Code,
+    /// No time: megabytes that a training step of a picture moves through a GPU's memory, at least would
+    /// have to, and keeps; and its operations. Counted, not measured.
+    Traffic,
     /// No time: the engine's fused operations and how each convolution is computed.
     Plan,
 }
@@ -79,6 +84,7 @@ fn run(args: &Bench) -> Result<String> {
     let x: Vec<f32> = (0..batch * preparation.bytes()).map(|_| rng.normal()).collect();
     let times = match args.mode {
         Mode::Code => return code(&model, args.steps),
+        Mode::Traffic => return traffic::traffic(&model, args.size),
         Mode::Plan => {
             let engine = kernels::engine::Engine::new(&model.graph, args.size)?;
             return Ok(engine.to_string());

@@ -66,6 +66,19 @@ pub trait Executor: Send {
     /// A device that fails.
     fn set_losses(&mut self, sum: f64) -> Result<()>;
 
+    /// The gradient of a batch's loss with respect to the variables, without an update.
+    ///
+    /// # Errors
+    /// A batch of another size; a device that fails.
+    fn gradient(&mut self, batch: Batch, target: Loss) -> Result<Vec<f32>>;
+
+    /// Forgets the statistics of batch norms: they become the means of those of `batches` of pictures, each
+    /// weighing the same, which a network needs whose channels have been cut.
+    ///
+    /// # Errors
+    /// A batch of another size; a device that fails.
+    fn recalibrate(&mut self, batches: &mut dyn Iterator<Item = Vec<f32>>) -> Result<()>;
+
     /// Logits `[b, classes]` for pictures `[b, size, size, 3]`, by the variables that count (averaged,
     /// where they are), as the network would be stored: batch norm folded.
     ///
@@ -98,6 +111,15 @@ impl Executor for kernels::Network {
     fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<()> {
         self.losses += self.step(batch, target, update)?;
         Ok(())
+    }
+
+    fn gradient(&mut self, batch: Batch, target: Loss) -> Result<Vec<f32>> {
+        self.gradients(batch, target, 0.0)?;
+        Ok(Self::gradient(self).to_vec())
+    }
+
+    fn recalibrate(&mut self, batches: &mut dyn Iterator<Item = Vec<f32>>) -> Result<()> {
+        Ok(self.recalibrate(batches.map(Ok::<_, graph::Error>))?)
     }
 
     fn losses(&self) -> Result<f64> {
@@ -134,6 +156,14 @@ impl Executor for device::Network {
     fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<()> {
         self.losses += self.step(&batch, target, update)?;
         Ok(())
+    }
+
+    fn gradient(&mut self, batch: Batch, target: Loss) -> Result<Vec<f32>> {
+        Ok(Self::gradient(self, &batch, target, 0.0)?.1)
+    }
+
+    fn recalibrate(&mut self, batches: &mut dyn Iterator<Item = Vec<f32>>) -> Result<()> {
+        Ok(self.recalibrate(batches)?)
     }
 
     fn losses(&self) -> Result<f64> {
@@ -186,6 +216,14 @@ impl Executor for device::cuda::Network {
     ) -> Result<()> {
         let views: Vec<_> = views.iter().map(|(i, view)| view.on_device(*i)).collect();
         Ok(self.step(&batch, &views, target, update)?)
+    }
+
+    fn gradient(&mut self, batch: Batch, target: Loss) -> Result<Vec<f32>> {
+        Ok(Self::gradient(self, &batch, target, 0.0)?.1)
+    }
+
+    fn recalibrate(&mut self, batches: &mut dyn Iterator<Item = Vec<f32>>) -> Result<()> {
+        Ok(self.recalibrate(batches)?)
     }
 
     fn losses(&self) -> Result<f64> {

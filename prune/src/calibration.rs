@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use common::cli;
+use common::executor::Device;
 use graph::Weights;
-use graph::grid::Grids;
+use kernels::Batch;
 use kernels::loss::Loss;
-use kernels::{Batch, Network};
 use model::artifact::{self, Claim};
 use model::{Images, Model, Source};
 use serde::Serialize;
@@ -37,6 +37,7 @@ pub(crate) struct Count {
 pub(crate) struct Calibration {
     images: Images,
     chosen: Vec<usize>,
+    device: Device,
 }
 
 impl Pictures {
@@ -54,14 +55,14 @@ impl Pictures {
     ///
     /// # Errors
     /// Pictures of another preparation, or none.
-    pub(crate) fn load(&self, model: &Model) -> Result<Option<Calibration>> {
+    pub(crate) fn load(&self, model: &Model, device: Device) -> Result<Option<Calibration>> {
         let Some(path) = &self.images else { return Ok(None) };
         let images = Images::load(path)?;
         model.check_images(&images)?;
         let count = images.len().min(self.count.pictures as usize);
         ensure!(count >= 2, "{}: too few pictures", images.source.name);
         let chosen = (0..count).map(|i| i * images.len() / count).collect();
-        Ok(Some(Calibration { images, chosen }))
+        Ok(Some(Calibration { images, chosen, device }))
     }
 }
 
@@ -96,15 +97,15 @@ impl Calibration {
     /// # Errors
     /// Pictures that do not fit the network.
     pub(crate) fn recalibrated(&self, mut model: Model) -> Result<Model> {
-        let size = model.input.preparation.size;
-        let mut network = Network::new(&model.graph, &model.weights, &Grids::new(), size)?;
+        let mut executor = self.device.executor(&model)?;
         let bar = cli::progress(self.batches().count(), "recalibrating");
-        network.recalibrate(self.batches().map(|chosen| {
+        executor.recalibrate(&mut self.batches().map(|chosen| {
             bar.inc(1);
-            Ok::<_, graph::Error>(self.batch(&model, chosen))
+            self.batch(&model, chosen)
         }))?;
         bar.finish_and_clear();
-        let (stored, _) = network.parametrisation().stored(&network.state().variables)?;
+        let variables = executor.download()?.variables;
+        let (stored, _) = executor.parametrisation().stored(&variables)?;
         // What is no parameter (PyTorch's count of batches) stays as it came.
         model.weights.extend(stored);
         Ok(model)
@@ -116,9 +117,8 @@ impl Calibration {
     /// Pictures without labels, or that do not fit the network.
     pub(crate) fn gradients(&self, model: &Model, mut each: impl FnMut(&Weights)) -> Result<()> {
         let labels = self.images.all_labels().context("importance is measured on labels")?;
-        let size = model.input.preparation.size;
         let classes = model.classes.len();
-        let mut network = Network::new(&model.graph, &model.weights, &Grids::new(), size)?;
+        let mut executor = self.device.executor(model)?;
         let bar = cli::progress(self.batches().count(), "measuring");
         for chosen in self.batches() {
             let mut targets = vec![0.0; chosen.len() * classes];
@@ -127,8 +127,8 @@ impl Calibration {
             }
             let pictures = self.batch(model, chosen);
             let batch = Batch { pictures, labels: targets, teacher: Vec::new() };
-            network.gradients(batch, Loss::LABELS, 0.0)?;
-            each(&network.parametrisation().layout().unpack(network.gradient())?);
+            let gradient = executor.gradient(batch, Loss::LABELS)?;
+            each(&executor.parametrisation().layout().unpack(&gradient)?);
             bar.inc(1);
         }
         bar.finish_and_clear();

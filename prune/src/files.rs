@@ -4,6 +4,7 @@ use crate::calibration::{Calibration, Count, Pictures};
 use crate::limits::Limits;
 use anyhow::Result;
 use common::cli;
+use common::executor::Device;
 use graph::grid::Grids;
 use model::artifact::Claim;
 use model::{Model, Provenance, Source};
@@ -25,7 +26,7 @@ pub(crate) struct Files {
     #[command(flatten)]
     pictures: Pictures,
     #[command(flatten)]
-    threads: cli::Threads,
+    compute: cli::Compute,
 }
 
 /// The files, read.
@@ -43,6 +44,8 @@ struct Record<'a, S> {
     selection: &'a S,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pictures: Option<&'a Count>,
+    #[serde(skip_serializing_if = "Device::is_cpu")]
+    device: Device,
 }
 
 impl Files {
@@ -51,11 +54,11 @@ impl Files {
     /// # Errors
     /// An output that cannot be written, inputs that cannot be read or do not fit together.
     pub(crate) fn open(&self) -> Result<Opened> {
-        self.threads.start()?;
+        self.compute.start()?;
         let claim = self.pictures.claim(self.out.as_deref(), &self.model)?;
         let (mut model, source) = Model::load(&self.model)?;
         model.grids = Grids::new(); // what is made smaller leaves the grids it may have been on
-        let calibration = self.pictures.load(&model)?;
+        let calibration = self.pictures.load(&model, self.compute.device)?;
         Ok(Opened { model, calibration, source, _claim: claim })
     }
 
@@ -84,7 +87,8 @@ impl Files {
         };
         let pictures = calibration.as_ref().map(|_| &self.pictures.count);
         let mut provenance =
-            Provenance::new(stage, &Record { selection, pictures })?.from("model", source);
+            Provenance::new(stage, &Record { selection, pictures, device: self.compute.device })?
+                .from("model", source);
         let mut told = format!("{}: {change}", out.display());
         let smaller = match calibration {
             None => smaller,

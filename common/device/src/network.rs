@@ -10,6 +10,9 @@ use kernels::optim::Update;
 use kernels::parametrisation::Parametrisation;
 use kernels::{Batch, State};
 
+/// Share of a batch's statistics in the stored ones after a step: PyTorch's.
+const MOMENTUM: f64 = 0.1;
+
 /// Pictures run together where nothing is trained.
 const TOGETHER: usize = 64;
 
@@ -133,7 +136,7 @@ impl Network {
     /// A batch of another size; a device that fails.
     pub fn step(&mut self, batch: &Batch, target: Loss, update: &Update) -> Result<f64> {
         let Passes { loss: value, gradient, statistics } =
-            self.gradients(batch, target, update.rate)?;
+            self.gradients(batch, target, update.rate, MOMENTUM)?;
         self.inference = None;
         let moments = match self.moments.take() {
             Some(moments) => moments,
@@ -170,7 +173,8 @@ impl Network {
         gradient + (self.variables.sign()? * Tensor::new(factor, &self.device)?)?
     }
 
-    fn gradients(&self, batch: &Batch, target: Loss, rate: f32) -> Result<Passes> {
+    /// The statistics move by `share` towards those of the batch.
+    fn gradients(&self, batch: &Batch, target: Loss, rate: f32, share: f64) -> Result<Passes> {
         let p = &self.parametrisation;
         let slots = p.layout().slots();
         // Leaves of the tape: one for each slot, one for the logarithms of each grid's scales.
@@ -213,10 +217,28 @@ impl Network {
                 let at = p.layout().find(&format!("{name}.{end}")).map_err(misfit)?;
                 let start = slots[at].range.start;
                 let stored = piece(start, slots[at].range.len())?;
-                statistics.push((start, (&stored + ((batch - &stored)? * 0.1)?)?));
+                statistics.push((start, (&stored + ((batch - &stored)? * share)?)?));
             }
         }
         Ok(Passes { loss: f64::from(loss.to_scalar::<f32>()?), gradient, statistics })
+    }
+
+    /// The statistics of batch norms become the means of those of `batches`, each weighing the same.
+    ///
+    /// # Errors
+    /// A batch of another size; a device that fails.
+    pub fn recalibrate(&mut self, batches: &mut dyn Iterator<Item = Vec<f32>>) -> Result<()> {
+        self.inference = None;
+        for (k, pictures) in batches.enumerate() {
+            let n = pictures.len() / (3 * self.size * self.size) * self.classes();
+            // No labels: a loss of nothing.
+            let batch = Batch { pictures, labels: vec![0.0; n], teacher: Vec::new() };
+            let passes = self.gradients(&batch, Loss::LABELS, 0.0, 1.0 / (k as f64 + 1.0))?;
+            for (start, moved) in passes.statistics {
+                self.variables = self.variables.slice_scatter0(&moved, start)?;
+            }
+        }
+        Ok(())
     }
 
     /// Loss and gradient of the variables of a batch, without an update.
@@ -224,7 +246,7 @@ impl Network {
     /// # Errors
     /// A batch of another size; a device that fails.
     pub fn gradient(&self, batch: &Batch, target: Loss, rate: f32) -> Result<(f64, Vec<f32>)> {
-        let Passes { loss, gradient, .. } = self.gradients(batch, target, rate)?;
+        let Passes { loss, gradient, .. } = self.gradients(batch, target, rate, MOMENTUM)?;
         Ok((loss, gradient.to_vec1()?))
     }
 

@@ -64,6 +64,49 @@ fn compare(
     assert!(e < 1e-4, "answers {e} {at}");
 }
 
+/// Each behind a convolution, for itself; what it makes of 6 channels.
+const OPERATIONS: [(&str, &str, usize); 18] = [
+    ("dense convolution", "b:conv 6>7 k3 s2 p1 bias", 7),
+    ("pointwise convolution", "b:conv 6>7 k1", 7),
+    ("strided pointwise convolution", "b:conv 6>7 k1 s2", 7),
+    ("depthwise convolution", "b:conv 6>6 k3 p1 g6", 6),
+    ("grouped convolution", "b:conv 6>10 k3 s2 p1 g2 bias", 10),
+    ("linear layer on 9 × 9", "b:linear 6>5 k9 bias", 5),
+    ("batch norm", "b:bn 6", 6),
+    ("scale and shift", "b:scale 6", 6),
+    ("relu", "relu", 6),
+    ("relu6", "relu6", 6),
+    ("hardswish", "hardswish", 6),
+    ("silu", "silu", 6),
+    ("max pool", "max k3 s2 p1 ceil", 6),
+    ("average pool", "avg k3 s2 p1 ceil", 6),
+    ("sum", "b:conv 6>6 k1;add @2,1", 6),
+    ("concatenation", "b:conv 6>4 k1;concat @2,1,2", 14),
+    ("split", "split 1..4", 3),
+    ("shuffle", "shuffle g3", 6),
+];
+
+/// Logits and gradients of each operation against the CPU engine's.
+#[test]
+fn each_operation_equals_that_of_the_cpu() {
+    for (what, operation, channels) in OPERATIONS {
+        let text =
+            format!("input 3;a:conv 3>6 k3 p1 bias;{operation};gap;f:linear {channels}>4 bias");
+        let graph: Graph = text.parse().unwrap();
+        let weights = random_weights(&graph, 5);
+        let (none, batch) = (Grids::new(), batch(&graph, 5, 9, 5));
+        let mut cpu = kernels::Network::new(&graph, &weights, &none, 9).unwrap();
+        let mut cuda = network(&graph, &weights, &none, 9);
+        let loss = cpu.gradients(batch.clone(), LOSS, 0.0).unwrap();
+        let (found, gradient) = cuda.gradient(&batch, LOSS, 0.0).unwrap();
+        let answers = [cpu.logits(&batch.pictures), Ok(cuda.logits(&batch.pictures).unwrap())];
+        let [expected, answers] = answers.map(Result::unwrap);
+        let off = [off(&answers, &f64s(&expected)), off(&gradient, &f64s(cpu.gradient()))];
+        eprintln!("{what}: logits off by {:.1e}, gradients by {:.1e}", off[0], off[1]);
+        assert!((loss - found).abs() < 1e-5 && off.iter().all(|e| *e < 1e-5), "{what}: {off:?}");
+    }
+}
+
 #[test]
 fn random_networks_equal_the_others() {
     let tally = RefCell::new((0, 0));
@@ -164,6 +207,21 @@ fn training_is_that_of_the_cpu() {
             assert_eq!(other.state().unwrap(), state, "a state goes up as it came down");
         }
     }
+}
+
+/// Fresh statistics of batch norms, of three batches.
+#[test]
+fn statistics_are_those_of_the_cpu() {
+    let graph = resnet(0.13);
+    let weights = random_weights(&graph, 1);
+    let mut cpu = kernels::Network::new(&graph, &weights, &Grids::new(), 24).unwrap();
+    let mut cuda = network(&graph, &weights, &Grids::new(), 24);
+    let batches = || (0..3).map(|k| pictures(4, 24, 1, k));
+    cpu.recalibrate(batches().map(Ok::<_, graph::Error>)).unwrap();
+    cuda.recalibrate(&mut batches()).unwrap();
+    let (a, b) = (cuda.state().unwrap().variables, &cpu.state().variables);
+    assert!(off(&a, &f64s(b)) < 1e-5, "{}", off(&a, &f64s(b)));
+    assert_ne!(a, cpu.parametrisation().variables(&weights, &Grids::new()).unwrap());
 }
 
 /// Twice the same: the same bytes. After the first step nothing is allocated on the device.

@@ -188,6 +188,22 @@ fn training_on_grids_is_the_same_on_both() {
     }
 }
 
+/// Fresh statistics of batch norms, of three batches.
+#[test]
+fn statistics_are_the_same_on_both() {
+    let graph = resnet(0.13);
+    let weights = random_weights(&graph, 1);
+    let mut engine = Network::new(&graph, &weights, &Grids::new(), 24).unwrap();
+    let mut candle =
+        device::Network::new(&graph, &weights, &Grids::new(), 24, &Device::Cpu).unwrap();
+    let batches = || (0..3).map(|k| pictures(4, 24, 1, k));
+    engine.recalibrate(batches().map(Ok::<_, graph::Error>)).unwrap();
+    candle.recalibrate(&mut batches()).unwrap();
+    let (a, b) = (engine.state().variables.clone(), candle.state().unwrap().variables);
+    assert!(off(&a, &f64s(&b)) < 1e-5, "{}", off(&a, &f64s(&b)));
+    assert_ne!(a, engine.parametrisation().variables(&weights, &Grids::new()).unwrap());
+}
+
 /// The same bits for any number of threads.
 #[test]
 fn threads_do_not_change_a_bit() {

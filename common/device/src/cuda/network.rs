@@ -271,6 +271,20 @@ impl Network {
         Ok(())
     }
 
+    /// The statistics of batch norms become the means of those of `batches`, each weighing the same.
+    ///
+    /// # Errors
+    /// A batch of another size; a device that fails.
+    pub fn recalibrate(&mut self, batches: &mut dyn Iterator<Item = Vec<f32>>) -> Result<()> {
+        for (k, pictures) in batches.enumerate() {
+            let n = pictures.len() / (3 * self.size * self.size) * self.classes();
+            // No labels: a loss of nothing.
+            let batch = Batch { pictures, labels: vec![0.0; n], teacher: Vec::new() };
+            self.passes(&batch, &[], Loss::LABELS, 0.0, 1.0 / (k as f32 + 1.0))?;
+        }
+        Ok(())
+    }
+
     /// Loss and gradient of the variables of a batch, as for [`Network::step`], without an update.
     ///
     /// # Errors
