@@ -2,6 +2,7 @@
 # tutorial's student. Days on a few CPU cores (see RESULTS.md for speeds); meant for many cores.
 #
 #   make submission DATA=food-11
+#   make submission DATA=food-11 FEATURES=cuda DEVICE=cuda     below 2 GB of a GPU's memory; see RESULTS.md
 
 TAKES := days on a few CPU cores, meant for many
 
