@@ -4,7 +4,7 @@
 #   make submission DATA=food-11
 #   make submission DATA=food-11 FEATURES=cuda DEVICE=cuda     below 2 GB of a GPU's memory; see RESULTS.md
 
-TAKES := days on a few CPU cores, meant for many
+TAKES := days on a few CPU cores, meant for many or a GPU
 
 CLASSES := "Bread,Dairy product,Dessert,Egg,Fried food,Meat,Noodles/Pasta,Rice,Seafood,Soup,Vegetable/Fruit"
 PREPARE := --size 128
