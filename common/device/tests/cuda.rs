@@ -17,7 +17,7 @@ use device::cuda::Network;
 use graph::families::Knobs;
 use graph::grid::Grids;
 use graph::rng::Rng;
-use graph::{Graph, Op, Weights};
+use graph::{Graph, Weights};
 use kernels::State;
 use kernels::optim::{Rule, Update};
 use sketch::{on_grids, random_graph, random_weights};
@@ -36,11 +36,8 @@ fn compare(
     tally: &RefCell<(usize, usize)>,
 ) {
     let weights = &random_weights(graph, seed);
-    let at = format!("seed {seed}, {size} px: {graph}");
-    let shapes = graph.shapes(size).unwrap();
-    let norms = graph.nodes().iter().zip(shapes).filter(|(n, _)| matches!(n.op, Op::BatchNorm(_)));
-    let fewest = norms.map(|(_, [_, h, w])| h * w).min().unwrap_or(1_000_000);
-    let case = Case { graph, weights, size, fewest, tally, at: at.clone() };
+    let case = Case::new(graph, weights, size, tally, seed);
+    let at = case.at.clone();
     let none = Grids::new();
     let mut cpu = kernels::Network::new(graph, weights, &none, size).unwrap();
     let layout = cpu.parametrisation().layout().clone();

@@ -13,10 +13,10 @@ mod stock;
 
 use candle_core::Device;
 use case::{Case, LOSS, batch, f64s, largest, off, pictures};
+use graph::Graph;
 use graph::families::Knobs;
 use graph::grid::Grids;
 use graph::rng::Rng;
-use graph::{Graph, Op};
 use kernels::optim::{Rule, Update};
 use kernels::{Batch, Network};
 use sketch::{on_grids, random_graph, random_weights};
@@ -33,11 +33,8 @@ fn compare(
     tally: &RefCell<(usize, usize)>,
 ) {
     let weights = &random_weights(graph, seed);
-    let at = format!("seed {seed}, {size} px: {graph}");
-    let shapes = graph.shapes(size).unwrap();
-    let norms = graph.nodes().iter().zip(shapes).filter(|(n, _)| matches!(n.op, Op::BatchNorm(_)));
-    let fewest = norms.map(|(_, [_, h, w])| h * w).min().unwrap_or(1_000_000);
-    let case = Case { graph, weights, size, fewest, tally, at: at.clone() };
+    let case = Case::new(graph, weights, size, tally, seed);
+    let at = case.at.clone();
     let none = Grids::new();
     let mut engine = Network::new(graph, weights, &none, size).unwrap();
     let layout = engine.parametrisation().layout().clone();

@@ -3,7 +3,7 @@
 use crate::stock;
 use candle_core::DType;
 use graph::rng::Rng;
-use graph::{Graph, Weights};
+use graph::{Graph, Op, Weights};
 use kernels::Batch;
 use kernels::loss::Loss;
 use std::cell::RefCell;
@@ -51,7 +51,22 @@ pub(crate) struct Case<'a> {
     pub(crate) at: String,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
+    pub(crate) fn new(
+        graph: &'a Graph,
+        weights: &'a Weights,
+        size: usize,
+        tally: &'a RefCell<(usize, usize)>,
+        seed: u64,
+    ) -> Self {
+        let at = format!("seed {seed}, {size} px: {graph}");
+        let shapes = graph.shapes(size).unwrap();
+        let nodes = graph.nodes().iter().zip(shapes);
+        let norms = nodes.filter(|(n, _)| matches!(n.op, Op::BatchNorm(_)));
+        let fewest = norms.map(|(_, [_, h, w])| h * w).min().unwrap_or(1_000_000);
+        Self { graph, weights, size, fewest, tally, at }
+    }
+
     /// Compares `found`, the gradients of Σ logits · `r`, and the logits with candle's own operations.
     ///
     /// A gradient is near if it is within 1e-4 of the network's largest, of its own largest, or within
