@@ -123,7 +123,9 @@ off=$(changed "$work/a.csv" "$work/b.csv")
 pass "--device candle changes $off of 1000 answers"
 $bin/infer eval --model $model --images artifacts/smoke/validation.safetensors --device auto 2>"$work/stderr" >/dev/null
 grep -qx 'device: cpu' "$work/stderr" || fail "--device auto does not say what it chose"
-refuses "an unknown device" "possible values" $bin/infer eval --model $model --images $model --device tpu
+refuses "an unknown device" "expected cpu, candle, cuda, cuda:N or auto" $bin/infer eval --model $model --images $model --device tpu
+refuses "CUDA where there is none" 'make tools FEATURES=cuda' $bin/infer eval --model $model \
+    --images artifacts/smoke/validation.safetensors --device cuda
 $bin/quantize unpack --model artifacts/smoke/model.bin --out "$work/plain.safetensors" >/dev/null
 $bin/infer predict --model "$work/plain.safetensors" --photos "$photos/testing" --out "$work/plain.csv" >/dev/null
 cmp "$work/plain.csv" artifacts/smoke/prediction.csv || fail "the unpacked model predicts otherwise"
