@@ -28,7 +28,7 @@ pub struct Network {
     moments: Option<[Tensor; 2]>,
     /// Folded graph and parameters, for answers.
     inference: Option<(Graph, Tensors)>,
-    /// For the sum of the losses of steps; whoever takes them adds to it.
+    /// The sum of the losses of all steps since it was set last, each before its update.
     pub losses: f64,
 }
 
@@ -137,6 +137,7 @@ impl Network {
     pub fn step(&mut self, batch: &Batch, target: Loss, update: &Update) -> Result<f64> {
         let Passes { loss: value, gradient, statistics } =
             self.gradients(batch, target, update.rate, MOMENTUM)?;
+        self.losses += value;
         self.inference = None;
         let moments = match self.moments.take() {
             Some(moments) => moments,

@@ -192,7 +192,7 @@ impl<'a> Draft<'a> {
 
     fn linear(&mut self, name: &str, [output, input]: [usize; 2], bias: bool) {
         let c = self.lines[self.last()].channels.max(1);
-        let side = (1..=15).find(|s| s * s * c == input);
+        let side = (1..=15).find(|s| input.is_multiple_of(c) && input / c == s * s);
         let (mut side, mut remark) = (side, "");
         if !self.is_flat && side == Some(1) {
             self.push("gap".to_owned(), c, "");

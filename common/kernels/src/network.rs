@@ -76,7 +76,7 @@ pub struct Network {
     state: State,
     training: Option<Training>,
     inference: Option<Inference>,
-    /// For the sum of the losses of steps; whoever takes them adds to it.
+    /// The sum of the losses of all steps since it was set last, each before its update.
     pub losses: f64,
 }
 
@@ -139,6 +139,7 @@ impl Network {
     /// A batch of another size.
     pub fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<f64> {
         let loss = self.gradients(batch, target, update.rate)?;
+        self.losses += loss;
         let Some(training) = &mut self.training else { return Ok(loss) };
         let state = &mut self.state;
         if state.moments[0].is_empty() {

@@ -256,8 +256,7 @@ impl Engine {
             let slide = Slide::new(self.input_shape(i), o.op.as_conv()?.window);
             Some(slide.positions() * slide.patch())
         });
-        let most = |sizes: &mut dyn Iterator<Item = usize>| sizes.max().unwrap_or(0);
-        let open = 3 * most(&mut floats()) + most(&mut { patches });
+        let open = 3 * floats().max().unwrap_or(0) + patches.max().unwrap_or(0);
         let each = 4 * (floats().sum::<usize>() + open);
         // Buffers are not reused without a gap: where this says that it fits, half does.
         let fit = self.memory.room() / each.max(1);
@@ -309,7 +308,7 @@ impl Engine {
     ///
     /// # Errors
     /// A device that fails.
-    pub(super) fn batch(&self) -> Result<Vec<f32>> {
+    pub(super) fn fed(&self) -> Result<Vec<f32>> {
         match &self.values[0].out {
             Some(out) => out.read(&self.kernels.device, self.floats(0)),
             None => Ok(Vec::new()),

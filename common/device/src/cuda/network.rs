@@ -216,7 +216,7 @@ impl Network {
             bail!("{} views of no pictures", views.len())
         };
         training.engine.render(pictures, views)?;
-        training.engine.batch()
+        training.engine.fed()
     }
 
     /// Bytes of the pictures that are kept.

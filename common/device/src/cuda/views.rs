@@ -32,7 +32,8 @@ pub(super) struct Pictures {
 }
 
 impl Pictures {
-    /// `count` pictures `[3, size, size]`, one after the other; None where the device has no room for them.
+    /// `count` pictures `[3, size, size]`, one after the other; None where they would take more than half of
+    /// the room that the device has left: training needs some, too.
     ///
     /// # Errors
     /// A device that fails.
@@ -44,7 +45,10 @@ impl Pictures {
         device: &CudaDevice,
     ) -> Result<Option<Self>> {
         let each = 3 * size * size;
-        let Ok(mut bytes) = device.alloc_zeros::<u8>(count * each) else { return Ok(None) };
+        if 2 * count * each > memory.room() {
+            return Ok(None);
+        }
+        let mut bytes = device.alloc_zeros::<u8>(count * each)?;
         for (i, picture) in pixels.enumerate() {
             device.memcpy_htod(picture, &mut bytes.slice_mut(i * each..(i + 1) * each))?;
         }
