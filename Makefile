@@ -195,9 +195,10 @@ endif
 $(eval $(call stage,$(OUT)/model.bin,$(OUT)/$(READY).safetensors,\
   quantize pack --model $(OUT)/$(READY).safetensors $(if $(findstring --budget,$(QUANTIZE)),,--budget $(BUDGET)) $(QUANTIZE)))
 
-# --- what it is worth
-# $(call eval,row,artifact)
-measure = $(call stage,$(OUT)/eval/$1.csv,$(OUT)/$2 $(OUT)/validation.safetensors,\
+# --- what it is worth: a row, and beside it the answers
+# $(call measure,row,artifact)
+measure = $(call stage,$(OUT)/eval/$1.csv,$(OUT)/$2 $(OUT)/validation.safetensors \
+  $(if $(wildcard $(OUT)/eval/$1.answers.safetensors),,FORCE),\
   infer eval --model $(OUT)/$2 --images $(OUT)/validation.safetensors $(ON_DEVICE) --name "$1")
 $(eval $(call measure,teacher,teacher.safetensors))
 $(eval $(call measure,student,student.safetensors))

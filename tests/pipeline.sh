@@ -100,6 +100,24 @@ cp "$some" "$work/rotten/0.${some##*.}"
 refuses "two pictures of one id" "have the same id, 0" predict
 pass "pictures that rot are listed, not lost"
 
+# --- what answers say
+eval=artifacts/smoke/eval
+target/release/report compare $eval/student.csv $eval/shipped.csv >"$work/compare"
+for row in student shipped; do
+    grep -qE "^ *$row .* $(tail -1 $eval/$row.csv | cut -d, -f7) +1000$" "$work/compare" || fail "compare and eval disagree: $(cat "$work/compare")"
+done
+verdict=$(grep -m1 "McNemar's exact p" "$work/compare") || fail "no paired test: $(cat "$work/compare")"
+pass "report compare: $verdict"
+target/release/report ledger artifacts/smoke >"$work/ledger" 2>"$work/stderr"
+[ ! -s "$work/stderr" ] || fail "report ledger: $(cat "$work/stderr")"
+grep -qE "299,[0-9]{3} .* coded +model.bin +quantize pack +model quantized.safetensors" "$work/ledger" || fail "$(cat "$work/ledger")"
+for file in $(cd artifacts/smoke && find . -name '*.safetensors' | sed 's,^\./,,'); do
+    grep -qF " $file " "$work/ledger" || fail "the ledger leaves out $file"
+done
+pass "report ledger lists $(($(wc -l <"$work/ledger") - 1)) artifacts"
+refuses "answers to other pictures" "no answers of .*: run infer eval --out" target/release/report compare $eval/student.csv "$work/none.csv"
+refuses "a folder without artifacts" "no artifacts below it" target/release/report ledger "$photos"
+
 # --- one stage by hand
 bin=target/release
 model=artifacts/smoke/student.safetensors

@@ -8,6 +8,7 @@
 //! | [`sizing`] | how large a fresh network is | `train`, `distill`, `bench` |
 //! | [`answers`] | pictures → logits | `fit`, `infer`, `quantize plan` |
 //! | [`score`] | accuracy with its interval, the row every evaluation writes | `fit`, `infer`, `quantize`, `report` |
+//! | [`statistics`] | what answers say: per class, confusion, calibration, paired tests | `report`, `typeset` |
 //! | [`cli`] | main wrapper, common flags, progress bars | every stage |
 //! | [`interrupt`] | Ctrl-C: save, stop, say how to go on | `run`, `infer logits`, `quantize plan` |
 //! | [`fit`] | the training loop | `train`, `distill` |
@@ -22,4 +23,5 @@ pub mod photos;
 pub mod run;
 pub mod score;
 pub mod sizing;
+pub mod statistics;
 pub mod view;

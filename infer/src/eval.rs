@@ -1,14 +1,17 @@
 //! `infer eval`: how often a file is right.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use common::score::{self, Row};
 use common::{answers, cli};
-use model::{Images, Model, artifact};
-use std::path::PathBuf;
+use model::answers::About;
+use model::{Answers, Images, Model, Provenance, Source, artifact};
+use serde_json::json;
+use std::path::{Path, PathBuf};
 
 /// Measure the accuracy of a model file, as read back from disk.
 ///
-/// Prints accuracy and its 95 % Wilson interval; --out keeps them as a CSV row for report table.
+/// Prints accuracy and its 95 % Wilson interval; --out keeps them as a CSV row for report table, and
+/// beside it, in X.answers.safetensors for X.csv, the logits of every picture for report compare.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   infer eval --model model.bin --images validation.safetensors
@@ -23,7 +26,7 @@ pub(crate) struct Eval {
     /// What to call the model in tables [default: its file name].
     #[arg(long)]
     name: Option<String>,
-    /// Where to write the CSV row.
+    /// Where to write the CSV row: X.csv, with X.answers.safetensors beside it.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -35,6 +38,8 @@ impl Eval {
         self.compute.start()?;
         let claim = |out| artifact::claim(out, &[&self.model, &self.images]);
         let _claim = self.out.as_deref().map(claim).transpose()?;
+        let beside = self.out.as_deref().map(answers_beside).transpose()?;
+        let _claim_beside = beside.as_deref().map(claim).transpose()?;
         let (model, source) = Model::load(&self.model)?;
         let images = Images::load(&self.images)?;
         model.check_images(&images)?;
@@ -50,7 +55,7 @@ impl Eval {
         let row = Row {
             name: self.name.unwrap_or_else(|| cli::name(&self.model)),
             file: self.model.display().to_string(),
-            hash: source.hash,
+            hash: source.hash.clone(),
             parameters: model.graph.parameter_count(),
             bytes: source.bytes,
             pictures: labels.len(),
@@ -59,7 +64,8 @@ impl Eval {
             low,
             high,
         };
-        if let Some(out) = &self.out {
+        if let (Some(out), Some(beside)) = (&self.out, &beside) {
+            save_answers(beside, &row.name, (&model, &source), &images, logits)?;
             row.save(out)?;
         }
         Ok(format!(
@@ -67,4 +73,36 @@ impl Eval {
             row.file, row.top1, row.low, row.high, row.pictures
         ))
     }
+}
+
+/// Where the answers go: `X.answers.safetensors` beside `X.csv`.
+fn answers_beside(out: &Path) -> Result<PathBuf> {
+    ensure!(
+        out.extension().is_none_or(|e| e != "safetensors"),
+        "{}: --out is a CSV file; the answers go beside it by themselves",
+        out.display()
+    );
+    Ok(out.with_extension("answers.safetensors"))
+}
+
+fn save_answers(
+    path: &Path,
+    name: &str,
+    (model, source): (&Model, &Source),
+    images: &Images,
+    logits: Vec<f32>,
+) -> Result<()> {
+    let provenance = Provenance::new("infer eval", &json!({ "name": name }))?
+        .from("model", source)
+        .from("images", &images.source);
+    let about = About {
+        name: name.to_owned(),
+        classes: model.classes.clone(),
+        model: source.hash.clone(),
+        images: images.source.hash.clone(),
+        parameters: model.graph.parameter_count(),
+        bytes: source.bytes,
+        multiplications: usize::try_from(model.graph.multiplications(images.size())?)?,
+    };
+    Answers::save(path, &about, &provenance, images, logits)
 }

@@ -1,5 +1,7 @@
 //! What artifacts hold and what evaluations found. See `report --help`.
 
+mod compare;
+mod ledger;
 mod show;
 mod table;
 
@@ -10,12 +12,16 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 enum Command {
+    Compare(compare::Compare),
+    Ledger(ledger::Ledger),
     Show(show::Show),
     Table(table::Table),
 }
 
 fn main() -> ExitCode {
     common::cli::main(|| match Command::parse() {
+        Command::Compare(c) => c.run(),
+        Command::Ledger(c) => c.run(),
         Command::Show(c) => c.run(),
         Command::Table(c) => c.run(),
     })

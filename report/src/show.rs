@@ -44,7 +44,9 @@ impl Show {
                 }
             }
             Kind::Plan => out += &plan(&artifact.body()?)?,
-            Kind::Images | Kind::Logits | Kind::State => fields(&mut out, "", &artifact.json)?,
+            Kind::Images | Kind::Logits | Kind::Answers | Kind::State => {
+                fields(&mut out, "", &artifact.json)?
+            }
             Kind::Bundle => {}
         }
         // Of a bundle in the order of the file it came from.

@@ -10,9 +10,11 @@
 //! | [`policy`] | how random views of pictures are drawn |
 //! | [`images`] | prepared pictures with labels and names |
 //! | [`model`] | a network with its weights, plain or coded |
+//! | [`answers`] | a model's logits for labelled pictures |
 //! | [`logits`] | a teacher's logits for views of pictures |
 //! | [`plan`] | how a network is to be quantized to a budget |
 
+pub mod answers;
 pub mod artifact;
 pub mod images;
 pub mod logits;
@@ -21,6 +23,7 @@ pub mod pictures;
 pub mod plan;
 pub mod policy;
 
+pub use answers::Answers;
 pub use artifact::{Artifact, Header, Kind, Provenance, Source};
 pub use images::Images;
 pub use logits::Logits;

@@ -21,6 +21,8 @@ pub enum Kind {
     Model,
     /// A teacher's logits for views of pictures.
     Logits,
+    /// A model's logits for labelled pictures.
+    Answers,
     /// A network with coded weights: the file that ships.
     Coded,
     /// Tensors of another program, of no known network.
@@ -38,6 +40,7 @@ impl Kind {
             Self::Images => "prepare images",
             Self::Model => "train, distill, prune or quantize unpack",
             Self::Logits => "infer logits",
+            Self::Answers => "infer eval",
             Self::Coded => "quantize pack",
             Self::Bundle => "prepare model",
             Self::Plan => "quantize plan",

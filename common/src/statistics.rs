@@ -1,0 +1,179 @@
+//! What answers say: right per class, confused with what, how sure, and whether two models differ.
+
+use crate::score::argmax;
+use model::Answers;
+
+/// Whether each picture was answered rightly.
+pub fn hits(answers: &Answers) -> Vec<bool> {
+    answers.logits().zip(&answers.labels).map(|(row, label)| argmax(row) == *label).collect()
+}
+
+/// Pictures of class i that were taken for class j, `[classes][classes]`.
+pub fn confusion(answers: &Answers) -> Vec<Vec<usize>> {
+    let classes = answers.about.classes.len();
+    let mut counts = vec![vec![0; classes]; classes];
+    for (row, label) in answers.logits().zip(&answers.labels) {
+        counts[*label][argmax(row)] += 1;
+    }
+    counts
+}
+
+/// Probabilities of logits: softmax, in f64.
+pub fn probabilities(logits: &[f32]) -> Vec<f64> {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits.iter().map(|v| f64::from(v - top).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|p| p / sum).collect()
+}
+
+/// Pictures whose largest probability lies in one tenth of 0..1.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bin {
+    /// How many.
+    pub pictures: usize,
+    /// Share of them that was right.
+    pub accuracy: f64,
+    /// Mean of their largest probabilities.
+    pub confidence: f64,
+}
+
+/// How far probabilities can be believed (Guo et al. 2017, section 2).
+#[derive(Clone, Debug)]
+pub struct Calibration {
+    /// Ten bins of confidence, from (0, 0.1] to (0.9, 1].
+    pub bins: Vec<Bin>,
+    /// Expected calibration error: the mean distance of confidence from accuracy over pictures.
+    pub error: f64,
+    /// Mean negative logarithm of the right class's probability.
+    pub nll: f64,
+}
+
+/// The calibration of `answers`.
+pub fn calibration(answers: &Answers) -> Calibration {
+    const BINS: usize = 10;
+    let mut bins = vec![Bin::default(); BINS];
+    let (mut nll, n) = (0.0, answers.labels.len() as f64);
+    for (row, label) in answers.logits().zip(&answers.labels) {
+        let p = probabilities(row);
+        let best = argmax(row);
+        let bin = &mut bins[((p[best] * BINS as f64).ceil() as usize).clamp(1, BINS) - 1];
+        bin.pictures += 1;
+        bin.accuracy += f64::from(u8::from(best == *label));
+        bin.confidence += p[best];
+        nll -= p[*label].max(f64::MIN_POSITIVE).ln();
+    }
+    let error = bins.iter().map(|b| (b.accuracy - b.confidence).abs()).sum::<f64>() / n;
+    for bin in &mut bins {
+        bin.accuracy /= bin.pictures.max(1) as f64;
+        bin.confidence /= bin.pictures.max(1) as f64;
+    }
+    Calibration { bins, error, nll: nll / n }
+}
+
+/// Two models on the same pictures: how many each alone has right, and McNemar's exact test (1947):
+/// the probability that `only_a` and `only_b` are at least so unequal where both are equally good.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Paired {
+    /// Right by a, wrong by b.
+    pub only_a: usize,
+    /// Right by b, wrong by a.
+    pub only_b: usize,
+    /// The two-sided p.
+    pub p: f64,
+}
+
+impl Paired {
+    /// Whether the difference is one at the 5 % level.
+    pub fn differs(&self) -> bool {
+        self.p < 0.05
+    }
+}
+
+/// Compare answers to the same pictures.
+pub fn paired(a: &Answers, b: &Answers) -> Paired {
+    let (a, b) = (hits(a), hits(b));
+    let count = |want: (bool, bool)| a.iter().zip(&b).filter(|(a, b)| (**a, **b) == want).count();
+    let (only_a, only_b) = (count((true, false)), count((false, true)));
+    Paired { only_a, only_b, p: mcnemar(only_a, only_b) }
+}
+
+/// McNemar's exact two-sided p of `b` against `c` discordant pairs.
+pub fn mcnemar(b: usize, c: usize) -> f64 {
+    let n = b + c;
+    // Logarithms of binomial coefficients: 2^n would overflow.
+    let mut log = -(n as f64) * std::f64::consts::LN_2;
+    let mut tail = 0.0;
+    for i in 0..=b.min(c) {
+        tail += log.exp();
+        log += ((n - i) as f64).ln() - ((i + 1) as f64).ln();
+    }
+    (2.0 * tail).min(1.0)
+}
+
+/// Mean of repeated measurements and what it may be off by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// How many.
+    pub n: usize,
+    /// Their mean.
+    pub mean: f64,
+    /// Their standard deviation (n − 1); 0 for a single one.
+    pub deviation: f64,
+    /// Half the 95 % interval of the mean by Student's t; None for a single one.
+    pub half: Option<f64>,
+}
+
+/// Quantiles 0.975 of Student's t for 1, 2, … degrees of freedom; beyond, the normal one is near enough.
+const T: [f64; 10] = [
+    12.706_205, 4.302_653, 3.182_446, 2.776_445, 2.570_582, 2.446_912, 2.364_624, 2.306_004,
+    2.262_157, 2.228_139,
+];
+
+/// Mean and spread of `values`.
+pub fn spread(values: &[f64]) -> Spread {
+    let n = values.len();
+    let mean = values.iter().sum::<f64>() / n.max(1) as f64;
+    if n < 2 {
+        return Spread { n, mean, deviation: 0.0, half: None };
+    }
+    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    let deviation = (squares / (n - 1) as f64).sqrt();
+    let t = T.get(n - 2).copied().unwrap_or(1.96);
+    Spread { n, mean, deviation, half: Some(t * deviation / (n as f64).sqrt()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `scipy.stats.binomtest(min(b, c), b + c, 0.5).pvalue`, SciPy 1.17.1.
+    #[test]
+    fn mcnemar_equals_scipy() {
+        for ((b, c), p) in [
+            ((0, 0), 1.0),
+            ((3, 3), 1.0),
+            ((1, 9), 0.021_484_375),
+            ((10, 25), 0.016_673_847_8),
+            ((700, 800), 0.010_559_255_5),
+        ] {
+            assert!((mcnemar(b, c) - p).abs() < 1e-7, "{b} {c}: {} not {p}", mcnemar(b, c));
+        }
+    }
+
+    /// `scipy.stats.t.interval(0.95, 2, loc=mean, scale=sem)` of 0.80, 0.82, 0.85.
+    #[test]
+    fn spread_equals_scipy() {
+        let s = spread(&[0.80, 0.82, 0.85]);
+        assert!((s.mean - 0.823_333_333).abs() < 1e-8, "{s:?}");
+        assert!((s.deviation - 0.025_166_115).abs() < 1e-8, "{s:?}");
+        assert!((s.half.unwrap() - 0.062_516_094_8).abs() < 1e-8, "{s:?}");
+        assert_eq!(spread(&[0.5]).half, None);
+    }
+
+    /// By hand: e^1 / (e^1 + e^0) = 0.731059.
+    #[test]
+    fn probabilities_sum_to_one() {
+        let p = probabilities(&[1001.0, 1000.0]);
+        assert!((p[0] - 0.731_058_578_6).abs() < 1e-9 && (p[0] + p[1] - 1.0).abs() < 1e-12);
+    }
+}
