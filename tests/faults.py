@@ -23,7 +23,11 @@ def run(command, **kwargs):
 
 
 def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    """Of an output and, where it has some, the answers beside it: they must be whole when it is there."""
+    if not path.is_file():
+        return None
+    answers = path.with_name(f"{path.stem}.answers.safetensors")
+    return hashlib.sha256(path.read_bytes() + (answers.read_bytes() if answers.is_file() else b"")).hexdigest()
 
 
 def small_photos(folder):
@@ -82,7 +86,7 @@ def prepare(work):
 
 def leftovers(folder, out):
     """What no run may leave behind once another has succeeded."""
-    beside = ("x.last.safetensors", "x.epochs.csv")
+    beside = ("x.last.safetensors", "x.epochs.csv", "x.answers.safetensors")
     return [p.name for p in folder.iterdir() if p.name != out.name and p.name not in beside]
 
 

@@ -1,6 +1,6 @@
 //! `infer eval`: how often a file is right.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use common::score::{self, Row};
 use common::{answers, cli};
 use model::answers::About;
@@ -38,7 +38,7 @@ impl Eval {
         self.compute.start()?;
         let claim = |out| artifact::claim(out, &[&self.model, &self.images]);
         let _claim = self.out.as_deref().map(claim).transpose()?;
-        let beside = self.out.as_deref().map(answers_beside).transpose()?;
+        let beside = self.out.as_deref().map(Answers::beside);
         let _claim_beside = beside.as_deref().map(claim).transpose()?;
         let (model, source) = Model::load(&self.model)?;
         let images = Images::load(&self.images)?;
@@ -73,16 +73,6 @@ impl Eval {
             row.file, row.top1, row.low, row.high, row.pictures
         ))
     }
-}
-
-/// Where the answers go: `X.answers.safetensors` beside `X.csv`.
-fn answers_beside(out: &Path) -> Result<PathBuf> {
-    ensure!(
-        out.extension().is_none_or(|e| e != "safetensors"),
-        "{}: --out is a CSV file; the answers go beside it by themselves",
-        out.display()
-    );
-    Ok(out.with_extension("answers.safetensors"))
 }
 
 fn save_answers(

@@ -32,7 +32,9 @@ impl Compare {
     pub(crate) fn run(self) -> Result<String> {
         let load = |path: &PathBuf| {
             let missing = || format!("no answers of {}: run infer eval --out", path.display());
-            Answers::load(&beside(path)).with_context(missing)
+            let csv = path.extension().is_some_and(|e| e == "csv");
+            let file = if csv { Answers::beside(path) } else { path.clone() };
+            Answers::load(&file).with_context(missing)
         };
         let (a, b) = (load(&self.a)?, load(&self.b)?);
         a.check_same_pictures(&b)?;
@@ -42,14 +44,6 @@ impl Compare {
         writeln!(out, "{}", classes(&a, &b))?;
         write!(out, "{}", confidence(&a, &b))?;
         Ok(out)
-    }
-}
-
-/// The answers beside a CSV row; any other path as it is.
-fn beside(path: &std::path::Path) -> PathBuf {
-    match path.extension() {
-        Some(e) if e == "csv" => path.with_extension("answers.safetensors"),
-        _ => path.to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::images::{Images, MOST_CLASSES};
 use anyhow::{Context, Result, ensure};
 use graph::Array;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The header's body of an answers artifact.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,14 @@ pub struct Answers {
 }
 
 impl Answers {
+    /// Where the answers to an evaluation are whose row is at `row`: `X.csv` → `X.answers.safetensors`,
+    /// anything else as [`artifact::beside`] has it.
+    pub fn beside(row: &Path) -> PathBuf {
+        let csv = row.extension().is_some_and(|e| e == "csv");
+        let stem = if csv { row.with_extension("") } else { row.to_owned() };
+        artifact::beside(&stem, "answers.safetensors")
+    }
+
     /// Write `logits` `[n, classes]` for all pictures of `images`, each of which has a label.
     ///
     /// # Errors
