@@ -86,7 +86,7 @@ def prepare(work):
 
 def leftovers(folder, out):
     """What no run may leave behind once another has succeeded."""
-    beside = ("x.last.safetensors", "x.epochs.csv", "x.answers.safetensors")
+    beside = ("x.last.safetensors", "x.epochs.csv", "x.answers.safetensors", "x.cost.csv")
     return [p.name for p in folder.iterdir() if p.name != out.name and p.name not in beside]
 
 

@@ -104,7 +104,7 @@ fn run(args: &Bench) -> Result<String> {
     let line = serde_json::json!({
         "median": per_second(middle),
         "best": per_second(times[0]),
-        "megabytes": cli::peak_memory().unwrap_or(0) / 1_000_000,
+        "megabytes": common::cost::peak_memory().unwrap_or(0) / 1_000_000,
     });
     Ok(line.to_string())
 }

@@ -1,5 +1,6 @@
 //! What every stage's `main` shares: errors, threads, progress.
 
+use crate::cost::{self, Cost};
 use crate::executor::Device;
 use anyhow::{Context, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -94,8 +95,9 @@ impl Threads {
 
 /// Run a stage: its summary line goes to stdout, an error to stderr with exit code 1.
 pub fn main(stage: impl FnOnce() -> Result<String>) -> ExitCode {
+    cost::begin();
     let result = stage();
-    if let (true, Some(bytes)) = (VERBOSE.load(Ordering::Relaxed), peak_memory()) {
+    if let (true, Some(bytes)) = (VERBOSE.load(Ordering::Relaxed), cost::peak_memory()) {
         note(&format!("peak memory {} kB", count(bytes / 1000)));
     }
     match result.and_then(|summary| print(&summary)) {
@@ -107,12 +109,12 @@ pub fn main(stage: impl FnOnce() -> Result<String>) -> ExitCode {
     }
 }
 
-/// The largest memory this process has had resident, bytes; None where the system does not tell
-/// (it does on Linux).
-pub fn peak_memory() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
+/// Write down beside `out`, which is finished, what `stage` spent on it and on how many `pictures`. Where
+/// that cannot be written, a line on stderr says so: the artifact is none the worse for it.
+pub fn record(out: &Path, stage: &str, pictures: usize) {
+    if let Err(error) = Cost::so_far(stage, pictures).save(out) {
+        note(&format!("the cost is not recorded: {error:#}"));
+    }
 }
 
 /// The error and its causes on one line. Causes print their first line only: candle appends

@@ -73,7 +73,8 @@ pub fn run(mut fit: Fit, epochs: u32, out: &Path, provenance: &Provenance) -> Re
     go_on(&mut fit, &files, epochs, provenance)?;
     let per_epoch = fit.steps_per_epoch()?;
     let bar = cli::progress(epochs as usize * per_epoch, "training");
-    bar.inc((fit.progress().epochs * per_epoch + fit.progress().steps) as u64);
+    let done = fit.progress().epochs * per_epoch + fit.progress().steps;
+    bar.inc(done as u64);
     let mut watch = Watch::start()?;
     fit.run(
         |fit| {
@@ -98,5 +99,7 @@ pub fn run(mut fit: Fit, epochs: u32, out: &Path, provenance: &Provenance) -> Re
     })?;
     best.save(&files.best, provenance)?;
     let _ = std::fs::remove_file(&files.state);
+    let steps = epochs as usize * per_epoch - done;
+    cli::record(out, &provenance.stage, steps * fit.batch());
     Ok(fit.summary().clone())
 }

@@ -41,7 +41,7 @@ const OWNERS: [(&str, &[&str]); 18] = [
     ("blake3", &["common/model/src/artifact/"]),
     ("zip", &["common/checkpoint/"]),
     ("half", &["common/codec/", "common/checkpoint/"]),
-    ("csv", &["common/src/score.rs", "common/src/fit/", "infer/src/predict.rs"]),
+    ("csv", &["common/src/score.rs", "common/src/cost.rs", "common/src/fit/", "infer/src/predict.rs"]),
     ("comfy_table", &["prune/", "quantize/", "report/"]),
     ("nalgebra", &["prune/src/svd.rs"]),
 ];
@@ -53,6 +53,7 @@ const FLOORS: [&[&str]; 8] = [
     &["answers"],
     &["score"],
     &["statistics"],
+    &["cost"],
     &["cli"],
     &["fit", "interrupt"],
     &["run"],

@@ -67,6 +67,7 @@ impl Eval {
         if let (Some(out), Some(beside)) = (&self.out, &beside) {
             save_answers(beside, &row.name, (&model, &source), &images, logits)?;
             row.save(out)?;
+            cli::record(out, "infer eval", row.pictures);
         }
         Ok(format!(
             "{}: top-1 {:.4} (95 % interval {:.4} to {:.4}), {correct} of {} pictures",

@@ -79,11 +79,12 @@ impl Logits {
         // The sum, what was done of it, and both on the disk.
         artifact::check_room(&self.out, (12 * rows * classes) as u64)?;
         let partial = Partial::beside(&self.out, &provenance, &views)?;
-        let mut mean = self.sum(&teachers, &images, &partial)?;
+        let (mut mean, asked) = self.sum(&teachers, &images, &partial)?;
         mean.iter_mut().for_each(|v| *v /= self.teacher.len() as f32);
         let mean = Array::new(vec![views.views, images.len(), classes], mean)?;
         Cached::save(&self.out, &views, &provenance, &mean)?;
         partial.remove();
+        cli::record(&self.out, "infer logits", asked);
         Ok(format!(
             "{}: {} views of {} pictures by {} teacher(s)",
             self.out.display(),
@@ -114,13 +115,14 @@ impl Logits {
     }
 
     /// Sum of the logits of all teachers, `[views, n, classes]`, going on from `partial`, which holds
-    /// their answers one teacher after the other.
-    fn sum(&self, teachers: &[Model], images: &Images, partial: &Partial) -> Result<Vec<f32>> {
+    /// their answers one teacher after the other; and the views that were asked about now.
+    fn sum(&self, teachers: &[Model], images: &Images, partial: &Partial) -> Result<(Vec<f32>, usize)> {
         let (n, size) = (images.len(), images.size());
         let rows = usize::from(self.views) * n;
         let bar = cli::progress(rows * teachers.len(), "views");
         let mut watch = Watch::start()?;
         let mut all = floats(&partial.load()?);
+        let mut asked = 0;
         for (i, model) in teachers.iter().enumerate() {
             let classes = model.classes.len();
             let own = all.len().saturating_sub(i * rows * classes) / classes;
@@ -130,6 +132,7 @@ impl Logits {
                 all.truncate((i * rows + done) * classes);
             }
             bar.inc(done as u64);
+            asked += rows - done;
             let mut executor = self.compute.device.executor(model)?;
             let fill = |at: usize, x: &mut [f32]| {
                 let (k, i) = ((at + done) / n, (at + done) % n);
@@ -152,7 +155,7 @@ impl Logits {
             sum.iter_mut().zip(other).for_each(|(a, b)| *a += b);
         }
         all.truncate(each);
-        Ok(all)
+        Ok((all, asked))
     }
 }
 

@@ -77,6 +77,7 @@ impl Predict {
             csv.write_record([photos::id_of(name), score::argmax(row).to_string()])?;
         }
         artifact::save_bytes(&self.out, &csv.into_inner()?)?;
+        cli::record(&self.out, "infer predict", paths.len());
         Ok(format!("{}: {} predictions", self.out.display(), paths.len()))
     }
 }

@@ -67,6 +67,7 @@ impl Images {
             bar.inc(n as u64)
         })?;
         bar.finish_and_clear();
+        cli::record(&self.out, "prepare images", total);
         for (path, reason) in &report.unreadable {
             cli::note(&format!("unreadable: {}: {reason}", path.display()));
         }

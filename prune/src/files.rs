@@ -100,6 +100,7 @@ impl Files {
             }
         };
         smaller.save(out, &provenance)?;
+        cli::record(out, stage, calibration.as_ref().map_or(0, Calibration::pictures));
         Ok(told)
     }
 }

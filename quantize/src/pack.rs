@@ -93,11 +93,14 @@ impl Pack {
         let inputs: Vec<&Path> =
             [Some(&self.model), self.plan.as_ref()].into_iter().flatten().map(|p| &**p).collect();
         let _claim = artifact::claim(&self.out, &inputs)?;
-        match self.format {
+        let out = self.out.clone();
+        let told = match self.format {
             Format::Crumb => self.crumb(),
             Format::Encode8 => self.pickle(Encoding::Encode8),
             Format::Encode16 => self.pickle(Encoding::Encode16),
-        }
+        }?;
+        cli::record(&out, "quantize pack", 0);
+        Ok(told)
     }
 
     /// The course's own file.

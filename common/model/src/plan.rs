@@ -7,6 +7,7 @@ use codec::{Choices, Quantized};
 use graph::Weights;
 use graph::grid::Grids;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A grid for every tensor of a folded network, and how rounding trades error for bytes.
@@ -20,6 +21,18 @@ pub struct Plan {
     pub lambda: f32,
     /// Grids, by tensor.
     pub choices: Choices,
+    /// What was measured to choose them; none where every tensor got the same bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitivity: Option<Sensitivity>,
+}
+
+/// What it costs to quantize one tensor alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sensitivity {
+    /// Bits per weight that were tried.
+    pub bits: Vec<u8>,
+    /// Divergence of the answers from the float network's at each of `bits`, nats, by tensor.
+    pub nats: BTreeMap<String, Vec<f64>>,
 }
 
 impl Plan {

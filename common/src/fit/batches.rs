@@ -25,6 +25,11 @@ pub(super) struct Batches<'a> {
     classes: usize,
 }
 
+/// Pictures in a step: fewer than asked for where there are no more.
+pub(super) fn batch(settings: &Settings, images: &Images) -> usize {
+    (settings.batch as usize).min(images.len())
+}
+
 /// A batch, and its views where they are still to be rendered.
 pub(super) struct Feed {
     pub(super) batch: Batch,
@@ -64,7 +69,7 @@ impl<'a> Batches<'a> {
     }
 
     fn batch(&self) -> usize {
-        (self.settings.batch as usize).min(self.images.len())
+        batch(self.settings, self.images)
     }
 
     /// Calls `body(epoch, batches)` for every epoch from that of `start`, an epoch and the steps of it

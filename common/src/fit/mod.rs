@@ -192,6 +192,11 @@ impl<'a> Fit<'a> {
         Ok(self.batches()?.per_epoch())
     }
 
+    /// Pictures in a step.
+    pub fn batch(&self) -> usize {
+        batches::batch(self.settings, self.pictures.train)
+    }
+
     fn batches(&self) -> Result<Batches<'a>> {
         Batches::new(self.pictures.train, self.targets, self.settings, &self.model, !self.renders)
     }

@@ -95,13 +95,13 @@ impl Plan {
         let partial = partial.transpose()?;
         let measure = Measure::new(&model, &images, self.flags.pictures as usize, device)?;
         let budget = self.flags.budget;
-        let choices = match self.flags.bits {
-            Some(bits) => codec::uniform_choices(&model.graph, Rows::Channel, bits),
+        let (choices, sensitivity) = match self.flags.bits {
+            Some(bits) => (codec::uniform_choices(&model.graph, Rows::Channel, bits), None),
             None => {
                 let layers = sensitivity::layers(&model, &measure, partial.as_ref())?;
                 let choices = search(&model, &layers, budget)?;
                 cli::print(&table(&layers, &choices)?)?;
-                choices
+                (choices, Some(sensitivity::told(&layers)))
             }
         };
         let grids = grids(&model, &choices)?;
@@ -117,7 +117,8 @@ impl Plan {
             measure.float_top1(),
         );
         let Some(out) = self.out else { return Ok(found) };
-        plan::Plan { budget, bytes, lambda, choices }.save(&out, &provenance)?;
+        plan::Plan { budget, bytes, lambda, choices, sensitivity }.save(&out, &provenance)?;
+        cli::record(&out, "quantize plan", 0);
         if let Some(partial) = &partial {
             partial.remove();
         }

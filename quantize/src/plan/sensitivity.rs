@@ -7,6 +7,7 @@ use common::executor::Device;
 use common::interrupt::{Partial, Watch};
 use common::{answers, cli, score};
 use graph::{Role, Weights};
+use model::plan::Sensitivity;
 use model::{Images, Model};
 
 /// Answers of the float network on calibration pictures.
@@ -81,6 +82,12 @@ impl<'a> Measure<'a> {
         let terms = self.answers.iter().zip(&answers).map(|(p, q)| p.exp() * (p - q));
         Ok((terms.sum::<f64>() / self.truth.len() as f64, top1))
     }
+}
+
+/// What was measured, for the plan to keep.
+pub(super) fn told(layers: &[Layer]) -> Sensitivity {
+    let nats = layers.iter().map(|l| (l.name.clone(), l.divergence.clone())).collect();
+    Sensitivity { bits: BITS.to_vec(), nats }
 }
 
 /// Every weight of the network, quantized alone at every width; goes on from `partial`, which holds

@@ -122,7 +122,7 @@ fn is_at(_: &File, path: &Path) -> bool {
 
 /// Removes what killed runs left half written of `out` and the files beside it.
 fn remove_parts(out: &Path) {
-    let ends = ["last.safetensors", "state.safetensors", "epochs.csv"];
+    let ends = ["last.safetensors", "state.safetensors", "epochs.csv", "cost.csv"];
     let names: Vec<String> = ends
         .iter()
         .map(|end| beside(out, end))
