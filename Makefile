@@ -56,7 +56,7 @@ STEPS := $(shell seq 1 $(PRUNE_STEPS))
 LAST := $(lastword student $(STEPS:%=tuned%))
 export RAYON_NUM_THREADS := $(THREADS)
 
-.PHONY: help submission experiments settled announce test faults tools lock clean FORCE
+.PHONY: help submission page experiments settled announce test faults tools lock clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -205,6 +205,12 @@ $(eval $(call measure,student,student.safetensors))
 $(eval $(call measure,pruned,$(LAST).safetensors))
 $(eval $(call measure,shipped,model.bin))
 ROWS := $(foreach row,teacher student $(if $(STEPS),pruned) shipped,$(OUT)/eval/$(row).csv)
+
+page: $(OUT)/page.html ## a web page with the shipped file inside, which classifies pictures
+$(OUT)/page.html: $(OUT)/model.bin target/page.wasm | tools lock
+	$(RUN) $(BIN)/report page --model $< --examples $(PHOTOS)/validation --out $@
+target/page.wasm: FORCE
+	tools/wasm/build.sh $@
 
 include report/questions.mk
 experiments: settled announce $(OUT)/table.txt $(EVALS) ## what the report is about, without the report

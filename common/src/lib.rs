@@ -2,7 +2,6 @@
 //!
 //! | module | what it is | its customers |
 //! |---|---|---|
-//! | [`photos`] | pictures from outside → u8 pixels of one size | `prepare images`, `infer predict` |
 //! | [`view`] | the k-th random view of picture i | `fit`, `infer logits` |
 //! | [`executor`] | the seam where compute happens: CPU engine or candle | every stage that computes |
 //! | [`sizing`] | how large a fresh network is | `train`, `distill`, `bench` |
@@ -21,7 +20,6 @@ pub mod cost;
 pub mod executor;
 pub mod fit;
 pub mod interrupt;
-pub mod photos;
 pub mod run;
 pub mod score;
 pub mod sizing;

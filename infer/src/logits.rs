@@ -116,7 +116,12 @@ impl Logits {
 
     /// Sum of the logits of all teachers, `[views, n, classes]`, going on from `partial`, which holds
     /// their answers one teacher after the other; and the views that were asked about now.
-    fn sum(&self, teachers: &[Model], images: &Images, partial: &Partial) -> Result<(Vec<f32>, usize)> {
+    fn sum(
+        &self,
+        teachers: &[Model],
+        images: &Images,
+        partial: &Partial,
+    ) -> Result<(Vec<f32>, usize)> {
         let (n, size) = (images.len(), images.size());
         let rows = usize::from(self.views) * n;
         let bar = cli::progress(rows * teachers.len(), "views");

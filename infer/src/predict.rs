@@ -1,9 +1,9 @@
 //! `infer predict`: pictures → a CSV of class numbers.
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use common::photos::{MAX_PIXELS, Trouble};
-use common::{answers, cli, photos, score};
+use common::{answers, cli, score};
 use model::{Model, artifact};
+use photos::{MAX_PIXELS, Trouble};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

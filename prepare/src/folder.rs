@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use common::cli;
-use common::photos::{self, Trouble};
 use model::artifact::{self, Data};
 use model::images::{MOST_CLASSES, Unsaved};
 use model::{Preparation, Provenance};
+use photos::{self, Trouble};
 use rayon::prelude::*;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -2,9 +2,9 @@
 
 use anyhow::{Result, ensure};
 use common::cli;
-use common::photos::MAX_PIXELS;
 use model::images::MOST_CLASSES;
 use model::{Fit, Preparation, artifact};
+use photos::MAX_PIXELS;
 use prepare::folder::{self, Limits};
 use std::path::PathBuf;
 
@@ -59,7 +59,7 @@ impl Images {
         let share = self.unreadable;
         ensure!((0.0..=1.0).contains(&share), "--unreadable {share}: expected 0 to 1");
         let limits = Limits { unreadable: share, max_pixels: self.max_pixels };
-        let total = common::photos::list(&self.folder)?.len();
+        let total = photos::list(&self.folder)?.len();
         // The scratch file and the artifact.
         artifact::check_room(&self.out, 2 * (total * how.bytes()) as u64)?;
         let bar = cli::progress(total, "decoding");

@@ -2,8 +2,8 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
-use common::photos::{self, MAX_PIXELS};
 use model::{Fit, Images, Preparation};
+use photos::{self, MAX_PIXELS};
 use prepare::folder::{Limits, prepare};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ const LENIENT: Limits = Limits { unreadable: 0.5, max_pixels: MAX_PIXELS };
 const STRICT: Limits = Limits { unreadable: 0.25, max_pixels: MAX_PIXELS };
 
 fn picture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../common/tests/pictures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../common/photos/tests/pictures").join(name)
 }
 
 fn how() -> Preparation {

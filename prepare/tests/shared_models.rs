@@ -4,11 +4,11 @@
 #![allow(clippy::print_stderr)] // tests say what they measured
 
 use common::executor::Device;
-use common::photos::MAX_PIXELS;
 use common::{answers, score};
 use graph::families;
 use graph::grid::Grids;
 use model::{Fit, Images, Input, Model, Normalization, Preparation};
+use photos::MAX_PIXELS;
 use prepare::folder::{Limits, prepare};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

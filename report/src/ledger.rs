@@ -30,43 +30,53 @@ struct Right {
 }
 
 /// One artifact.
-struct Entry {
-    path: String,
-    kind: Kind,
-    hash: String,
+pub(crate) struct Entry {
+    /// Path below the folder that was searched.
+    pub(crate) path: String,
+    pub(crate) kind: Kind,
+    pub(crate) hash: String,
     bytes: usize,
-    stage: String,
-    parents: BTreeMap<String, String>,
+    /// What made it, and from which hashes, by role.
+    pub(crate) stage: String,
+    pub(crate) parents: BTreeMap<String, String>,
     parameters: Option<usize>,
 }
 
 impl Ledger {
     pub(crate) fn run(self) -> Result<String> {
-        let mut files = Vec::new();
-        collect(&self.folder, &mut files)?;
-        files.sort();
-        let (mut entries, mut answers) = (Vec::new(), BTreeMap::<String, Right>::new());
-        for file in &files {
-            let path = file.strip_prefix(&self.folder).unwrap_or(file).display().to_string();
-            match entry(file, path.clone()) {
-                Ok(entry) => {
-                    if entry.kind == Kind::Answers {
-                        let found = Answers::load(file)?;
-                        let n = found.labels.len();
-                        let right = statistics::hits(&found).iter().filter(|h| **h).count();
-                        let best = answers.entry(found.about.model).or_default();
-                        if n > best.of {
-                            *best = Right { right, of: n };
-                        }
-                    }
-                    entries.push(entry);
-                }
-                Err(error) => cli::note(&format!("passed over: {error:#}")),
+        let entries = entries(&self.folder)?;
+        let mut answers = BTreeMap::<String, Right>::new();
+        for entry in entries.iter().filter(|e| e.kind == Kind::Answers) {
+            let found = Answers::load(&self.folder.join(&entry.path))?;
+            let n = found.labels.len();
+            let right = statistics::hits(&found).iter().filter(|h| **h).count();
+            let best = answers.entry(found.about.model).or_default();
+            if n > best.of {
+                *best = Right { right, of: n };
             }
         }
-        ensure!(!entries.is_empty(), "{}: no artifacts below it", self.folder.display());
         Ok(listed(&entries, &answers))
     }
+}
+
+/// Every artifact below `folder`, in the order of their paths; a damaged one is said to be, on stderr.
+///
+/// # Errors
+/// A folder that cannot be read or holds no artifact.
+pub(crate) fn entries(folder: &Path) -> Result<Vec<Entry>> {
+    let mut files = Vec::new();
+    collect(folder, &mut files)?;
+    files.sort();
+    let mut entries = Vec::new();
+    for file in &files {
+        let path = file.strip_prefix(folder).unwrap_or(file).display().to_string();
+        match entry(file, path) {
+            Ok(entry) => entries.push(entry),
+            Err(error) => cli::note(&format!("passed over: {error:#}")),
+        }
+    }
+    ensure!(!entries.is_empty(), "{}: no artifacts below it", folder.display());
+    Ok(entries)
 }
 
 /// Every file below `folder` whose name says that it could be an artifact.

@@ -2,8 +2,10 @@
 
 mod compare;
 mod ledger;
+mod page;
 mod show;
 mod table;
+mod tables;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -14,15 +16,19 @@ use std::process::ExitCode;
 enum Command {
     Compare(compare::Compare),
     Ledger(ledger::Ledger),
+    Page(page::Page),
     Show(show::Show),
     Table(table::Table),
+    Tables(tables::Tables),
 }
 
 fn main() -> ExitCode {
     common::cli::main(|| match Command::parse() {
         Command::Compare(c) => c.run(),
         Command::Ledger(c) => c.run(),
+        Command::Page(c) => c.run(),
         Command::Show(c) => c.run(),
         Command::Table(c) => c.run(),
+        Command::Tables(c) => c.run(),
     })
 }

@@ -5,12 +5,12 @@ mod readings;
 
 use anyhow::{Context, Result, ensure};
 use common::cli;
-use common::photos::{self, MAX_PIXELS};
 use graph::grid::Grids;
 use graph::op::EPSILON;
 use graph::{Graph, Op};
 use kernels::Network;
 use model::Model;
+use photos::{self, MAX_PIXELS};
 use rayon::prelude::*;
 pub(crate) use readings::turn_colours;
 use readings::{Reading, other_halvings, readings, with_graphs};

@@ -10,7 +10,9 @@
 use super::Geometry;
 use super::rows::finish;
 use crate::parallel::{prelude::*, with_scratch};
-use crate::simd::{Level, dispatch, level, load, mul_add};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Level, level};
+use crate::simd::{dispatch, load, mul_add};
 use graph::Bounds;
 
 /// Output channels summed together: two AVX-512 registers.

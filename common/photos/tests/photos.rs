@@ -1,7 +1,7 @@
 //! Pictures of every kind against what Pillow makes of them.
 
-use common::photos::{self, MAX_PIXELS, Trouble};
 use model::{Fit, Preparation};
+use photos::{self, MAX_PIXELS, Trouble};
 use std::path::{Path, PathBuf};
 
 include!("pictures/pillow.rs");

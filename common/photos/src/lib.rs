@@ -1,13 +1,20 @@
 //! Pictures from outside: a folder of JPEG and PNG files → u8 RGB pixels of one size.
+//!
+//! A crate of its own, as a browser prepares pictures by it, too, where nothing else of `common` is wanted.
 
 use anyhow::{Context, Result, bail, ensure};
 use fast_image_resize as fir;
 use fir::images::{TypedImage, TypedImageRef};
 use fir::pixels::U8x3;
-use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
+use image::RgbImage;
+use image::metadata::Orientation;
 use model::pictures::{Fit, MAX_SIZE, Preparation};
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
 
 /// Most pixels of a picture that is decoded: Pillow's limit, beyond which it warns of a decompression
 /// bomb. Decoding takes up to eleven bytes for each (16-bit RGBA), per thread.
@@ -36,6 +43,10 @@ impl std::error::Error for Trouble {}
 impl Trouble {
     fn picture(reason: impl std::fmt::Display) -> Self {
         Self::Picture(reason.to_string())
+    }
+
+    fn jpeg(error: DecodeErrors) -> Self {
+        Self::Picture(format!("not a JPEG that can be decoded: {error}").trim_end().to_owned())
     }
 }
 
@@ -82,34 +93,122 @@ pub fn prepare(
         Err(e) if path.is_symlink() => return Err(Trouble::Picture(format!("a broken link: {e}"))),
         Err(e) => return Err(Trouble::Disk(e)),
     }
-    let bytes = std::fs::read(path).map_err(Trouble::Disk)?;
-    let picture = decode(&bytes, how.exif, max_pixels)?;
+    prepare_bytes(&std::fs::read(path).map_err(Trouble::Disk)?, how, max_pixels)
+}
+
+/// [`prepare`] of a file's contents.
+///
+/// # Errors
+/// Contents that are no picture, that are cut short or too large.
+pub fn prepare_bytes(
+    bytes: &[u8],
+    how: &Preparation,
+    max_pixels: u64,
+) -> std::result::Result<Vec<u8>, Trouble> {
+    prepare_decoded(decode(bytes, how.exif, max_pixels)?, how, max_pixels)
+}
+
+/// [`prepare`] of pixels that something else has decoded: rows of R, G, B bytes, `width` of them each.
+///
+/// # Errors
+/// A picture too large, or not of the bytes that its sides promise.
+pub fn prepare_pixels(
+    rgb: Vec<u8>,
+    (width, height): (u32, u32),
+    how: &Preparation,
+    max_pixels: u64,
+) -> std::result::Result<Vec<u8>, Trouble> {
+    check_size(width, height, max_pixels)?;
+    let told = || Trouble::Picture(format!("not the bytes of {width} × {height} pixels"));
+    prepare_decoded(RgbImage::from_raw(width, height, rgb).ok_or_else(told)?, how, max_pixels)
+}
+
+fn prepare_decoded(
+    picture: RgbImage,
+    how: &Preparation,
+    max_pixels: u64,
+) -> std::result::Result<Vec<u8>, Trouble> {
     let square =
         to_square(picture, how, max_pixels).map_err(|e| Trouble::picture(format!("{e:#}")))?;
     Ok(planes(&square))
+}
+
+fn check_size(w: u32, h: u32, max_pixels: u64) -> std::result::Result<(), Trouble> {
+    if u64::from(w) * u64::from(h) > max_pixels {
+        return Err(Trouble::Picture(format!("{w} × {h} pixels are more than {max_pixels}")));
+    }
+    Ok(())
 }
 
 fn decode(bytes: &[u8], exif: bool, max_pixels: u64) -> std::result::Result<RgbImage, Trouble> {
     if bytes.is_empty() {
         return Err(Trouble::picture("an empty file"));
     }
-    let reader =
-        ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Trouble::picture)?;
-    let is_jpeg = reader.format() == Some(image::ImageFormat::Jpeg);
-    let mut decoder = reader.into_decoder().map_err(Trouble::picture)?;
-    let (w, h) = decoder.dimensions();
-    if u64::from(w) * u64::from(h) > max_pixels {
-        return Err(Trouble::Picture(format!("{w} × {h} pixels are more than {max_pixels}")));
-    }
-    if is_jpeg && !ends(bytes) {
+    let (picture, orientation) = if bytes.starts_with(&[0xff, 0xd8]) {
+        jpeg(bytes, max_pixels)?
+    } else {
+        other(bytes, max_pixels)?
+    };
+    Ok(if exif { turned(picture, orientation) } else { picture })
+}
+
+/// JPEG straight from the decoder that `image` uses, too: all it gives is R, G, B.
+fn jpeg(bytes: &[u8], max_pixels: u64) -> std::result::Result<(RgbImage, Orientation), Trouble> {
+    let options = DecoderOptions::default()
+        .set_strict_mode(false)
+        .set_max_width(usize::MAX)
+        .set_max_height(usize::MAX)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(Trouble::jpeg)?;
+    let (w, h) = decoder.dimensions().ok_or_else(|| Trouble::picture("a JPEG without a size"))?;
+    // A JPEG can say no more than 65,535.
+    let (w, h) = (w as u32, h as u32);
+    check_size(w, h, max_pixels)?;
+    if !ends(bytes) {
         return Err(Trouble::picture("cut short: the JPEG has no end marker"));
     }
+    let turned = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
+    let pixels = decoder.decode().map_err(Trouble::jpeg)?;
+    let picture =
+        RgbImage::from_raw(w, h, pixels).ok_or_else(|| Trouble::picture("too few pixels"))?;
+    Ok((picture, turned.unwrap_or(Orientation::NoTransforms)))
+}
+
+/// PNG, by its content.
+#[cfg(feature = "png")]
+fn other(bytes: &[u8], max_pixels: u64) -> std::result::Result<(RgbImage, Orientation), Trouble> {
+    use image::ImageDecoder;
+    let reader = image::ImageReader::new(std::io::Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(Trouble::picture)?;
+    let mut decoder = reader.into_decoder().map_err(Trouble::picture)?;
+    let (w, h) = decoder.dimensions();
+    check_size(w, h, max_pixels)?;
     let orientation = decoder.orientation().map_err(Trouble::picture)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(Trouble::picture)?;
-    if exif {
-        picture.apply_orientation(orientation);
+    let picture = image::DynamicImage::from_decoder(decoder).map_err(Trouble::picture)?;
+    Ok((picture.into_rgb8(), orientation))
+}
+
+#[cfg(not(feature = "png"))]
+fn other(_: &[u8], _: u64) -> std::result::Result<(RgbImage, Orientation), Trouble> {
+    Err(Trouble::picture("not a JPEG"))
+}
+
+/// As a viewer shows it. Not by way of `DynamicImage`, which brings the code of a dozen pixel types.
+fn turned(picture: RgbImage, orientation: Orientation) -> RgbImage {
+    use Orientation as O;
+    use image::imageops::{flip_horizontal, flip_vertical, rotate90, rotate180, rotate270};
+    match orientation {
+        O::NoTransforms => picture,
+        O::FlipHorizontal => flip_horizontal(&picture),
+        O::FlipVertical => flip_vertical(&picture),
+        O::Rotate90 => rotate90(&picture),
+        O::Rotate180 => rotate180(&picture),
+        O::Rotate270 => rotate270(&picture),
+        O::Rotate90FlipH => flip_horizontal(&rotate90(&picture)),
+        O::Rotate270FlipH => flip_horizontal(&rotate270(&picture)),
     }
-    Ok(picture.into_rgb8())
 }
 
 /// Whether a JPEG reaches its end marker. libjpeg, and with it Pillow, calls it truncated otherwise; the

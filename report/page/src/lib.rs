@@ -1,0 +1,148 @@
+//! The classifier inside a web page: a shipped file and a picture, both from memory → logits.
+//!
+//! Compiled to WebAssembly by `make page`, called by `page.js`. Pictures are decoded and resized by the same
+//! code as everywhere else ([`photos`]), so that the page answers what `infer predict` answers; only what
+//! that code cannot decode (WebP, a camera's frames) the browser decodes.
+//!
+//! # How JavaScript calls it
+//! All functions work on two buffers: `room(n)` makes room for `n` bytes of input and says where; every other
+//! function says how many bytes of output there are, negative where they are an error message, and `output()`
+//! says where. Outputs are JSON. One thread, so a lock is never waited for.
+
+use anyhow::{Context, Result};
+use kernels::Network;
+use model::Model;
+use serde_json::json;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Most pixels of a picture here: a browser's memory is no server's.
+const MAX_PIXELS: u64 = 64 * 1024 * 1024;
+
+/// A model that is ready to answer.
+pub struct Classifier {
+    model: Model,
+    network: Network,
+    bytes: usize,
+    hash: String,
+}
+
+impl Classifier {
+    /// The model in `bytes`, a shipped file or a plain model.
+    ///
+    /// # Errors
+    /// Bytes that hold no model.
+    pub fn new(bytes: Vec<u8>) -> Result<Self> {
+        let (model, source) = Model::parse("the file", bytes)?;
+        let size = model.input.preparation.size;
+        let network = Network::new(&model.graph, &model.weights, &model.grids, size)?;
+        Ok(Self { network, bytes: source.bytes, hash: source.hash, model })
+    }
+
+    /// What the model is, as JSON: class names, side of its pictures, parameters, bytes, hash.
+    pub fn about(&self) -> String {
+        json!({
+            "classes": self.model.classes,
+            "size": self.model.input.preparation.size,
+            "parameters": self.model.graph.parameter_count(),
+            "bytes": self.bytes,
+            "hash": self.hash,
+        })
+        .to_string()
+    }
+
+    /// Logits of a JPEG or PNG file.
+    ///
+    /// # Errors
+    /// What is no such file.
+    pub fn of_file(&mut self, bytes: &[u8]) -> Result<Vec<f32>> {
+        self.of_planes(&photos::prepare_bytes(bytes, &self.model.input.preparation, MAX_PIXELS)?)
+    }
+
+    /// Logits of `width` × `height` pixels, R, G, B, A bytes each; A is ignored.
+    ///
+    /// # Errors
+    /// Too many pixels, or not as many as said.
+    pub fn of_pixels(&mut self, rgba: &[u8], width: u32, height: u32) -> Result<Vec<f32>> {
+        let rgb = rgba.as_chunks::<4>().0.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect();
+        let how = &self.model.input.preparation;
+        self.of_planes(&photos::prepare_pixels(rgb, (width, height), how, MAX_PIXELS)?)
+    }
+
+    fn of_planes(&mut self, planes: &[u8]) -> Result<Vec<f32>> {
+        let mut x = vec![0.0; planes.len()];
+        self.model.input.normalization.apply(planes, &mut x);
+        Ok(self.network.logits(&x)?)
+    }
+}
+
+/// What the functions below share.
+#[derive(Default)]
+struct State {
+    input: Vec<u8>,
+    output: Vec<u8>,
+    classifier: Option<Classifier>,
+}
+
+static STATE: Mutex<State> =
+    Mutex::new(State { input: Vec::new(), output: Vec::new(), classifier: None });
+
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps the output of `work` on the input; its length, negative for an error.
+fn answer(work: impl FnOnce(&mut Option<Classifier>, Vec<u8>) -> Result<String>) -> i32 {
+    let mut state = state();
+    let input = std::mem::take(&mut state.input);
+    let (output, sign) = match work(&mut state.classifier, input) {
+        Ok(text) => (text, 1),
+        Err(error) => (format!("{error:#}"), -1),
+    };
+    state.output = output.into_bytes();
+    sign * i32::try_from(state.output.len()).unwrap_or(i32::MAX)
+}
+
+fn logits(values: Vec<f32>) -> String {
+    json!(values).to_string()
+}
+
+/// Room for `n` bytes of input.
+#[unsafe(no_mangle)]
+pub extern "C" fn room(n: usize) -> *mut u8 {
+    let mut state = state();
+    state.input = vec![0; n];
+    state.input.as_mut_ptr()
+}
+
+/// Where the output is.
+#[unsafe(no_mangle)]
+pub extern "C" fn output() -> *const u8 {
+    state().output.as_ptr()
+}
+
+/// Takes the input as the model from now on; output: what it is.
+#[unsafe(no_mangle)]
+pub extern "C" fn load() -> i32 {
+    answer(|classifier, input| {
+        let new = Classifier::new(input)?;
+        Ok(classifier.insert(new).about())
+    })
+}
+
+/// Takes the input as a JPEG or PNG file; output: its logits.
+#[unsafe(no_mangle)]
+pub extern "C" fn classify_file() -> i32 {
+    answer(|classifier, input| {
+        let classifier = classifier.as_mut().context("no model is loaded")?;
+        Ok(logits(classifier.of_file(&input)?))
+    })
+}
+
+/// Takes the input as pixels, R, G, B, A bytes each; output: their logits.
+#[unsafe(no_mangle)]
+pub extern "C" fn classify_pixels(width: u32, height: u32) -> i32 {
+    answer(|classifier, input| {
+        let classifier = classifier.as_mut().context("no model is loaded")?;
+        Ok(logits(classifier.of_pixels(&input, width, height)?))
+    })
+}

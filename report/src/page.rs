@@ -1,0 +1,188 @@
+//! `report page`: a model as one web page.
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use common::cli::{self, count};
+use model::{Model, artifact};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Make a web page that has the model inside and classifies pictures, without a network.
+///
+/// A picture can be dropped, pasted, chosen or taken with the camera. The engine is that of these programs,
+/// compiled to WebAssembly by make page; pictures are prepared as everywhere else, so the page answers what
+/// infer predict answers. The page is one file and opens from a disk, too.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  make page                                       # compiles the engine, then the page of OUT/model.bin
+  report page --model model.bin --out page.html
+  report page --model model.bin --examples food-11/validation --out page.html")]
+pub(crate) struct Page {
+    /// Model to put in, plain or coded.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// The engine as WebAssembly.
+    #[arg(long, value_name = "FILE", default_value = "target/page.wasm")]
+    wasm: PathBuf,
+    /// Folder of pictures [class]_[anything].jpg or .png: the first of each class becomes an example.
+    #[arg(long, value_name = "FOLDER")]
+    examples: Option<PathBuf>,
+    /// Headline of the page.
+    #[arg(long, default_value = "What is in the picture?")]
+    title: String,
+    /// Where to write the page.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Most bytes of an example.
+const LARGEST_EXAMPLE: u64 = 20_000;
+
+impl Page {
+    pub(crate) fn run(self) -> Result<String> {
+        let inputs: [&Path; 2] = [&self.model, &self.wasm];
+        let _claim = artifact::claim(&self.out, &inputs)?;
+        let read = |path: &Path| {
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let model = read(&self.model)?;
+        let (parsed, _) = Model::parse(&self.model.display().to_string(), model.clone())?;
+        ensure!(
+            self.wasm.exists(),
+            "{}: no engine for web pages: run make page (it needs rustup target add \
+             wasm32-unknown-unknown), or name one with --wasm",
+            self.wasm.display()
+        );
+        let wasm = read(&self.wasm)?;
+        let is_wasm = wasm.starts_with(b"\0asm");
+        ensure!(is_wasm, "{}: not WebAssembly: run make page again", self.wasm.display());
+        let engine = zipped(&wasm)?;
+        let examples = match &self.examples {
+            Some(folder) => examples(folder, &parsed.classes)?,
+            None => String::new(),
+        };
+        let (model_bytes, engine_bytes) = (model.len().to_string(), engine.len().to_string());
+        let parts = BTreeMap::from([
+            ("title", escaped(&self.title)),
+            ("style", include_str!("page/page.css").to_owned()),
+            ("script", include_str!("page/page.js").to_owned()),
+            ("examples", examples),
+            ("model_bytes", model_bytes),
+            ("model", text_of(&model)),
+            ("engine_bytes", engine_bytes),
+            ("engine", text_of(&engine)),
+        ]);
+        let page = utf16(&filled(include_str!("page/page.html"), &parts));
+        artifact::save_bytes(&self.out, &page)?;
+        Ok(format!(
+            "{}: {} bytes, of which the model {}, the engine {} ({} unpacked)",
+            self.out.display(),
+            count(page.len()),
+            count(model.len()),
+            count(engine.len()),
+            count(wasm.len()),
+        ))
+    }
+}
+
+/// gzip, which browsers unpack by themselves.
+fn zipped(bytes: &[u8]) -> Result<Vec<u8>> {
+    let bar = cli::progress(1, "packing");
+    let mut out = Vec::new();
+    let options = zopfli::Options::default();
+    zopfli::compress(options, zopfli::Format::Gzip, bytes, &mut out)?;
+    bar.finish_and_clear();
+    Ok(out)
+}
+
+/// `bytes` as text, 15 bits a character: in UTF-16 that is one part in fifteen more than the bytes, where
+/// base64 in UTF-8 is one in three. U+3400 to U+B3FF are letters all, none of which HTML reads as its own.
+fn text_of(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() * 8 / 5 + 3);
+    let (mut bits, mut held) = (0u32, 0);
+    let mut push = |value: u32| out.extend(char::from_u32(0x3400 + value));
+    for byte in bytes {
+        bits = bits << 8 | u32::from(*byte);
+        held += 8;
+        if held >= 15 {
+            held -= 15;
+            push(bits >> held);
+            bits &= (1 << held) - 1;
+        }
+    }
+    if held > 0 {
+        push(bits << (15 - held));
+    }
+    out
+}
+
+/// UTF-16, little end first. Its mark at the front tells browsers so, before any server's word.
+fn utf16(text: &str) -> Vec<u8> {
+    std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+}
+
+/// `template` with every `{{name}}` replaced.
+fn filled(template: &str, parts: &BTreeMap<&str, String>) -> String {
+    let mut pieces = template.split("{{");
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (name, rest) = piece.split_once("}}").unwrap_or((piece, ""));
+        out += parts.get(name).map_or("", String::as_str);
+        out += rest;
+    }
+    out
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}
+
+/// The first picture of each class, as an element of the page.
+fn examples(folder: &Path, classes: &[String]) -> Result<String> {
+    let mut first = BTreeMap::new();
+    for path in photos::list(folder)? {
+        if let Some(class) = photos::class_of(&path).filter(|c| *c < classes.len()) {
+            first.entry(class).or_insert(path);
+        }
+    }
+    let mut out = String::new();
+    for (class, path) in first {
+        let bytes =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        ensure!(
+            bytes.len() as u64 <= LARGEST_EXAMPLE,
+            "{}: {} bytes; an example may have {}: make it smaller",
+            path.display(),
+            count(bytes.len()),
+            count(LARGEST_EXAMPLE as usize),
+        );
+        let kind = if bytes.starts_with(&[0xff, 0xd8]) { "jpeg" } else { "png" };
+        let (data, name) = (BASE64_STANDARD.encode(&bytes), escaped(&classes[class]));
+        out += &format!(
+            "\n  <img src=\"data:image/{kind};base64,{data}\" alt=\"{name}\" tabindex=\"0\">"
+        );
+    }
+    Ok(out + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By hand: 15 ones and a one, then zeros; and nothing.
+    #[test]
+    fn fifteen_bits_a_character() {
+        assert_eq!(text_of(&[0xff, 0xff]), "\u{b3ff}\u{7400}");
+        assert_eq!(text_of(&[]), "");
+        assert_eq!(text_of(&[0; 15]).chars().count(), 8);
+        assert_eq!(utf16("a"), [0xff, 0xfe, 0x61, 0]);
+    }
+
+    #[test]
+    fn templates_are_filled() {
+        let parts = BTreeMap::from([("a", "1 < 2".to_owned())]);
+        assert_eq!(filled("x {{a}} y {{b}}{{a}}", &parts), "x 1 < 2 y 1 < 2");
+        assert_eq!(escaped("\"<&"), "&quot;&lt;&amp;");
+    }
+}

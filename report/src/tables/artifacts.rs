@@ -1,0 +1,162 @@
+//! What lies in and beside the artifacts: training curves, bytes, sensitivities, lineage, costs.
+
+use crate::ledger::{Entry, entries};
+use anyhow::{Context, Result};
+use common::cost::Cost;
+use model::{Artifact, Model, Plan};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+#[derive(Serialize)]
+pub(super) struct Point {
+    model: String,
+    epoch: usize,
+    loss: f64,
+    top1: f64,
+}
+
+/// A line of `X.epochs.csv`.
+#[derive(Deserialize)]
+struct Line {
+    epoch: usize,
+    loss: f64,
+    validation_top1: f64,
+}
+
+/// Files below `folder` whose names end so, and their paths in it without that end.
+fn ending(folder: &Path, end: &str) -> Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(next) = open.pop() {
+        let wrong = || format!("cannot read the folder {}", next.display());
+        for entry in std::fs::read_dir(&next).with_context(wrong)? {
+            let path = entry.with_context(wrong)?.path();
+            let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
+            if path.is_dir() {
+                open.push(path);
+            } else if let Some(stem) = name.strip_suffix(end) {
+                found.push((stem.to_owned(), path));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+pub(super) fn curves(folder: &Path) -> Result<Vec<Point>> {
+    let mut points = Vec::new();
+    for (model, path) in ending(folder, ".epochs.csv")? {
+        let wrong = || format!("{}: not the epochs of a training", path.display());
+        for line in csv::Reader::from_path(&path).with_context(wrong)?.deserialize() {
+            let Line { epoch, loss, validation_top1 } = line.with_context(wrong)?;
+            points.push(Point { model: model.clone(), epoch, loss, top1: validation_top1 });
+        }
+    }
+    Ok(points)
+}
+
+#[derive(Serialize)]
+pub(super) struct Part {
+    part: String,
+    bytes: usize,
+    values: usize,
+    bits_each: f64,
+}
+
+/// Where the bytes of the shipped file go: its header, and every tensor.
+pub(super) fn waterfall(folder: &Path) -> Result<Vec<Part>> {
+    let path = folder.join("model.bin");
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let artifact = Artifact::read(&path)?;
+    let parts = Model::parts(&artifact)?.unwrap_or_default();
+    let coded: usize = parts.iter().map(|p| p.grid + p.integers).sum();
+    let header = artifact.source.bytes - coded;
+    let mut rows =
+        vec![Part { part: "header".to_owned(), bytes: header, values: 0, bits_each: 0.0 }];
+    rows.extend(parts.into_iter().map(|p| Part {
+        bytes: p.grid + p.integers,
+        values: p.count,
+        bits_each: 8.0 * (p.grid + p.integers) as f64 / p.count.max(1) as f64,
+        part: p.name,
+    }));
+    Ok(rows)
+}
+
+#[derive(Serialize)]
+pub(super) struct Nats {
+    tensor: String,
+    bits: u8,
+    nats: f64,
+}
+
+/// What the plan of the shipped file measured of every tensor.
+pub(super) fn sensitivity(folder: &Path) -> Result<Vec<Nats>> {
+    let path = folder.join("plan.safetensors");
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let Some(measured) = Plan::load(&path)?.0.sensitivity else { return Ok(Vec::new()) };
+    let rows = measured.nats.into_iter().flat_map(|(tensor, nats)| {
+        let of = move |(bits, nats)| Nats { tensor: tensor.clone(), bits, nats };
+        measured.bits.clone().into_iter().zip(nats).map(of)
+    });
+    Ok(rows.collect())
+}
+
+#[derive(Serialize)]
+pub(super) struct Edge {
+    file: String,
+    kind: String,
+    stage: String,
+    role: String,
+    from: String,
+}
+
+/// Every artifact with each of its parents; one without parents has one row all the same.
+pub(super) fn lineage(folder: &Path) -> Result<Vec<Edge>> {
+    let entries = entries(folder)?;
+    let mut paths = BTreeMap::<&str, &str>::new();
+    for e in entries.iter().filter(|e| !e.path.contains(".last.")) {
+        paths.entry(&e.hash).or_insert(&e.path);
+    }
+    let edges = |e: &Entry| {
+        let edge = |role: &str, from: &str| Edge {
+            file: e.path.clone(),
+            kind: e.kind.to_string(),
+            stage: e.stage.clone(),
+            role: role.to_owned(),
+            from: from.to_owned(),
+        };
+        let from = |hash: &String| paths.get(hash.as_str()).copied().unwrap_or(hash).to_owned();
+        let mut rows: Vec<Edge> =
+            e.parents.iter().map(|(role, hash)| edge(role, &from(hash))).collect();
+        if rows.is_empty() {
+            rows.push(edge("", ""));
+        }
+        rows
+    };
+    Ok(entries.iter().filter(|e| !e.path.contains(".last.")).flat_map(edges).collect())
+}
+
+#[derive(Serialize)]
+pub(super) struct Spent {
+    file: String,
+    stage: String,
+    seconds: f64,
+    pictures: usize,
+    per_second: f64,
+    peak_bytes: usize,
+    threads: usize,
+}
+
+pub(super) fn costs(folder: &Path) -> Result<Vec<Spent>> {
+    let row = |(file, path): (String, PathBuf)| {
+        let Cost { stage, seconds, pictures, peak_bytes, threads } = Cost::load(&path)?;
+        let per_second = pictures as f64 / seconds.max(1e-3);
+        Ok(Spent { file, stage, seconds, pictures, per_second, peak_bytes, threads })
+    };
+    ending(folder, ".cost.csv")?.into_iter().map(row).collect()
+}

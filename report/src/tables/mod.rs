@@ -1,0 +1,87 @@
+//! `report tables`: what the report says, as CSV files.
+
+mod artifacts;
+mod pairs;
+mod stages;
+mod trials;
+
+use anyhow::{Context, Result, ensure};
+use common::cli::count;
+use model::artifact;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use trials::Trial;
+
+/// Write everything the report says as CSV files: all statistics come from the kept answers.
+///
+/// Reads the folder of a recipe after make experiments: eval/ with the answers of every model, and what lies
+/// beside the artifacts. Two models differ only where McNemar's exact test says so at the 5 % level for every
+/// seed, in the same direction.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Writes trials.csv (every evaluation), ways.csv (mean and spread over seeds), \
+pairs.csv (paired tests), classes.csv, confusion.csv, calibration.csv, curves.csv, waterfall.csv, \
+sensitivity.csv, lineage.csv and cost.csv; FORMAT.md lists their columns.
+
+Examples:
+  report tables artifacts/smoke --out artifacts/smoke/report/data"
+)]
+pub(crate) struct Tables {
+    /// Folder of a recipe, e.g. artifacts/smoke.
+    folder: PathBuf,
+    /// Folder for the CSV files; made where it is missing.
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+impl Tables {
+    pub(crate) fn run(self) -> Result<String> {
+        let trials = trials::load(&self.folder)?;
+        std::fs::create_dir_all(&self.out)
+            .with_context(|| format!("cannot make {}", self.out.display()))?;
+        let rows: Vec<_> = trials.iter().map(Trial::row).collect();
+        let ways = trials::ways(&trials);
+        let mut written = Written { folder: &self.out, rows: 0, files: 0 };
+        written.save("trials", &rows)?;
+        written.save("ways", &ways)?;
+        written.save("pairs", &pairs::all(&trials, &ways)?)?;
+        let stages = stages::of(&trials);
+        ensure!(
+            !stages.is_empty(),
+            "{}: no evaluation of teacher, student, pruned or shipped: run make submission",
+            self.folder.join("eval").display()
+        );
+        written.save("classes", &stages::classes(&stages))?;
+        written.save("confusion", &stages::confusion(&stages))?;
+        written.save("calibration", &stages::calibration(&stages))?;
+        written.save("curves", &artifacts::curves(&self.folder)?)?;
+        written.save("waterfall", &artifacts::waterfall(&self.folder)?)?;
+        written.save("sensitivity", &artifacts::sensitivity(&self.folder)?)?;
+        written.save("lineage", &artifacts::lineage(&self.folder)?)?;
+        written.save("cost", &artifacts::costs(&self.folder)?)?;
+        Ok(format!(
+            "{}: {} rows in {} tables, of {} evaluations",
+            self.out.display(),
+            count(written.rows),
+            written.files,
+            count(trials.len()),
+        ))
+    }
+}
+
+/// What was written so far.
+struct Written<'a> {
+    folder: &'a Path,
+    rows: usize,
+    files: usize,
+}
+
+impl Written<'_> {
+    fn save<R: Serialize>(&mut self, name: &str, rows: &[R]) -> Result<()> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        rows.iter().try_for_each(|row| writer.serialize(row))?;
+        self.rows += rows.len();
+        self.files += 1;
+        artifact::save_bytes(&self.folder.join(format!("{name}.csv")), &writer.into_inner()?)
+    }
+}

@@ -1,0 +1,174 @@
+//! Evaluations: one row each, and one for all seeds of an experiment.
+
+use anyhow::{Context, Result, ensure};
+use common::score;
+use common::statistics as st;
+use model::Answers;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The answers of one model, and the experiment it is of.
+pub(super) struct Trial {
+    /// `q1` to `q4`, `bits`, or `stages` for what is in no folder.
+    pub(super) question: String,
+    /// Which of the question's ways: `pruning`, `0.1`, `plain_grouped`, `rounded`.
+    pub(super) way: String,
+    /// Its seed; 0 where nothing is random.
+    pub(super) seed: u32,
+    /// Cuts so far, in a chain of question 3; bits per weight, of `bits`; else 0.
+    pub(super) step: u32,
+    pub(super) answers: Answers,
+}
+
+#[derive(Serialize)]
+pub(super) struct Row {
+    question: String,
+    way: String,
+    seed: u32,
+    step: u32,
+    parameters: usize,
+    bytes: usize,
+    multiplications: usize,
+    pictures: usize,
+    correct: usize,
+    top1: f64,
+    low: f64,
+    high: f64,
+    calibration_error: f64,
+    nll: f64,
+}
+
+impl Trial {
+    /// Of the file `eval/QUESTION/NAME.answers.safetensors`.
+    fn new(question: &str, name: &str, answers: Answers) -> Self {
+        let number = |text: &str| text.parse::<u32>().ok();
+        let (way, seed, step) = match (question, name.rsplit_once('-')) {
+            ("q3", Some((rest, step))) => {
+                let (way, seed) = rest.rsplit_once('-').unwrap_or((rest, "0"));
+                (way, number(seed).unwrap_or(0), number(step).unwrap_or(0))
+            }
+            ("bits", Some((way, bits))) => (way, 0, number(bits).unwrap_or(0)),
+            ("stages", _) | (_, None) => (name, 0, 0),
+            (_, Some((way, seed))) => match number(seed) {
+                Some(seed) => (way, seed, 0),
+                None => (name, 0, 0),
+            },
+        };
+        Self { question: question.to_owned(), way: way.to_owned(), seed, step, answers }
+    }
+
+    pub(super) fn correct(&self) -> usize {
+        st::hits(&self.answers).iter().filter(|h| **h).count()
+    }
+
+    pub(super) fn top1(&self) -> f64 {
+        self.correct() as f64 / self.answers.labels.len() as f64
+    }
+
+    pub(super) fn row(&self) -> Row {
+        let (pictures, correct) = (self.answers.labels.len(), self.correct());
+        let (low, high) = score::wilson(correct, pictures);
+        let calibration = st::calibration(&self.answers);
+        let about = &self.answers.about;
+        Row {
+            question: self.question.clone(),
+            way: self.way.clone(),
+            seed: self.seed,
+            step: self.step,
+            parameters: about.parameters,
+            bytes: about.bytes,
+            multiplications: about.multiplications,
+            pictures,
+            correct,
+            top1: self.top1(),
+            low,
+            high,
+            calibration_error: calibration.error,
+            nll: calibration.nll,
+        }
+    }
+}
+
+/// Every evaluation in `folder/eval` and one folder deeper, in the order of their names.
+pub(super) fn load(folder: &Path) -> Result<Vec<Trial>> {
+    let eval = folder.join("eval");
+    let mut folders = vec![("stages".to_owned(), eval.clone())];
+    let wrong = || format!("cannot read {}: run make experiments", eval.display());
+    for entry in std::fs::read_dir(&eval).with_context(wrong)? {
+        let path = entry.with_context(wrong)?.path();
+        if path.is_dir() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            folders.push((name, path));
+        }
+    }
+    let mut trials = Vec::new();
+    for (question, folder) in folders {
+        for entry in std::fs::read_dir(&folder).with_context(wrong)? {
+            let path = entry.with_context(wrong)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if let Some(name) = name.strip_suffix(".answers.safetensors") {
+                trials.push(Trial::new(&question, name, Answers::load(&path)?));
+            }
+        }
+    }
+    ensure!(!trials.is_empty(), "{}: no answers in it: run make experiments", eval.display());
+    let place = |t: &Trial| (t.question.clone(), t.way.clone(), t.seed, t.step);
+    trials.sort_by_key(place);
+    for trial in &trials[1..] {
+        trial.answers.check_same_pictures(&trials[0].answers)?;
+    }
+    Ok(trials)
+}
+
+/// All seeds of one experiment.
+#[derive(Clone, Serialize)]
+pub(super) struct Way {
+    pub(super) question: String,
+    pub(super) way: String,
+    pub(super) step: u32,
+    seeds: usize,
+    /// Mean over the seeds.
+    pub(super) parameters: f64,
+    bytes: f64,
+    multiplications: f64,
+    /// Mean over the seeds.
+    top1: f64,
+    /// Standard deviation over the seeds.
+    deviation: f64,
+    /// Half the 95 % interval of the mean, Student's t; empty for one seed.
+    half: Option<f64>,
+    /// Wilson interval of the mean, as if of one model: what the number of pictures allows.
+    low: f64,
+    high: f64,
+}
+
+pub(super) fn ways(trials: &[Trial]) -> Vec<Way> {
+    let mut groups = BTreeMap::<_, Vec<&Trial>>::new();
+    for t in trials {
+        groups.entry((t.question.clone(), t.way.clone(), t.step)).or_default().push(t);
+    }
+    let way = |((question, way, step), of): ((String, String, u32), Vec<&Trial>)| {
+        let mean = |f: &dyn Fn(&Trial) -> usize| {
+            of.iter().map(|t| f(t) as f64).sum::<f64>() / of.len() as f64
+        };
+        let spread = st::spread(&of.iter().map(|t| t.top1()).collect::<Vec<_>>());
+        let n = of[0].answers.labels.len();
+        let (low, high) = score::wilson((spread.mean * n as f64).round() as usize, n);
+        Way {
+            question,
+            way,
+            step,
+            seeds: of.len(),
+            parameters: mean(&|t| t.answers.about.parameters),
+            bytes: mean(&|t| t.answers.about.bytes),
+            multiplications: mean(&|t| t.answers.about.multiplications),
+            top1: spread.mean,
+            deviation: spread.deviation,
+            half: spread.half,
+            low,
+            high,
+        }
+    };
+    groups.into_iter().map(way).collect()
+}
