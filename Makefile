@@ -56,7 +56,7 @@ STEPS := $(shell seq 1 $(PRUNE_STEPS))
 LAST := $(lastword student $(STEPS:%=tuned%))
 export RAYON_NUM_THREADS := $(THREADS)
 
-.PHONY: help submission page experiments settled announce test faults tools lock clean FORCE
+.PHONY: help submission page report typeset experiments settled announce test faults tools lock clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -213,6 +213,12 @@ target/page.wasm: FORCE
 	tools/wasm/build.sh $@
 
 include report/questions.mk
+report: experiments typeset ## the assignment's four questions and more: OUT/report/report.pdf, .html and data/*.csv
+	$(RUN) $(BIN)/report tables $(OUT) --out $(OUT)/report/data
+	$(RUN) $(BIN)/typeset --data $(OUT)/report/data --out $(OUT)/report --lang $(LANG_REPORT) --recipe $(RECIPE)
+typeset: tools
+	@[ -e $(BIN)/typeset ] || echo "what typesets the report is compiled: about 3 minutes on 2 cores"
+	cargo build --release -p typeset
 experiments: settled announce $(OUT)/table.txt $(EVALS) ## what the report is about, without the report
 
 $(OUT)/table.txt: $(ROWS) | tools lock

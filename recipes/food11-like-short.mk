@@ -21,5 +21,6 @@ LEARN := --epochs 8 --batch 32 --lr 3e-3 --warmup 1 --weight-decay 2e-2 --ema 0.
 LABELS := --augment flip,scale=0.4,rotate=15,colour=0.2
 MEND := --epochs 1 --batch 32 --lr 1e-3 --warmup 0 --weight-decay 2e-2 --ema 0.99 --seed 1
 Q1_PARAMS := 175000
+Q2_STUDENT := --arch studentnet --width 1.0 --epochs 16 --batch 32 --lr 3e-3 --warmup 1 --weight-decay 2e-2 --ema 0.998
 Q3_CHAINS := 0.1:5 0.2:3
 BITS := 8 5 4 3 2

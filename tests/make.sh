@@ -10,14 +10,8 @@ pass() { echo "ok: $*"; }
 sum() { sha256sum <"$1"; }
 
 # --- a small data set of the built-in pictures
-[ -d artifacts/smoke/photos ] || { mkdir -p artifacts/smoke/photos && tar -xzf samples/pictures.tar.gz -C artifacts/smoke/photos; }
-data=$work/data out=$work/out
-for split in training:240 validation:60 testing:20; do
-    mkdir -p "$data/${split%:*}"
-    find "artifacts/smoke/photos/${split%:*}" -type f | sort | awk -v n="${split#*:}" 'NR % 3 == 1 && k++ < n' \
-        | xargs -I{} cp {} "$data/${split%:*}/"
-done
-seed=1 classes='"T-shirt,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Boot"'
+. tests/small.sh
+out=$work/out seed=1
 submission() {
     make --no-print-directory submission DATA="$data" OUT="$out" RECIPE=smoke PREPARE='--size 32' CLASSES="$classes" \
         TEACHER="--arch plain --width 0.5 --epochs 3 --seed $seed" LOGITS='--augment flip --views 2' \

@@ -1,0 +1,201 @@
+//! How the models were made: bytes, training, cost.
+
+use super::{chart, heading, strings, text, ways_table};
+use crate::charts::{self, Series};
+use crate::data::{Data, Spent};
+use crate::document::{Block, Table};
+use crate::words::{Language, count};
+use std::collections::BTreeMap;
+
+/// Accuracy against bytes; where the shipped file's bytes go; what each tensor costs.
+pub(super) fn bytes(data: &Data, l: Language) -> Vec<Block> {
+    let mut blocks = vec![heading(l, "6. Bytes", "六、位元組")];
+    let ways = data.of("bits");
+    if !ways.is_empty() {
+        let series: Vec<Series> = ["rounded", "trained"]
+            .iter()
+            .map(|name| {
+                let mut points: Vec<_> = ways
+                    .iter()
+                    .filter(|w| w.way == *name)
+                    .map(|w| (w.bytes / 1000.0, 100.0 * w.top1, 0.0))
+                    .collect();
+                points.sort_by(|a, b| a.0.total_cmp(&b.0));
+                Series { name: l.name(name), points }
+            })
+            .collect();
+        let svg = charts::lines(
+            l.say("bytes of the file, thousands", "檔案大小（千位元組）"),
+            l.say("validation top-1, %", "驗證準確率 top-1（%）"),
+            &series,
+        );
+        blocks.push(chart("bytes", svg, l,
+            "Accuracy against bytes: every weight of one network in 2 to 8 bits, rounded, and trained on these grids.",
+            "準確率與檔案大小：同一網路的權重存成 2 至 8 位元，直接取整，或在格點上訓練。"));
+        blocks.push(ways_table(&ways, l, ("Bits per weight.", "每個權重的位元數。")));
+        let said: Vec<String> = data.pairs_of("bits").iter().map(|p| l.verdict(p)).collect();
+        blocks.push(Block::Text(said.join(l.say(" ", ""))));
+    }
+    if !data.waterfall.is_empty() {
+        let rows: Vec<(String, f64)> = data
+            .waterfall
+            .iter()
+            .filter(|p| p.bytes >= 256)
+            .map(|p| (l.name(&p.part), p.bytes as f64))
+            .collect();
+        let all: usize = data.waterfall.iter().map(|p| p.bytes).sum();
+        let rest: usize = data.waterfall.iter().filter(|p| p.bytes < 256).map(|p| p.bytes).sum();
+        let weights: usize = data.waterfall.iter().map(|p| p.values).sum();
+        let (widest, narrowest) = data
+            .waterfall
+            .iter()
+            .filter(|p| p.values >= 1000)
+            .fold((0.0f64, f64::MAX), |(a, b), p| (a.max(p.bits_each), b.min(p.bits_each)));
+        blocks.push(chart(
+            "waterfall",
+            charts::bars(l.say("bytes", "位元組"), &rows),
+            l,
+            "Where the bytes of the shipped file go (parts of at least 256 bytes).",
+            "繳交檔案的位元組用在何處（256 位元組以上的部分）。",
+        ));
+        let (all, rest, weights) = (count(all as f64), count(rest as f64), count(weights as f64));
+        blocks.push(Block::Text(match l {
+            Language::En => format!(
+                "{all} bytes in all, {rest} of them in parts of fewer than 256; {weights} values. \
+                Tensors of at least 1,000 values take {narrowest:.2} to {widest:.2} bits each."
+            ),
+            Language::Zh => format!(
+                "共 {all} 位元組，其中 {rest} 位元組屬於小於 256 的部分；{weights} 個數值。\
+                至少 1,000 個數值的張量，每個數值用 {narrowest:.2} 至 {widest:.2} 位元。"
+            ),
+        }));
+    }
+    blocks.extend(sensitivity(data, l));
+    if blocks.len() > 1 { blocks } else { Vec::new() }
+}
+
+fn sensitivity(data: &Data, l: Language) -> Option<Block> {
+    let mut tensors: Vec<&str> = data.sensitivity.iter().map(|n| n.tensor.as_str()).collect();
+    tensors.dedup();
+    let at = |tensor: &str, bits: u8| {
+        data.sensitivity.iter().find(|n| n.tensor == tensor && n.bits == bits).map(|n| n.nats)
+    };
+    // At 3 bits differences show; those of 8 are rounding.
+    const SHOWN: u8 = 3;
+    let rows: Vec<(String, f64)> =
+        tensors.iter().filter_map(|t| Some(((*t).to_owned(), at(t, SHOWN)?))).collect();
+    (!rows.is_empty()).then(|| {
+        chart("sensitivity",
+            charts::bars(l.say("divergence, nats", "散度（nats）"), &rows), l,
+            "What it costs to store one layer alone in 3 bits: how far the answers move (Kullback–Leibler).",
+            "單獨把一層存成 3 位元的代價：答案偏移多少（Kullback–Leibler 散度）。")
+    })
+}
+
+/// The pipeline's trainings, and the first seed of each experiment's.
+pub(super) fn curves(data: &Data, l: Language) -> Vec<Block> {
+    let mut blocks = vec![heading(l, "7. Training", "七、訓練過程")];
+    let series = |models: &[&str], value: fn(&crate::data::Point) -> f64| -> Vec<Series> {
+        let of = |m: &&str| Series {
+            name: l.name(m.rsplit('/').next().unwrap_or(m)),
+            points: data
+                .curves
+                .iter()
+                .filter(|p| p.model == **m)
+                .map(|p| (p.epoch as f64, value(p), 0.0))
+                .collect(),
+        };
+        models.iter().map(of).filter(|s| s.points.len() > 1).collect()
+    };
+    let epoch = l.say("epoch", "訓練輪次");
+    let pipeline = ["teacher", "student", "tuned1", "quantized"];
+    let accuracy = series(&pipeline, |p| 100.0 * p.top1);
+    if accuracy.is_empty() {
+        return Vec::new();
+    }
+    blocks.push(chart(
+        "curves",
+        charts::lines(epoch, l.say("validation top-1, %", "驗證準確率 top-1（%）"), &accuracy),
+        l,
+        "The pipeline's trainings: accuracy after each epoch.",
+        "流程中的訓練：每輪之後的準確率。",
+    ));
+    blocks.push(chart(
+        "losses",
+        charts::lines(epoch, l.say("training loss", "訓練損失"), &series(&pipeline, |p| p.loss)),
+        l,
+        "Their losses; that of a student counts the teacher's part, too.",
+        "訓練損失；學生的損失包含教師的部分。",
+    ));
+    let seed = data.trials.iter().filter(|t| t.question == "q4").map(|t| t.seed).min().unwrap_or(1);
+    let twins: Vec<String> = data.of("q4").iter().map(|w| format!("q4/{}-{seed}", w.way)).collect();
+    let mut twins: Vec<Series> =
+        series(&twins.iter().map(String::as_str).collect::<Vec<_>>(), |p| 100.0 * p.top1);
+    for s in &mut twins {
+        s.name = l.name(s.name.rsplit_once('-').map_or(s.name.as_str(), |(way, _)| way));
+    }
+    if !twins.is_empty() {
+        blocks.push(chart(
+            "twins",
+            charts::lines(epoch, l.say("validation top-1, %", "驗證準確率 top-1（%）"), &twins),
+            l,
+            "The twins of question 4, first seed.",
+            "第四題的孿生網路，第一個種子。",
+        ));
+    }
+    blocks
+}
+
+/// Seconds, speed and memory, stage by stage.
+pub(super) fn cost(data: &Data, l: Language) -> Vec<Block> {
+    if data.costs.is_empty() {
+        return Vec::new();
+    }
+    let mut stages = BTreeMap::<&str, Vec<&Spent>>::new();
+    for spent in &data.costs {
+        stages.entry(&spent.stage).or_default().push(spent);
+    }
+    let header = match l {
+        Language::En => {
+            ["stage", "runs", "seconds", "longest", "pictures per second", "peak memory, MB"]
+        }
+        Language::Zh => ["階段", "次數", "秒數", "最長", "每秒圖片數", "記憶體峰值（MB）"],
+    };
+    let row = |(stage, of): (&&str, &Vec<&Spent>)| {
+        let seconds: f64 = of.iter().map(|s| s.seconds).sum();
+        let pictures: usize = of.iter().map(|s| s.pictures).sum();
+        let longest = of.iter().map(|s| s.seconds).fold(0.0, f64::max);
+        let peak = of.iter().map(|s| s.peak_bytes).max().unwrap_or(0);
+        let speed =
+            if pictures > 0 { count(pictures as f64 / seconds.max(1e-3)) } else { String::new() };
+        vec![
+            (*stage).to_owned(),
+            of.len().to_string(),
+            format!("{seconds:.1}"),
+            format!("{longest:.1}"),
+            speed,
+            count(peak as f64 / 1e6),
+        ]
+    };
+    let total: f64 = data.costs.iter().map(|s| s.seconds).sum();
+    let table = Table { header: strings(header), rows: stages.iter().map(row).collect(), words: 1 };
+    let told = match l {
+        Language::En => format!(
+            "{total:.0} seconds in all, of runs that were finished; each counts from its start, \
+            so that what runs beside it makes it longer."
+        ),
+        Language::Zh => format!(
+            "全部完成的執行共 {total:.0} 秒；各從啟動時起算，同時執行的其他工作會使其變長。"
+        ),
+    };
+    vec![
+        heading(l, "9. Cost", "九、成本"),
+        Block::Table(l.say("Every stage, all runs of it.", "各階段的所有執行。").to_owned(), table),
+        Block::Text(told),
+        text(
+            l,
+            "Sizes are those of the files on the disk. Labels of test pictures were used for nothing.",
+            "大小皆為磁碟上的檔案大小。測試圖片的標籤未作任何用途。",
+        ),
+    ]
+}

@@ -1,0 +1,213 @@
+//! The report's languages. Sentences stand in both beside each other where they are used; here are the words
+//! that several places share.
+
+use crate::data::{Pair, Way};
+
+/// English or Traditional Chinese.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Language {
+    /// English.
+    En,
+    /// Traditional Chinese.
+    Zh,
+}
+
+impl Language {
+    /// The one of the two that is this language's.
+    pub(crate) fn say<'a>(self, en: &'a str, zh: &'a str) -> &'a str {
+        match self {
+            Self::En => en,
+            Self::Zh => zh,
+        }
+    }
+
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Zh => "zh-TW",
+        }
+    }
+
+    /// A way of a question, a stage, a class: its name in this language, or as it is.
+    pub(crate) fn name(self, word: &str) -> String {
+        let known = NAMES.iter().find(|(key, ..)| *key == word);
+        known.map_or(word, |(_, en, zh)| self.say(en, zh)).to_owned()
+    }
+
+    /// What an experiment is called, with its step where it has one.
+    pub(crate) fn experiment(self, question: &str, way: &str, step: u32) -> String {
+        match (question, step) {
+            ("q3", k) => {
+                let share = format!("{:.0} %", 100.0 * way.parse::<f64>().unwrap_or(0.0));
+                match self {
+                    Self::En => format!("{share} per step, {k} steps"),
+                    Self::Zh => format!("每次 {share}，{k} 次"),
+                }
+            }
+            ("bits", bits) => match self {
+                Self::En => format!("{bits} bits, {}", self.name(way)),
+                Self::Zh => format!("{bits} 位元，{}", self.name(way)),
+            },
+            _ => self.name(way),
+        }
+    }
+
+    /// What the paired test says, as a sentence.
+    pub(crate) fn verdict(self, pair: &Pair) -> String {
+        let a = self.experiment(&pair.question, &pair.a, pair.a_step);
+        let b = self.experiment(&pair.question, &pair.b, pair.b_step);
+        let points = format!("{:.1}", 100.0 * pair.difference.abs());
+        let p = p_value(pair.p);
+        let (better, worse) = match pair.better.as_str() {
+            "a" => (&a, &b),
+            "b" => (&b, &a),
+            _ => {
+                return match self {
+                    Self::En => begun(&format!("{a} and {b}: no significant difference (p {p}).")),
+                    Self::Zh => format!("{a}與{b}：沒有顯著差異（p {p}）。"),
+                };
+            }
+        };
+        match self {
+            Self::En => {
+                begun(&format!("{better} is better than {worse} by {points} points (p {p})."))
+            }
+            Self::Zh => format!("{better}比{worse}高 {points} 個百分點（p {p}）。"),
+        }
+    }
+}
+
+/// A sentence begins with a capital.
+pub(crate) fn begun(sentence: &str) -> String {
+    let mut rest = sentence.chars();
+    rest.next().map_or(String::new(), |first| first.to_uppercase().chain(rest).collect())
+}
+
+/// A p value as it is read: `≤ 0.0001`, or four digits.
+pub(crate) fn p_value(p: f64) -> String {
+    if p < 1e-4 { "< 0.0001".to_owned() } else { format!("= {p:.4}") }
+}
+
+/// A whole number with commas.
+pub(crate) fn count(n: f64) -> String {
+    let digits = format!("{:.0}", n.max(0.0));
+    let mut out = String::new();
+    for (i, d) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(d);
+    }
+    out
+}
+
+/// A share in per cent, two digits.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+/// The mean over seeds with its spread.
+pub(crate) fn mean(way: &Way) -> String {
+    match way.half {
+        Some(_) => format!("{:.2} ± {:.2} %", 100.0 * way.top1, 100.0 * way.deviation),
+        None => percent(way.top1),
+    }
+}
+
+/// The interval of the mean: over seeds where there are several, else that of one model's pictures.
+pub(crate) fn interval(way: &Way) -> String {
+    let (low, high) = match way.half {
+        Some(half) => (way.top1 - half, way.top1 + half),
+        None => (way.low, way.high),
+    };
+    format!("{:.2} – {:.2}", 100.0 * low.max(0.0), 100.0 * high.min(1.0))
+}
+
+/// Key, English, Traditional Chinese.
+const NAMES: [(&str, &str, &str); 46] = [
+    ("none", "narrower, nothing else", "僅縮窄網路"),
+    ("distillation", "knowledge distillation", "知識蒸餾"),
+    ("architecture", "architecture design", "架構設計"),
+    ("pruning", "network pruning", "網路剪枝"),
+    ("low-rank", "low-rank approximation", "低秩近似"),
+    ("quantization", "weight quantization", "權重量化"),
+    ("scratch", "student from labels", "學生（僅標籤）"),
+    ("from-a", "student from teacher (a)", "學生（教師 a 蒸餾）"),
+    ("from-b", "student from teacher (b)", "學生（教師 b 蒸餾）"),
+    ("teacher", "teacher (a)", "教師 a"),
+    ("teacher-b", "teacher (b)", "教師 b"),
+    ("student", "student", "學生"),
+    ("pruned", "pruned", "剪枝後"),
+    ("shipped", "shipped file", "繳交檔案"),
+    ("plain", "ordinary convolutions", "一般卷積"),
+    ("plain_separable", "depthwise + pointwise", "深度 + 逐點卷積"),
+    ("plain_grouped", "group convolutions", "分組卷積"),
+    ("rounded", "rounded", "直接取整"),
+    ("trained", "trained", "量化訓練"),
+    ("header", "header", "檔頭"),
+    ("infer logits", "infer logits", "infer logits"),
+    ("Bread", "Bread", "麵包"),
+    ("Dairy product", "Dairy product", "乳製品"),
+    ("Dessert", "Dessert", "甜點"),
+    ("Egg", "Egg", "蛋"),
+    ("Fried food", "Fried food", "油炸食物"),
+    ("Meat", "Meat", "肉類"),
+    ("Noodles/Pasta", "Noodles/Pasta", "麵食"),
+    ("Rice", "Rice", "米飯"),
+    ("Seafood", "Seafood", "海鮮"),
+    ("Soup", "Soup", "湯"),
+    ("Vegetable/Fruit", "Vegetable/Fruit", "蔬菜水果"),
+    ("T-shirt", "T-shirt", "T恤"),
+    ("Trouser", "Trouser", "長褲"),
+    ("Pullover", "Pullover", "套頭衫"),
+    ("Dress", "Dress", "洋裝"),
+    ("Coat", "Coat", "外套"),
+    ("Sandal", "Sandal", "涼鞋"),
+    ("Shirt", "Shirt", "襯衫"),
+    ("Sneaker", "Sneaker", "運動鞋"),
+    ("Bag", "Bag", "包"),
+    ("Boot", "Boot", "靴子"),
+    ("conv", "convolution", "卷積"),
+    ("bits", "bits", "位元"),
+    ("model", "model", "模型"),
+    ("coded", "coded", "已編碼"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!(count(1_234_567.4), "1,234,567");
+        assert_eq!(count(12.0), "12");
+        assert_eq!(p_value(0.00005), "< 0.0001");
+        assert_eq!(p_value(0.04321), "= 0.0432");
+        assert_eq!(percent(0.12345), "12.35 %");
+    }
+
+    /// A difference is told only where the test found one.
+    #[test]
+    fn verdicts_say_no_more_than_the_test() {
+        let pair = |better: &str| Pair {
+            question: "q1".to_owned(),
+            a: "pruning".to_owned(),
+            a_step: 0,
+            b: "low-rank".to_owned(),
+            b_step: 0,
+            seeds: 3,
+            difference: -0.03,
+            only_a: 5,
+            only_b: 2,
+            p: 0.01,
+            better: better.to_owned(),
+        };
+        let said = Language::En.verdict(&pair("none"));
+        assert!(said.contains("no significant difference") && !said.contains("better"), "{said}");
+        assert_eq!(
+            Language::En.verdict(&pair("a")),
+            "Network pruning is better than low-rank approximation by 3.0 points (p = 0.0100)."
+        );
+        assert!(Language::Zh.verdict(&pair("none")).contains("沒有顯著差異"));
+    }
+}

@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# The report and the page, small: every table, chart and sentence is there in both languages, and a browser shows
+# them. Needs for the browser: Chromium, Node and playwright-core; for the page a compiler for WebAssembly
+# (tools/wasm/build.sh); for the PDF's text Debian's poppler-utils. What is missing is said and skipped.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fail() { echo "FAILED: $*" >&2; exit 1; }
+pass() { echo "ok: $*"; }
+skip() { echo "skipped: $*"; echo "$*" >>"${SKIPPED:-/dev/null}"; }
+. tests/small.sh
+out=$work/out
+
+cargo test --release -p typeset --quiet
+small report OUT="$out" >"$work/log" 2>&1 || fail "$(tail -5 "$work/log")"
+report=$out/report
+for name in trials ways pairs classes confusion calibration curves waterfall sensitivity lineage cost; do
+    [ "$(wc -l <"$report/data/$name.csv")" -ge 2 ] || fail "$name.csv is empty"
+done
+pass "$(tail -1 "$work/log")"
+again=$(small experiments OUT="$out" -n | grep -c '^ *target/release' || true)
+[ "$again" = 0 ] || fail "$again stages would run a second time"
+small report OUT="$out" SEEDS='1 2 3' -n | grep '^ *target/release' >"$work/plan"
+! grep -qE -- '--out [^ ]*/q[1-4]/[a-z0-9.-]*-[12](-[0-9](-cut)?)?\.safetensors' "$work/plan" || fail "a new seed runs old ones: $(cat "$work/plan")"
+[ "$(grep -c 'q4/plain' "$work/plan")" = 6 ] || fail "a third seed: $(cat "$work/plan")"
+pass "a second make runs nothing, a third seed runs its own models only"
+if small experiments OUT="$out" Q1_PARAMS= >"$work/log" 2>&1; then fail "a recipe without the report's settings"; fi
+grep -q 'the report needs Q1_PARAMS, which recipe smoke does not set' "$work/log" || fail "$(cat "$work/log")"
+pass "$(grep -m1 'the report needs' "$work/log")"
+
+# --- what tables say is what compare says
+row=$(grep '^stages,pruned,0,shipped,0,' "$report/data/pairs.csv")
+told=$(target/release/report compare "$out/eval/pruned.csv" "$out/eval/shipped.csv" | grep -m1 'McNemar')
+only="only pruned right: $(cut -d, -f8 <<<"$row"), only shipped right: $(cut -d, -f9 <<<"$row");"
+[[ $told == "$only"* ]] || fail "pairs.csv has $row, compare says $told"
+# --- a tenth of the answers of one model against another's: Python counts them again
+python3 - "$out" <<'END' || fail "Python counts otherwise"
+import csv, json, math, pathlib, struct, sys
+out = pathlib.Path(sys.argv[1])
+def hits(path):
+    raw = path.read_bytes()
+    n = struct.unpack("<Q", raw[:8])[0]
+    head = json.loads(raw[8 : 8 + n])
+    part = lambda k: raw[8 + n + head[k]["data_offsets"][0] : 8 + n + head[k]["data_offsets"][1]]
+    rows, classes = head["logits"]["shape"]
+    values = struct.unpack(f"<{rows * classes}f", part("logits"))
+    row = lambda i: values[i * classes : (i + 1) * classes]
+    return [max(range(classes), key=lambda c: row(i)[c]) == label for i, label in enumerate(part("labels"))]
+def p(b, c):
+    return min(1.0, 2 * sum(math.comb(b + c, i) for i in range(min(b, c) + 1)) / 2 ** (b + c))
+eval_ = out / "eval"
+rows = list(csv.DictReader(open(out / "report/data/pairs.csv")))
+checked = 0
+for r in rows:
+    if r["question"] not in ("q1", "q4") or "quantization" in (r["a"], r["b"]):
+        continue
+    tests = []
+    for seed in (1, 2):
+        a, b = (hits(eval_ / r["question"] / f"{r[k]}-{seed}.answers.safetensors") for k in "ab")
+        tests.append((sum(x and not y for x, y in zip(a, b)), sum(y and not x for x, y in zip(a, b)), len(a)))
+    assert [sum(t[i] for t in tests) for i in (0, 1)] == [int(r["only_a"]), int(r["only_b"])], r
+    assert abs(max(p(b, c) for b, c, _ in tests) - float(r["p"])) < 1e-9, r
+    for name, side in (("a", lambda t: t[0] > t[1]), ("b", lambda t: t[1] > t[0])):
+        assert (r["better"] == name) == all(p(t[0], t[1]) < 0.05 and side(t) for t in tests), r
+    mean = sum((t[1] - t[0]) / t[2] for t in tests) / 2
+    assert abs(mean - float(r["difference"])) < 1e-9, r
+    checked += 1
+assert checked == 13, checked
+print(f"ok: {checked} paired tests over two seeds, counted again by Python")
+END
+
+# --- the pages
+small report OUT="$out" LANG_REPORT=zh >"$work/log" 2>&1 || fail "$(tail -5 "$work/log")"
+cp "$report/report.html" "$work/zh.html"
+cp "$report/report.pdf" "$work/zh.pdf"
+small report OUT="$out" >"$work/log" 2>&1
+head -c 5 "$report/report.pdf" | grep -q '%PDF-' || fail "report.pdf is no PDF"
+grep -qE 'src="http|href="http|url\(http|@import' "$report/report.html" && fail "report.html asks for other files"
+if command -v pdftotext >/dev/null; then
+    pdftotext -layout "$report/report.pdf" "$work/en.txt"
+    pdftotext -layout "$work/zh.pdf" "$work/zh.txt"
+    for text in "1. Five ways" "2. Teachers and students" "3. Pruning rates" "4. Three kinds" "9. Cost" "no significant difference"; do
+        grep -q "$text" "$work/en.txt" || fail "the PDF lacks: $text"
+    done
+    for text in 網路剪枝 知識蒸餾 沒有顯著差異 運動鞋; do
+        grep -q "$text" "$work/zh.txt" || fail "the Chinese PDF lacks: $text"
+    done
+    [ "$(pdffonts "$work/zh.pdf" | tail -n +3 | grep -cv ' yes ')" = 0 ] || fail "fonts that are not in the PDF: $(pdffonts "$work/zh.pdf")"
+    pass "PDFs of $(pdfinfo "$report/report.pdf" | awk '/^Pages/ { print $2 }') pages, in English and Chinese, fonts inside"
+else
+    skip "the report's PDFs: no pdftotext (poppler-utils)"
+fi
+modules=${NODE_MODULES:-target/node/node_modules}
+chromium=${CHROMIUM:-$(command -v chromium || true)}
+if [ -n "$chromium" ] && [ -d "$modules/playwright-core" ]; then
+    export CHROMIUM=$chromium NODE_MODULES=$modules
+    for page in "$report/report.html" "$work/zh.html"; do node tests/report.mjs "$page"; done
+else
+    skip "the report and the page in a browser: Chromium and playwright-core are needed"
+fi
+
+# --- the page that classifies
+refused=$(target/release/report page --model "$out/model.bin" --wasm "$work/none.wasm" --out "$work/p.html" 2>&1) && fail "no engine"
+grep -q 'rustup target add wasm32-unknown-unknown' <<<"$refused" || fail "$refused"
+if ! tools/wasm/build.sh target/page.wasm >"$work/log" 2>&1; then
+    skip "the page: $(tail -1 "$work/log")"
+elif [ -n "${CHROMIUM:-}" ] && [ -n "${NODE_MODULES:-}" ]; then
+    target/release/report page --model artifacts/smoke/model.bin --examples artifacts/smoke/photos/validation --out "$work/page.html" | tee "$work/told"
+    [ "$(stat -c %s "$work/page.html")" -le 650000 ] || fail "the page has $(stat -c %s "$work/page.html") bytes"
+    node tests/page.mjs "$work/page.html" artifacts/smoke/eval/shipped.answers.safetensors artifacts/smoke/photos/validation
+    # JPEGs of all kinds, pictures of other sizes, at 128 px with the widest student there is.
+    mkdir "$work/jpegs"
+    i=0
+    for file in common/photos/tests/pictures/*.jpg; do cp "$file" "$work/jpegs/$((i++ % 10))_$i.jpg"; done
+    for file in "$data"/training/?_*.png; do [ $((++i)) -gt 40 ] && break; cp "$file" "$work/jpegs/${file##*/}"; done
+    bin=target/release
+    $bin/prepare images "$work/jpegs" --size 128 --classes "$(tr -d '"' <<<"$classes")" --out "$work/j.safetensors" >/dev/null
+    $bin/train --images "$work/j.safetensors" --validation "$work/j.safetensors" --arch studentnet --width 2 --epochs 1 \
+        --out "$work/big.safetensors" >/dev/null
+    $bin/quantize pack --model "$work/big.safetensors" --bits 2 --out "$work/big.bin" >/dev/null
+    $bin/infer eval --model "$work/big.bin" --images "$work/j.safetensors" --out "$work/big.csv" >/dev/null
+    $bin/report page --model "$work/big.bin" --out "$work/big.html" >/dev/null
+    node tests/page.mjs "$work/big.html" "$work/big.answers.safetensors" "$work/jpegs"
+fi
