@@ -103,8 +103,9 @@ export SKIPPED := $(CURDIR)/target/skipped
 
 test: ## all tests: units, kernels, the pipeline on the built-in pictures
 	@mkdir -p target && rm -f $(SKIPPED)
-	cargo test --release --workspace
+	cargo test --release --workspace --exclude typeset
 	tests/pipeline.sh
+	tests/report.sh
 	tests/make.sh
 	tests/interrupts.sh
 	tests/faults.sh

@@ -13,6 +13,8 @@ FREE = {
     "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0",
     "ISC", "MIT", "MIT-0", "Unicode-3.0", "Unlicense", "Zlib",
 }  # fmt: skip
+# Mozilla's asks for the sources of what is changed of it: nothing is, and only what typesets the report has it in it.
+UNCHANGED = {"option-ext": "MPL-2.0"}
 
 
 def is_free(expression):
@@ -40,7 +42,7 @@ def main():
         for package in json.loads(done.stdout)["packages"]:
             if package["source"]:
                 found[f"{package['name']} {package['version']}"] = package["license"] or "none"
-    bad = {name: text for name, text in found.items() if not is_free(text)}
+    bad = {n: t for n, t in found.items() if not is_free(t) and UNCHANGED.get(n.split()[0]) != t}
     if "--list" in sys.argv:
         for name, text in sorted(found.items()):
             print(f"{name:40} {text}")

@@ -1,5 +1,6 @@
 //! Which experiments differ.
 
+use super::stages;
 use super::trials::{Trial, Way};
 use anyhow::Result;
 use common::statistics::{self as st, Paired};
@@ -30,7 +31,10 @@ pub(super) struct Pair {
 pub(super) fn all(trials: &[Trial], ways: &[Way]) -> Result<Vec<Pair>> {
     let mut pairs = Vec::new();
     for question in ["stages", "q1", "q2", "q4"] {
-        let of: Vec<_> = ways.iter().filter(|w| w.question == question).collect();
+        let mut of: Vec<_> = ways.iter().filter(|w| w.question == question).collect();
+        if question == "stages" {
+            of.sort_by_key(|w| stages::ORDER.iter().position(|s| *s == w.way));
+        }
         for (i, a) in of.iter().enumerate() {
             for b in &of[i + 1..] {
                 pairs.push(pair(trials, a, b));

@@ -5,7 +5,7 @@ use common::statistics as st;
 use serde::Serialize;
 
 /// The stages in their order.
-const ORDER: [&str; 4] = ["teacher", "student", "pruned", "shipped"];
+pub(super) const ORDER: [&str; 4] = ["teacher", "student", "pruned", "shipped"];
 
 /// The evaluations of the pipeline that there are, in order.
 pub(super) fn of(trials: &[Trial]) -> Vec<&Trial> {

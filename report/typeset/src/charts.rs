@@ -5,6 +5,7 @@ use kuva::plot::{BarPlot, ColorMap, ForestPlot, Heatmap, LinePlot, LineStyle, Sc
 use kuva::render::layout::Layout;
 use kuva::render::plots::Plot;
 use kuva::render::render::render_multiple;
+use std::sync::Arc;
 
 /// Okabe and Ito's colours (2008), told apart by all kinds of eyes.
 const COLOURS: [&str; 7] =
@@ -75,10 +76,19 @@ pub(crate) fn intervals(x: &str, rows: &[(String, f64, f64, f64)]) -> String {
     })
 }
 
+/// So light at its darkest that black numbers can be read on it.
+fn white_to_blue() -> ColorMap {
+    let channel = |t: f64, dark: f64| (255.0 + (dark - 255.0) * t.sqrt()).round() as u8;
+    ColorMap::Custom(Arc::new(move |t: f64| {
+        let t = t.clamp(0.0, 1.0);
+        format!("rgb({},{},{})", channel(t, 104.0), channel(t, 174.0), channel(t, 232.0))
+    }))
+}
+
 /// A square of counts, the first row on top.
 pub(crate) fn matrix(x: &str, y: &str, names: &[String], values: &[Vec<f64>]) -> String {
     let rows: Vec<Vec<f64>> = values.iter().rev().cloned().collect();
-    let heatmap = Heatmap::new().with_data(rows).with_color_map(ColorMap::Grayscale).with_values();
+    let heatmap = Heatmap::new().with_data(rows).with_color_map(white_to_blue()).with_values();
     let svg = drawn(vec![Plot::Heatmap(heatmap)], |l| {
         l.with_x_label(x)
             .with_y_label(y)

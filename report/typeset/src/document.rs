@@ -19,8 +19,6 @@ pub(crate) enum Block {
     Text(String),
     Table(String, Table),
     Chart(String, Chart),
-    /// Begin a new page in print.
-    Break,
 }
 
 pub(crate) struct Document {

@@ -54,7 +54,6 @@ pub(crate) fn html(document: &Document) -> String {
                 writeln!(out, "<h2 id=\"c{chapters}\">{}</h2>", escaped(text))
             }
             Block::Text(text) => writeln!(out, "<p>{}</p>", escaped(text)),
-            Block::Break => Ok(()),
             Block::Chart(caption, chart) => {
                 figures += 1;
                 let caption = format!("{} {figures}: {}", document.figure, escaped(caption));

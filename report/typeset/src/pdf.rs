@@ -65,7 +65,6 @@ fn markup(document: &Document) -> String {
         let _ = match block {
             Block::Heading(text) => writeln!(out, "#heading({})", quoted(text)),
             Block::Text(text) => writeln!(out, "#par({})", quoted(text)),
-            Block::Break => writeln!(out, "#pagebreak(weak: true)"),
             Block::Chart(caption, chart) => writeln!(
                 out,
                 "#figure(image({}, width: {}), kind: image, supplement: {}, caption: {})",

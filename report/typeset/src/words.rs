@@ -40,8 +40,8 @@ impl Language {
             ("q3", k) => {
                 let share = format!("{:.0} %", 100.0 * way.parse::<f64>().unwrap_or(0.0));
                 match self {
-                    Self::En => format!("{share} per step, {k} steps"),
-                    Self::Zh => format!("每次 {share}，{k} 次"),
+                    Self::En => format!("{k} × {share}"),
+                    Self::Zh => format!("{k} 次 {share}"),
                 }
             }
             ("bits", bits) => match self {

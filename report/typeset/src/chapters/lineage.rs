@@ -63,8 +63,8 @@ fn depth(name: &str, parents: &Parents, left: usize) -> usize {
 }
 
 /// Width and height of a box, and from column to column and row to row, in pixels.
-const BOX: (f64, f64) = (128.0, 20.0);
-const STEP: (f64, f64) = (160.0, 27.0);
+const BOX: (f64, f64) = (106.0, 22.0);
+const STEP: (f64, f64) = (124.0, 28.0);
 
 /// Boxes in columns, parents left of what was made from them, each near its parents' height.
 fn drawn(parents: &Parents) -> String {
@@ -89,7 +89,7 @@ fn drawn(parents: &Parents) -> String {
     let (width, height) = (columns.len() as f64 * STEP.0, 16.0 + most as f64 * STEP.1);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
-         height=\"{height}\" font-family=\"{FONT}\" font-size=\"11\">\n"
+         height=\"{height}\" font-family=\"{FONT}\" font-size=\"12\">\n"
     );
     for (name, own) in parents {
         let (x, y) = place[name.as_str()];
@@ -103,13 +103,13 @@ fn drawn(parents: &Parents) -> String {
         }
     }
     for (name, (x, y)) in &place {
-        let ((w, h), at) = (BOX, y + 14.0);
+        let ((w, h), at) = (BOX, y + 15.0);
         let text = name.replace('&', "&amp;").replace('<', "&lt;");
         let _ = writeln!(
             svg,
             "<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" rx=\"4\" fill=\"#eef4fb\" \
              stroke=\"#0072B2\"/>\n<text x=\"{}\" y=\"{at}\">{text}</text>",
-            x + 6.0
+            x + 5.0
         );
     }
     svg + "</svg>\n"

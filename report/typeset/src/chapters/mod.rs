@@ -23,12 +23,6 @@ pub(crate) fn document(data: &Data, language: Language, name: &str) -> Document 
         lineage::all(data, language),
         making::cost(data, language),
     ] {
-        if part.is_empty() {
-            continue;
-        }
-        if !blocks.is_empty() {
-            blocks.push(Block::Break);
-        }
         blocks.extend(part);
     }
     let n = count(data.pictures() as f64);
@@ -118,10 +112,13 @@ fn pairs_table(pairs: &[&Pair], language: Language) -> Block {
     let seeds = pairs.iter().map(|p| p.seeds).max().unwrap_or(0);
     let caption = match language {
         Language::En => format!(
-            "Paired tests on the same pictures, answers of up to {seeds} pairs of models added up; B − A in points."
+            "Paired tests on the same pictures, {seeds} for each pair that has as many seeds: answers added up over \
+             them, p the largest of them; B − A in points."
         ),
         Language::Zh => {
-            format!("同一批圖片上的配對檢定，最多 {seeds} 對模型的答案相加；B − A 以百分點計。")
+            format!(
+                "同一批圖片上的配對檢定，每組依種子數最多 {seeds} 次：答案相加，p 取最大者；B − A 以百分點計。"
+            )
         }
     };
     let table = Table { header: strings(header), rows: pairs.iter().map(row).collect(), words: 2 };
