@@ -149,8 +149,12 @@ folder = $(PHOTOS)/$1
 else
 seen = $(strip $(shell (ls -lnRL --time-style=full-iso $(DATA)/$1 || ls -lnRLT $(DATA)/$1) 2>/dev/null | cksum))
 folder = $(OUT)/$1.folder
-$(OUT)/%.folder: FORCE | lock
-	@mkdir -p $(@D) && printf '%s' '$(call seen,$*)' | cmp -s - $@ || printf '%s' '$(call seen,$*)' >$@
+# $(call watched,split,what is seen in it): written only where it differs, so that make -n tells the truth.
+define watched
+$(OUT)/$1.folder: $(if $(findstring x$2x,x$(strip $(file <$(OUT)/$1.folder))x),,FORCE) | lock
+	@mkdir -p $$(@D) && printf '%s' '$2' >$$@
+endef
+$(foreach split,training validation testing,$(eval $(call watched,$(split),$(call seen,$(split)))))
 endif
 # A teacher from elsewhere and the pictures must agree; the course's teachers saw the middle of each picture.
 FIT := $(if $(TEACHER_FILE),$(if $(findstring --fit,$(PREPARE)),,--fit center))

@@ -9,10 +9,10 @@ for split in training:240 validation:60 testing:20; do
 done
 classes='"T-shirt,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Boot"'
 small() {
-    make --no-print-directory "$@" DATA="$data" RECIPE=smoke PREPARE='--size 32' CLASSES="$classes" \
+    make --no-print-directory DATA="$data" RECIPE=smoke PREPARE='--size 32' CLASSES="$classes" \
         TEACHER='--arch resnet18 --width 0.125 --epochs 2 --seed 1' LOGITS='--augment flip --views 2' \
         STUDENT='--arch studentnet --width 0.5 --epochs 2 --seed 3' PRUNE_STEPS=1 TUNE='--epochs 1 --seed 4' \
         BUDGET=40000 PLAN='--pictures 60' QUANT='--epochs 1 --seed 5' SEEDS='1 2' LEARN='--epochs 2 --batch 32' \
         LABELS='--augment flip' MEND='--epochs 1 --warmup 0 --lr 1e-3 --seed 1' Q1_PARAMS=40000 Q3_CHAINS='0.1:2 0.2:1' \
-        Q4_PARAMS=20000 BITS='8 4'
+        Q4_PARAMS=20000 BITS='8 4' "$@"
 }

@@ -45,7 +45,6 @@ grep -h 'JobState=CANCELLED' "$work/slurm/jobs.log" | grep -q "JobId=$killed " |
 completed=$(grep -c 'JobState=COMPLETED' "$work/slurm/jobs.log")
 pass "Slurm's own log: $completed jobs completed, job $killed cancelled"
 sed -n "/JobId=$killed /p; \$p" "$work/slurm/jobs.log" | cut -c1-160
-small experiments OUT="$out" -n 2>/dev/null | grep -c '^target/release' | grep -qx 0 || true
 rest=$(experiments -n 2>/dev/null | grep -c '^srun ' || true)
 [ "$rest" = 0 ] || fail "$rest stages would run once more"
 pass "nothing is left to run"

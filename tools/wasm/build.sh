@@ -9,8 +9,7 @@ out=$1
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 target=wasm32-unknown-unknown
 built=target/$target/page/page.wasm
-# Last of several opt-levels counts: small everywhere, whatever the manifest says of single crates.
-export RUSTFLAGS="-C target-feature=+simd128 -C opt-level=s"
+export RUSTFLAGS="-C target-feature=+simd128"
 build() { "$@" --profile page --target $target -p page; }
 if [ -d "$(rustc --print target-libdir --target $target 2>/dev/null)" ]; then
     build cargo build
