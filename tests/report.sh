@@ -29,6 +29,10 @@ if small experiments OUT="$out" Q1_PARAMS= >"$work/log" 2>&1; then fail "a recip
 grep -q 'the report needs Q1_PARAMS, which recipe smoke does not set' "$work/log" || fail "$(cat "$work/log")"
 pass "$(grep -m1 'the report needs' "$work/log")"
 
+# 240 pictures make 7 steps of 32, two epochs show 448.
+grep -q '^student,distill,[0-9.]*,448,' "$report/data/cost.csv" || fail "$(grep '^student,' "$report/data/cost.csv")"
+pass "what a stage cost lies beside its output: $(grep '^student,' "$report/data/cost.csv")"
+
 # --- what tables say is what compare says
 row=$(grep '^stages,pruned,0,shipped,0,' "$report/data/pairs.csv")
 told=$(target/release/report compare "$out/eval/pruned.csv" "$out/eval/shipped.csv" | grep -m1 'McNemar')
@@ -71,10 +75,12 @@ print(f"ok: {checked} paired tests over two seeds, counted again by Python")
 END
 
 # --- the pages
+cp "$report/report.pdf" "$report/report.html" "$work/"
 small report OUT="$out" LANG_REPORT=zh >"$work/log" 2>&1 || fail "$(tail -5 "$work/log")"
 cp "$report/report.html" "$work/zh.html"
 cp "$report/report.pdf" "$work/zh.pdf"
 small report OUT="$out" >"$work/log" 2>&1
+cmp "$work/report.pdf" "$report/report.pdf" && cmp "$work/report.html" "$report/report.html" || fail "another report of the same tables"
 head -c 5 "$report/report.pdf" | grep -q '%PDF-' || fail "report.pdf is no PDF"
 grep -qE 'src="http|href="http|url\(http|@import' "$report/report.html" && fail "report.html asks for other files"
 if command -v pdftotext >/dev/null; then
@@ -87,7 +93,7 @@ if command -v pdftotext >/dev/null; then
         grep -q "$text" "$work/zh.txt" || fail "the Chinese PDF lacks: $text"
     done
     [ "$(pdffonts "$work/zh.pdf" | tail -n +3 | grep -cv ' yes ')" = 0 ] || fail "fonts that are not in the PDF: $(pdffonts "$work/zh.pdf")"
-    pass "PDFs of $(pdfinfo "$report/report.pdf" | awk '/^Pages/ { print $2 }') pages, in English and Chinese, fonts inside"
+    pass "PDFs of $(pdfinfo "$report/report.pdf" 2>/dev/null | awk '/^Pages/ { print $2 }') pages, in English and Chinese, fonts inside"
 else
     skip "the report's PDFs: no pdftotext (poppler-utils)"
 fi

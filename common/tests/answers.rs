@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
+use common::cost::Cost;
 use common::statistics::{self as st, Bin, Paired};
 use model::answers::About;
 use model::artifact::Data;
@@ -87,4 +88,31 @@ fn answers_to_other_pictures_are_refused() {
     let error = a.check_same_pictures(&relabelled).unwrap_err().to_string();
     assert!(error.contains("other labels or classes"), "{error}");
     assert!(a.check_same_pictures(&made(LABELS, "", "again")).is_ok());
+}
+
+/// What a stage cost: beside its output, whatever that is called, and read back as written.
+#[test]
+fn costs_lie_beside_outputs() {
+    let folder = tempfile::tempdir().unwrap();
+    for (out, beside) in
+        [("a.safetensors", "a.cost.csv"), ("b.csv", "b.csv.cost.csv"), ("m.bin", "m.bin.cost.csv")]
+    {
+        let cost = Cost {
+            stage: "infer eval".to_owned(),
+            seconds: 1.25,
+            pictures: 1000,
+            peak_bytes: 3_000_000,
+            threads: 2,
+        };
+        cost.save(&folder.path().join(out)).unwrap();
+        let text = std::fs::read_to_string(folder.path().join(beside)).unwrap();
+        assert_eq!(
+            text,
+            "stage,seconds,pictures,peak_bytes,threads\ninfer eval,1.25,1000,3000000,2\n"
+        );
+        assert_eq!(Cost::load(&folder.path().join(beside)).unwrap(), cost);
+    }
+    std::fs::write(folder.path().join("c.cost.csv"), "stage\nx\n").unwrap();
+    let error = Cost::load(&folder.path().join("c.cost.csv")).unwrap_err().to_string();
+    assert!(error.contains("c.cost.csv: not the cost of a stage"), "{error}");
 }

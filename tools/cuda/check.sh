@@ -39,7 +39,7 @@ if [ -n "${REAL_NVCC:-}" ]; then
         "$most registers at most, $spills that spill"
 fi
 
-cargo clippy --release --locked --workspace --all-targets --features common/cuda -- -D warnings
+cargo clippy --release --locked --workspace --exclude typeset --all-targets --features common/cuda -- -D warnings
 pass "clippy with CUDA"
 
 # --- the executor against the CPU engine, candle in f64 and PyTorch's numbers

@@ -98,3 +98,38 @@ fn table_markup(table: &Table) -> String {
         align.join(", ") + ","
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every Chinese letter of the sources is in both fonts, else it would be an empty box.
+    #[test]
+    fn every_letter_has_its_glyph() {
+        let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let mut letters = std::collections::BTreeSet::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    letters.extend(text.chars().filter(|c| *c as u32 >= 0x2e80));
+                }
+            }
+        }
+        assert!(letters.len() > 200, "{}", letters.len());
+        for font in [REGULAR, BOLD] {
+            let face = ttf_parser::Face::parse(font, 0).unwrap();
+            let without: String =
+                letters.iter().filter(|c| face.glyph_index(**c).is_none()).collect();
+            assert!(without.is_empty(), "run fonts/make_subset.py: no glyphs of {without}");
+        }
+    }
+
+    #[test]
+    fn text_is_no_markup() {
+        assert_eq!(quoted("a \"b\" \\ #c"), "\"a \\\"b\\\" \\\\ #c\"");
+    }
+}

@@ -124,7 +124,7 @@ pub(crate) fn interval(way: &Way) -> String {
 }
 
 /// Key, English, Traditional Chinese.
-const NAMES: [(&str, &str, &str); 46] = [
+const NAMES: [(&str, &str, &str); 43] = [
     ("none", "narrower, nothing else", "僅縮窄網路"),
     ("distillation", "knowledge distillation", "知識蒸餾"),
     ("architecture", "architecture design", "架構設計"),
@@ -138,6 +138,8 @@ const NAMES: [(&str, &str, &str); 46] = [
     ("teacher-b", "teacher (b)", "教師 b"),
     ("student", "student", "學生"),
     ("pruned", "pruned", "剪枝後"),
+    ("tuned1", "pruned", "剪枝後"),
+    ("quantized", "on grids", "格點上"),
     ("shipped", "shipped file", "繳交檔案"),
     ("plain", "ordinary convolutions", "一般卷積"),
     ("plain_separable", "depthwise + pointwise", "深度 + 逐點卷積"),
@@ -145,7 +147,6 @@ const NAMES: [(&str, &str, &str); 46] = [
     ("rounded", "rounded", "直接取整"),
     ("trained", "trained", "量化訓練"),
     ("header", "header", "檔頭"),
-    ("infer logits", "infer logits", "infer logits"),
     ("Bread", "Bread", "麵包"),
     ("Dairy product", "Dairy product", "乳製品"),
     ("Dessert", "Dessert", "甜點"),
@@ -167,10 +168,6 @@ const NAMES: [(&str, &str, &str); 46] = [
     ("Sneaker", "Sneaker", "運動鞋"),
     ("Bag", "Bag", "包"),
     ("Boot", "Boot", "靴子"),
-    ("conv", "convolution", "卷積"),
-    ("bits", "bits", "位元"),
-    ("model", "model", "模型"),
-    ("coded", "coded", "已編碼"),
 ];
 
 #[cfg(test)]

@@ -63,8 +63,8 @@ fn depth(name: &str, parents: &Parents, left: usize) -> usize {
 }
 
 /// Width and height of a box, and from column to column and row to row, in pixels.
-const BOX: (f64, f64) = (106.0, 22.0);
-const STEP: (f64, f64) = (124.0, 28.0);
+const BOX: (f64, f64) = (118.0, 22.0);
+const STEP: (f64, f64) = (134.0, 28.0);
 
 /// Boxes in columns, parents left of what was made from them, each near its parents' height.
 fn drawn(parents: &Parents) -> String {
