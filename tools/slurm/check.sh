@@ -11,7 +11,8 @@ tools/slurm/start.sh "$work/slurm" || fail "no cluster"
 export SLURM_CONF=$work/slurm/slurm.conf
 out=$work/out
 . tests/small.sh
-experiments() { small experiments OUT="$out" RUN="srun --quiet --ntasks=1 --cpus-per-task=1" THREADS=1 -j 4 "$@"; }
+# Trainings of some seconds, so that there is time to kill one.
+experiments() { small experiments OUT="$out" LEARN="--epochs 40 --batch 32" RUN="srun --quiet --ntasks=1 --cpus-per-task=1" THREADS=1 -j 4 "$@"; }
 
 # --- a job is killed while the others go on
 experiments >"$work/log" 2>&1 &
