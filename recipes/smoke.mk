@@ -29,7 +29,7 @@ TUNE := --epochs 5 --batch 32 --lr 1e-3 --weight-decay 2e-2 --ema 0.99 \
 PLAN := --pictures 300
 QUANT := --epochs 5 --batch 32 --lr 1e-3 --ema 0.99 --alpha 0.7 --temperature 4 --seed 5
 
-# The report's experiments: seven seconds a training.
+# The report's experiments: seconds a training.
 SEEDS := 1 2 3
 LEARN := --epochs 6 --batch 32 --lr 4e-3 --weight-decay 2e-2 --ema 0.99
 LABELS := --augment flip,scale=0.7

@@ -25,7 +25,8 @@ pub(crate) struct Page {
     /// The engine as WebAssembly.
     #[arg(long, value_name = "FILE", default_value = "target/page.wasm")]
     wasm: PathBuf,
-    /// Folder of pictures [class]_[anything].jpg or .png: the first of each class becomes an example.
+    /// Folder of pictures [class]_[anything].jpg or .png: the first of each class of at most 20,000 bytes
+    /// becomes an example.
     #[arg(long, value_name = "FOLDER")]
     examples: Option<PathBuf>,
     /// Headline of the page.
@@ -36,7 +37,7 @@ pub(crate) struct Page {
     out: PathBuf,
 }
 
-/// Most bytes of an example.
+/// Most bytes of an example, a photo of some 128 px: each makes the page larger.
 const LARGEST_EXAMPLE: u64 = 20_000;
 
 impl Page {
@@ -138,32 +139,32 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
-/// The first picture of each class, as an element of the page.
+/// The first picture of each class that is small enough, as an element of the page.
 fn examples(folder: &Path, classes: &[String]) -> Result<String> {
     let mut first = BTreeMap::new();
     for path in photos::list(folder)? {
-        if let Some(class) = photos::class_of(&path).filter(|c| *c < classes.len()) {
-            first.entry(class).or_insert(path);
+        let wrong = || format!("cannot read {}", path.display());
+        let class = photos::class_of(&path).filter(|c| *c < classes.len());
+        if let Some(class) = class.filter(|c| !first.contains_key(c))
+            && path.metadata().with_context(wrong)?.len() <= LARGEST_EXAMPLE
+        {
+            first.insert(class, std::fs::read(&path).with_context(wrong)?);
         }
     }
-    let mut out = String::new();
-    for (class, path) in first {
-        let bytes =
-            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        ensure!(
-            bytes.len() as u64 <= LARGEST_EXAMPLE,
-            "{}: {} bytes; an example may have {}: make it smaller",
-            path.display(),
-            count(bytes.len()),
-            count(LARGEST_EXAMPLE as usize),
-        );
+    if first.len() < classes.len() {
+        let (most, found) = (count(LARGEST_EXAMPLE as usize), first.len());
+        cli::note(&format!(
+            "{}: {found} examples for {} classes, of pictures of at most {most} bytes",
+            folder.display(),
+            classes.len()
+        ));
+    }
+    let example = |(class, bytes): (usize, Vec<u8>)| {
         let kind = if bytes.starts_with(&[0xff, 0xd8]) { "jpeg" } else { "png" };
         let (data, name) = (BASE64_STANDARD.encode(&bytes), escaped(&classes[class]));
-        out += &format!(
-            "\n  <img src=\"data:image/{kind};base64,{data}\" alt=\"{name}\" tabindex=\"0\">"
-        );
-    }
-    Ok(out + "\n")
+        format!("\n  <img src=\"data:image/{kind};base64,{data}\" alt=\"{name}\" tabindex=\"0\">")
+    };
+    Ok(first.into_iter().map(example).collect::<String>() + "\n")
 }
 
 #[cfg(test)]

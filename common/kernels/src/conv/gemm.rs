@@ -79,7 +79,7 @@ fn by_gemm(out: &mut [f32], stride: usize, add: bool, a: View, b: View) {
 #[cfg(any(test, target_arch = "wasm32"))]
 const TILE: (usize, usize) = (4, 8);
 
-/// [`multiply`] where a library is too large: a web page has room for a tenth of it.
+/// [`multiply`] where the library is too large: a web page should be small.
 #[cfg(any(test, target_arch = "wasm32"))]
 fn by_tiles(out: &mut [f32], stride: usize, add: bool, a: View, b: View) {
     const N: usize = TILE.1;

@@ -62,7 +62,7 @@ fn classes(data: &Data, l: Language) -> Block {
         Language::Zh => ["類別", "張數"],
     });
     header.extend(stages.iter().map(|s| l.name(s)));
-    let first = of(stages[0]);
+    let first = of(stages.first().copied().unwrap_or_default());
     let rows = first.iter().enumerate().map(|(i, class)| {
         let mut row = vec![l.name(&class.name), class.pictures.to_string()];
         row.extend(stages.iter().map(|s| of(s).get(i).map_or(String::new(), |c| percent(c.top1))));
