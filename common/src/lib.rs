@@ -2,6 +2,7 @@
 //!
 //! | module | what it is | its customers |
 //! |---|---|---|
+//! | [`share`] | a share of n things, counted as it was written | `fit`, `prepare images`, `prune` |
 //! | [`view`] | the k-th random view of picture i | `fit`, `infer logits` |
 //! | [`executor`] | the seam where compute happens: CPU engine or candle | every stage that computes |
 //! | [`sizing`] | how large a fresh network is | `train`, `distill`, `bench` |
@@ -22,6 +23,7 @@ pub mod fit;
 pub mod interrupt;
 pub mod run;
 pub mod score;
+pub mod share;
 pub mod sizing;
 pub mod statistics;
 pub mod view;

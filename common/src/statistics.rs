@@ -2,6 +2,7 @@
 
 use crate::score::argmax;
 use model::Answers;
+use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// Whether each picture was answered rightly.
 pub fn hits(answers: &Answers) -> Vec<bool> {
@@ -123,11 +124,10 @@ pub struct Spread {
     pub half: Option<f64>,
 }
 
-/// Quantiles 0.975 of Student's t for 1, 2, … degrees of freedom; beyond, the normal one is near enough.
-const T: [f64; 10] = [
-    12.706_205, 4.302_653, 3.182_446, 2.776_445, 2.570_582, 2.446_912, 2.364_624, 2.306_004,
-    2.262_157, 2.228_139,
-];
+/// Quantile 0.975 of Student's t for `n` degrees of freedom, at least 1.
+fn quantile(n: usize) -> f64 {
+    StudentsT::new(0.0, 1.0, n as f64).map_or(f64::INFINITY, |t| t.inverse_cdf(0.975))
+}
 
 /// Mean and spread of `values`.
 pub fn spread(values: &[f64]) -> Spread {
@@ -138,8 +138,7 @@ pub fn spread(values: &[f64]) -> Spread {
     }
     let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
     let deviation = (squares / (n - 1) as f64).sqrt();
-    let t = T.get(n - 2).copied().unwrap_or(1.96);
-    Spread { n, mean, deviation, half: Some(t * deviation / (n as f64).sqrt()) }
+    Spread { n, mean, deviation, half: Some(quantile(n - 1) * deviation / (n as f64).sqrt()) }
 }
 
 #[cfg(test)]
@@ -168,6 +167,26 @@ mod tests {
         assert!((s.deviation - 0.025_166_115).abs() < 1e-8, "{s:?}");
         assert!((s.half.unwrap() - 0.062_516_094_8).abs() < 1e-8, "{s:?}");
         assert_eq!(spread(&[0.5]).half, None);
+    }
+
+    /// `scipy.stats.t.ppf(0.975, n)`, SciPy 1.17.1.
+    #[test]
+    fn quantiles_equal_scipy() {
+        for (n, t) in [
+            (1, 12.706205),
+            (2, 4.302653),
+            (9, 2.262157),
+            (10, 2.228139),
+            (11, 2.200985),
+            (12, 2.178813),
+            (15, 2.131450),
+            (20, 2.085963),
+            (30, 2.042272),
+            (60, 2.000298),
+            (1000, 1.962339),
+        ] {
+            assert!((quantile(n) - t).abs() < 1e-6, "{n}: {} not {t}", quantile(n));
+        }
     }
 
     /// By hand: e^1 / (e^1 + e^0) = 0.731059.

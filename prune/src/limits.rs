@@ -3,12 +3,14 @@
 use anyhow::{Result, ensure};
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli;
+use common::share::Share;
 use graph::Node;
 use model::Model;
 use serde::Serialize;
 
 /// What the smaller model must keep to; at most one of them.
 #[derive(Serialize, clap::Args)]
+#[cfg_attr(test, derive(Default))]
 pub(crate) struct Limits {
     /// As little as leaves at most so many parameters.
     #[arg(long, value_name = "N", conflicts_with_all = ["macs", "bytes"])]
@@ -77,9 +79,9 @@ impl Limits {
     ///
     /// # Errors
     /// When none does, or what `make` says.
-    pub(crate) fn least(&self, make: impl Fn(f64) -> Result<Model>) -> Result<Model> {
-        let at = |step: u32| make(f64::from(step) / f64::from(STEPS));
-        let (mut low, mut high) = (0, STEPS);
+    pub(crate) fn least(&self, make: impl Fn(Share) -> Result<Model>) -> Result<Model> {
+        let at = |cut: u32| make(Share::of_parts(cut, CUTS));
+        let (mut low, mut high) = (0, CUTS);
         let mut best = at(high)?;
         let excess = self.excess(&best)?;
         ensure!(
@@ -145,7 +147,7 @@ impl Limits {
 }
 
 /// Shares that are tried: ten thousandths.
-const STEPS: u32 = 10_000;
+const CUTS: u32 = 10_000;
 
 /// A convolution or linear layer.
 struct Layer {

@@ -66,7 +66,7 @@ impl LowRank {
         let at = |energy: f64| factored(model, &layers, |l| l.choose(energy, *floor as usize));
         let smaller = match energy {
             Some(energy) => at(*energy)?,
-            None => limits.least(|share| at(1.0 - share))?,
+            None => limits.least(|share| at(1.0 - share.value()))?,
         };
         self.files.finish(&opened, smaller, limits, "prune low-rank", &selection)
     }
