@@ -5,7 +5,7 @@ use crate::executor::Device;
 use anyhow::{Context, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use model::Fit;
+use model::{Fit, classes};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +37,30 @@ pub struct Compute {
     pub device: Device,
     #[command(flatten)]
     threads: Threads,
+}
+
+/// Flag of every stage that brings in pictures or networks.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Classes {
+    /// Class names in the order of the class numbers and of the logits, separated by commas; spaces around
+    /// a name are no part of it [default: the numbers].
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = trimmed)]
+    classes: Vec<String>,
+}
+
+fn trimmed(name: &str) -> Result<String> {
+    Ok(name.trim().to_owned())
+}
+
+impl Classes {
+    /// The names; none where none were given.
+    ///
+    /// # Errors
+    /// An empty name, or one that two classes have.
+    pub fn names(&self) -> Result<&[String]> {
+        classes::check(&self.classes).context("--classes")?;
+        Ok(&self.classes)
+    }
 }
 
 /// A flag's value out of a list of names and what they mean.

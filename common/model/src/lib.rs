@@ -8,6 +8,7 @@
 //! | [`artifact`] | a file of named tensors with a header: the only door to disk |
 //! | [`pictures`] | how pictures become a network's input |
 //! | [`policy`] | how random views of pictures are drawn |
+//! | [`classes`] | class names: which make sense, whether two lists agree |
 //! | [`images`] | prepared pictures with labels and names |
 //! | [`model`] | a network with its weights, plain or coded |
 //! | [`answers`] | a model's logits for labelled pictures |
@@ -16,6 +17,7 @@
 
 pub mod answers;
 pub mod artifact;
+pub mod classes;
 pub mod images;
 pub mod logits;
 pub mod model;

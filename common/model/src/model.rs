@@ -1,6 +1,7 @@
 //! A model: network, weights, and everything needed to feed it pictures and read its answers.
 
 use crate::artifact::{self, Artifact, Data, Header, Kind, Provenance, Source, Tensor};
+use crate::classes;
 use crate::images::Images;
 use crate::pictures::{Input, MAX_SIZE, Normalization};
 use anyhow::{Context, Result, bail, ensure};
@@ -62,7 +63,7 @@ impl Model {
     /// deviation.
     ///
     /// # Errors
-    /// Pictures without classes, or too small for the network; what `build` says.
+    /// Pictures without classes, or none of the last class, or too small for the network; what `build` says.
     pub fn fresh(
         build: impl FnOnce(usize) -> Result<Graph>,
         images: &Images,
@@ -72,6 +73,14 @@ impl Model {
         let at = &images.source.name;
         let classes = images.classes.clone();
         ensure!(!classes.is_empty(), "{at}: its pictures have no labels");
+        let seen = images.labels.iter().flatten().max().map_or(0, |last| last + 1);
+        ensure!(
+            seen == classes.len(),
+            "{at}: {} classes are named, its pictures have {seen}, and of {} no network can learn anything: run \
+             prepare images with --classes for those that there are, or without",
+            classes.len(),
+            classes[seen..].join(", ")
+        );
         let graph = build(classes.len())?;
         let preparation = images.preparation;
         graph
@@ -261,12 +270,6 @@ impl Model {
             "{at}: its pictures were prepared with {found}, those of the model with {wanted}; \
              run prepare images with {wanted}",
         );
-        let classes = images.classes.len();
-        ensure!(
-            classes == 0 || classes == self.classes.len(),
-            "{at}: {classes} classes, the model knows {}",
-            self.classes.len()
-        );
-        Ok(())
+        classes::agree(&self.classes, &images.classes).with_context(|| at.clone())
     }
 }
