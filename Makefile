@@ -11,6 +11,11 @@
 # inputs are known; later stages name the artifact as theirs. Its flags get a variable of their own in
 # every recipe. Nothing else knows the order.
 
+# Older ones read every .flags as empty, and make everything again every time.
+ifneq ($(filter 3.% 4.0 4.0.% 4.1 4.1.%,$(MAKE_VERSION)),)
+$(error GNU make 4.2 or newer is needed, this is $(MAKE_VERSION): on macOS, brew install make and then gmake)
+endif
+
 # The recipe: recipes/$(RECIPE).mk holds the flags of every stage.
 # Default: smoke (built-in pictures, minutes on a CPU); with DATA given: food11.
 RECIPE ?= $(if $(DATA),food11,smoke)
@@ -34,9 +39,12 @@ THREADS ?=
 # Where the recipe's finished file is copied; empty: nowhere but $(OUT). Recipes that are a hand-in set it.
 HAND_IN ?=
 
-ifneq ($(or $(word 2,$(DATA)),$(word 2,$(OUT)),$(word 2,$(TEACHER_FILE))),)
-$(error DATA, OUT and TEACHER_FILE must not contain spaces: make a symbolic link)
-endif
+# What make or a shell would take for something else than a part of a name.
+hash := \#
+SPECIAL := ( ) & ; | < > * ? [ ] ' " ` \ $$ : % ! $(hash)
+odd = $(if $(filter command environment,$(origin $1)),$(strip $(if $(word 2,$(value $1)),spaces) $(foreach c,$(SPECIAL),$(findstring $c,$(value $1)))))
+$(foreach v,DATA OUT TEACHER_FILE TEACHER_B HAND_IN,$(if $(call odd,$v),$(error $v must not contain $(call odd,$v): make a \
+  symbolic link to it with a plain name)))
 ifeq ($(wildcard recipes/$(RECIPE).mk),)
 $(error no recipe "$(RECIPE)": there are $(basename $(notdir $(wildcard recipes/*.mk))))
 endif
@@ -45,6 +53,10 @@ ifneq ($(DATA),)
 MISSING := $(foreach split,training validation testing,$(if $(wildcard $(DATA)/$(split)/.),,$(split)))
 ifneq ($(strip $(MISSING)),)
 $(error DATA=$(DATA): no folder $(strip $(MISSING)) in it; it should hold training/, validation/ and testing/)
+endif
+EMPTY := $(foreach split,training validation testing,$(if $(wildcard $(DATA)/$(split)/*),,$(split)))
+ifneq ($(strip $(EMPTY)),)
+$(error DATA=$(DATA): nothing in the folder $(strip $(EMPTY)); all three need pictures)
 endif
 endif
 
@@ -158,8 +170,10 @@ $(foreach split,training validation testing,$(eval $(call watched,$(split),$(cal
 endif
 # A teacher from elsewhere and the pictures must agree; the course's teachers saw the middle of each picture.
 FIT := $(if $(TEACHER_FILE),$(if $(findstring --fit,$(PREPARE)),,--fit center))
+# A recipe without names calls classes by number.
+NAMED = $(if $(strip $(CLASSES)),--classes $(CLASSES))
 $(foreach split,training validation,$(eval $(call stage,$(OUT)/$(split).safetensors,\
-  $(call folder,$(split)),prepare images $(PHOTOS)/$(split) $(PREPARE) $(FIT) --classes $(CLASSES))))
+  $(call folder,$(split)),prepare images $(PHOTOS)/$(split) $(PREPARE) $(FIT) $(NAMED))))
 
 # --- teacher and its logits
 ON_DEVICE := $(if $(DEVICE),--device $(DEVICE))
@@ -169,7 +183,7 @@ ifeq ($(TEACHER_FILE),)
 $(eval $(call stage,$(OUT)/teacher.safetensors,$(PICTURES),train --reuse $(TRAIN_ON) $(TEACHER)))
 else
 $(eval $(call stage,$(OUT)/teacher.safetensors,$(TEACHER_FILE),\
-  prepare model $(TEACHER_FILE) $(PREPARE) $(FIT) --classes $(CLASSES)))
+  prepare model $(TEACHER_FILE) $(PREPARE) $(FIT) $(NAMED)))
 endif
 $(eval $(call stage,$(OUT)/logits.safetensors,$(OUT)/teacher.safetensors $(OUT)/training.safetensors,\
   infer logits --reuse --teacher $(OUT)/teacher.safetensors --images $(OUT)/training.safetensors $(ON_DEVICE) $(LOGITS)))

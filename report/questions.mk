@@ -57,7 +57,7 @@ $(foreach seed,$(SEEDS),$(eval $(call question1,$(seed))))
 # --- 2: teachers, and the student from labels and from each of them
 ifneq ($(TEACHER_B),)
 $(eval $(call stage,$(OUT)/q2/teacher-b.safetensors,$(TEACHER_B),\
-  prepare model $(TEACHER_B) $(PREPARE) $(FIT) --classes $(CLASSES)))
+  prepare model $(TEACHER_B) $(PREPARE) $(FIT) $(NAMED)))
 $(eval $(call stage,$(OUT)/q2/logits-b.safetensors,$(OUT)/q2/teacher-b.safetensors $(OUT)/training.safetensors,\
   infer logits --reuse --teacher $(OUT)/q2/teacher-b.safetensors --images $(OUT)/training.safetensors $(ON_DEVICE) $(LOGITS)))
 $(eval $(call trial,q2/teacher-b,q2/teacher-b.safetensors))

@@ -156,9 +156,34 @@ submission
 [ "$(sum "$out/model.bin")" = "$first" ] || fail "another file after a teacher from elsewhere"
 pass "pictures follow a teacher from elsewhere"
 
+# --- three classes under a recipe that names ten
+mkdir "$work/three"
+for split in training validation testing; do
+    mkdir "$work/three/$split"
+done
+cp "$data"/training/[012]_* "$work/three/training" && cp "$data"/validation/[012]_* "$work/three/validation"
+cp "$data"/testing/* "$work/three/testing"
+refused "ten names for three classes" "10 classes are named, its pictures have 3, and of Dress, Coat" \
+    DATA="$work/three" OUT="$work/of-three"
+submission DATA="$work/three" OUT="$work/of-three" CLASSES= || fail "a recipe without names: $(tail -3 "$work/log")"
+target/release/report show "$work/of-three/model.bin" | grep -q 'classes *0, 1, 2$' \
+    || fail "$(target/release/report show "$work/of-three/model.bin" | grep classes)"
+pass "a recipe that leaves names out, and three classes"
+
 # --- messages
 refused "an unknown recipe" 'no recipe "nothing"' RECIPE=nothing
 refused "a folder without pictures" "no folder training validation testing in it" DATA="$work"
 refused "a space in a path" "must not contain spaces" DATA="$work/a b"
+for odd in '(' ')' '&' "'" '$' '"' '`' ';' '|' '#' ':' '\' '%' '*' '!'; do
+    if submission DATA="$work/a${odd}b"; then fail "a path with $odd was accepted"; fi
+    grep -qF "DATA must not contain $odd: make a" "$work/log" || fail "a path with $odd: $(tail -3 "$work/log")"
+done
+pass "what make or a shell would take for something else in a path is refused by name"
+refused "a command in a path" "DATA must not contain" DATA="$work/a;touch\${IFS}$work/ran"
+[ ! -e "$work/ran" ] || fail "what stood in a path was run"
+refused "make of 2006" "GNU make 4.2 or newer is needed, this is 3.81" MAKE_VERSION=3.81
+cp -r "$data" "$work/no-testing" && rm -r "$work/no-testing/testing" && mkdir "$work/no-testing/testing"
+refused "nothing to predict" "nothing in the folder testing" DATA="$work/no-testing" OUT="$work/none"
+[ ! -e "$work/none" ] || fail "it was trained for nothing"
 [ "$root" = "$(shipped)" ] || fail "a test wrote model.bin"
 pass "model.bin at the root is untouched"

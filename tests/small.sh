@@ -2,10 +2,12 @@
 # `small TARGET …`, make on them with everything cut short.
 [ -d artifacts/smoke/photos ] || { mkdir -p artifacts/smoke/photos && tar -xzf samples/pictures.tar.gz -C artifacts/smoke/photos; }
 data=$work/data
-for split in training:240 validation:60 testing:20; do
-    mkdir -p "$data/${split%:*}"
-    find "artifacts/smoke/photos/${split%:*}" -type f | sort | awk -v n="${split#*:}" 'NR % 3 == 1 && k++ < n' \
-        | xargs -I{} cp {} "$data/${split%:*}/"
+# Of every class as many as there are, about: each n-th in the order of the names.
+for split in training:240:12 validation:60:16 testing:20:50; do
+    IFS=: read -r folder n nth <<<"$split"
+    mkdir -p "$data/$folder"
+    find "artifacts/smoke/photos/$folder" -type f | sort | awk -v n="$n" -v nth="$nth" 'NR % nth == 1 && k++ < n' \
+        | xargs -I{} cp {} "$data/$folder/"
 done
 classes='"T-shirt,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Boot"'
 small() {

@@ -211,8 +211,9 @@ fn neighbours(v: f32, size: usize) -> (usize, usize, f32) {
     (mirror(low as i32), mirror(low as i32 + 1), v - low)
 }
 
-/// Brightness, then contrast about the mean grey, then saturation about each pixel's grey, as
-/// torchvision's ColorJitter in a fixed order.
+/// Brightness, then contrast about the mean grey, then saturation about each pixel's grey: the factors of
+/// torchvision's ColorJitter, in a fixed order. It clamps to 0..1 after each of them, this after the last
+/// two: what brightness carries beyond white can come back.
 fn recolour(out: &mut [f32], [brightness, contrast, saturation]: [f32; 3]) {
     if [brightness, contrast, saturation] == [1.0; 3] {
         return;

@@ -282,6 +282,31 @@ fn every_wall_stands() {
     assert!(bad.is_empty(), "{}", bad.join("\n"));
 }
 
+/// The table of owners in ARCHITECTURE.md says of every folder which outside crates are its own.
+#[test]
+fn the_map_names_the_owners() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let rows =
+        map.lines().filter(|l| l.starts_with("| `")).map(|l| l.split('|').collect::<Vec<_>>());
+    let rows: Vec<_> = rows.filter(|cells| cells.len() == 6).collect();
+    let folders = |row: &[&str]| row[1].split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let all: Vec<(Vec<String>, &str)> = rows.iter().map(|r| (folders(r), r[4].trim())).collect();
+    assert!(all.len() > 10, "no table of the tree");
+    // A room belongs to the row with the longest of the folders that it lies in.
+    let row_of = |room: &str| {
+        let within = |f: &String| room.starts_with(&format!("{f}/"));
+        let length = |fs: &Vec<String>| fs.iter().filter(|f| within(f)).map(String::len).max();
+        (0..all.len()).max_by_key(|i| length(&all[*i].0)).unwrap()
+    };
+    for (i, (folders, cell)) in all.iter().enumerate() {
+        let own =
+            OWNERS.iter().filter(|(c, rooms)| *c != "fir" && rooms.iter().any(|r| row_of(r) == i));
+        let own: BTreeSet<String> = own.map(|(c, _)| c.replace('_', "-")).collect();
+        let expected = own.into_iter().collect::<Vec<_>>().join(", ");
+        assert_eq!(*cell, expected, "ARCHITECTURE.md, the row of {folders:?}");
+    }
+}
+
 /// Copies manifests and sources, plants one fault each, and expects it to be seen.
 #[test]
 fn every_fault_is_seen() {

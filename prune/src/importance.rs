@@ -121,7 +121,7 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
 }
 
-/// Mean over batches of (Σ p · ∂loss/∂p)² over what multiplies the channel: γ and β of its batch norms,
+/// Sum over batches of (Σ p · ∂loss/∂p)² over what multiplies the channel: γ and β of its batch norms,
 /// whose sum is that over its activations; without these its filters and biases.
 fn taylor(
     model: &Model,

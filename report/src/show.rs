@@ -17,7 +17,7 @@ use std::path::PathBuf;
   report show artifacts/smoke/teacher.safetensors
   report show artifacts/smoke/plan.safetensors")]
 pub(crate) struct Show {
-    /// Any artifact: images, model, logits, plan, coded model, bundle or state.
+    /// Any artifact: images, model, logits, answers, plan, coded model, bundle or state.
     file: PathBuf,
 }
 

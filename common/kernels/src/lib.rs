@@ -26,7 +26,8 @@
 //! * Weights have the layout PyTorch stores: `[out, in / groups, kernel, kernel]`.
 //! * Results never depend on the number of threads: work is cut into blocks whose size depends on
 //!   the shapes alone, and partial sums are added in block order.
-//! * Every loop is compiled for the baseline, for AVX2 + FMA and for AVX-512, and chosen at run time ([`simd`]).
+//! * The loops that take the time are compiled for the baseline, for AVX2 + FMA and for AVX-512, and chosen at
+//!   run time ([`simd`]); matrix products choose for themselves.
 
 pub mod activation;
 pub mod channels;
