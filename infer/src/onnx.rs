@@ -5,7 +5,7 @@
 //! a length and bytes (2).
 
 use anyhow::{Context, Result};
-use graph::op::{Activation, EPSILON, Shuffle, Split};
+use graph::op::{Activation, Shuffle, Split};
 use graph::{Array, Graph, Node, Op, Shape, Weights, Window};
 
 /// Operator set the nodes are written for.
@@ -16,7 +16,7 @@ const FLOAT: u64 = 1;
 const INT64: u64 = 7;
 
 /// A protobuf message being written.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Message(Vec<u8>);
 
 impl Message {
@@ -87,18 +87,40 @@ fn operation(kind: &str, inputs: &[&str], output: &str, attributes: Vec<Message>
     attributes.into_iter().fold(node.text(3, output).text(4, kind), |m, a| m.message(5, a))
 }
 
-fn window(w: Window) -> Vec<Message> {
-    vec![
-        ints("kernel_shape", &[w.kernel; 2]),
-        ints("strides", &[w.stride; 2]),
-        ints("pads", &[w.padding; 4]),
-    ]
+/// A window with so many pixels before and behind each side: above, left, below, right.
+fn window(w: Window, pads: [usize; 4]) -> Vec<Message> {
+    vec![ints("kernel_shape", &[w.kernel; 2]), ints("strides", &[w.stride; 2]), ints("pads", &pads)]
 }
 
-fn pool(w: Window) -> Vec<Message> {
-    let mut attributes = window(w);
-    attributes.push(int("ceil_mode", usize::from(w.ceil)));
-    attributes
+/// What a window reads around a picture of `[h, w]`. The size is known, so no `ceil_mode` is written:
+/// runtimes disagree about a position that begins in the margin behind the picture.
+fn margins(window: Window, [h, w]: [usize; 2]) -> [usize; 4] {
+    [window.padding, window.padding, window.behind(h), window.behind(w)]
+}
+
+/// An average pool that `reads` so many pixels. Its margin counts as zeros; what a last position of `ceil`
+/// reads beyond the margin does not count, so there the margin becomes part of the picture.
+fn average_nodes(pool: Window, x: &str, out: &str, [h, w]: [usize; 2]) -> Vec<Message> {
+    let (p, pads) = (pool.padding, margins(pool, [h, w]));
+    let average = |x: &str, pads: [usize; 4], counts: bool| {
+        let mut attributes = window(pool, pads);
+        attributes.push(int("count_include_pad", usize::from(counts)));
+        operation("AveragePool", &[x], out, attributes)
+    };
+    if pads == [p; 4] {
+        return vec![average(x, pads, true)];
+    }
+    let beyond = [0, 0, pads[2] - p, pads[3] - p];
+    if p == 0 {
+        return vec![average(x, beyond, false)];
+    }
+    let [sides, wide] = ["sides", "wide"].map(|s| format!("{out}.{s}"));
+    let p = p as i64;
+    vec![
+        constants(&sides, &[0, 0, p, p, 0, 0, p, p]),
+        operation("Pad", &[x, &sides], &wide, Vec::new()),
+        average(&wide, beyond, false),
+    ]
 }
 
 /// Whole numbers under a name.
@@ -114,9 +136,10 @@ fn constants(out: &str, values: &[i64]) -> Message {
     operation("Constant", &[], out, vec![value])
 }
 
-/// The nodes and constants of one network node with an output of `size`; `x` are the names of its
-/// inputs.
-fn network_node(node: &Node, x: &[&str], out: &str, size: Shape) -> Vec<Message> {
+/// The nodes and constants of one network node; `x` are the names of its inputs, `read` the shape of the
+/// first.
+fn network_node(node: &Node, x: &[&str], out: &str, read: Shape) -> Vec<Message> {
+    let [_, h, w] = read;
     let weight = format!("{}.weight", node.name);
     let bias_name = format!("{}.bias", node.name);
     let mut inputs = x.to_vec();
@@ -127,7 +150,7 @@ fn network_node(node: &Node, x: &[&str], out: &str, size: Shape) -> Vec<Message>
             if conv.bias {
                 inputs.push(&bias_name);
             }
-            let mut attributes = window(conv.window);
+            let mut attributes = window(conv.window, [conv.window.padding; 4]);
             attributes.push(int("group", conv.groups));
             vec![operation("Conv", &inputs, out, attributes)]
         }
@@ -145,11 +168,11 @@ fn network_node(node: &Node, x: &[&str], out: &str, size: Shape) -> Vec<Message>
                 operation("Unsqueeze", &[&gemm, "last axes"], out, Vec::new()),
             ]
         }
-        Op::BatchNorm(_) => {
+        Op::BatchNorm(norm) => {
             let names = ["weight", "bias", "running_mean", "running_var"]
                 .map(|end| format!("{}.{end}", node.name));
             inputs.extend(names.iter().map(String::as_str));
-            let epsilon = Message::default().text(1, "epsilon").float(2, EPSILON).int(20, 1);
+            let epsilon = Message::default().text(1, "epsilon").float(2, norm.epsilon).int(20, 1);
             vec![operation("BatchNormalization", &inputs, out, vec![epsilon])]
         }
         Op::ScaleShift(_) => {
@@ -163,17 +186,15 @@ fn network_node(node: &Node, x: &[&str], out: &str, size: Shape) -> Vec<Message>
             ]
         }
         Op::Activation(f) => activation_nodes(f, x[0], out),
-        Op::MaxPool(p) => vec![operation("MaxPool", x, out, pool(p.0))],
-        Op::AvgPool(p) => {
-            let mut attributes = pool(p.0);
-            attributes.push(int("count_include_pad", 1));
-            vec![operation("AveragePool", x, out, attributes)]
+        Op::MaxPool(p) => {
+            vec![operation("MaxPool", x, out, window(p.0, margins(p.0, [h, w])))]
         }
+        Op::AvgPool(p) => average_nodes(p.0, x[0], out, [h, w]),
         Op::GlobalAvgPool(_) => vec![operation("GlobalAveragePool", x, out, Vec::new())],
         Op::Add(_) => vec![operation("Add", x, out, Vec::new())],
         Op::Concat(_) => vec![operation("Concat", x, out, vec![int("axis", 1)])],
         Op::Split(split) => split_nodes(split, x[0], out),
-        Op::Shuffle(shuffle) => shuffle_nodes(shuffle, x[0], out, size),
+        Op::Shuffle(shuffle) => shuffle_nodes(shuffle, x[0], out, read),
     }
 }
 
@@ -242,9 +263,10 @@ pub(crate) fn file(
     let mut body = Message::default()
         .message(1, operation("Sub", &["pictures", "mean"], "centered", Vec::new()))
         .message(1, operation("Div", &["centered", "std"], "normalized", Vec::new()));
-    for ((node, out), shape) in graph.nodes().iter().zip(&names).zip(&shapes) {
+    for (node, out) in graph.nodes().iter().zip(&names) {
         let inputs: Vec<&str> = node.inputs.iter().map(|j| names[*j].as_str()).collect();
-        let nodes = network_node(node, &inputs, out, *shape);
+        let read = shapes[node.inputs.first().copied().unwrap_or(0)];
+        let nodes = network_node(node, &inputs, out, read);
         body = nodes.into_iter().fold(body, |m, n| m.message(1, n));
     }
     let last = names.last().map_or("", String::as_str);
@@ -289,4 +311,71 @@ pub(crate) fn file(
         m.message(14, Message::default().text(1, k).text(2, v))
     };
     Ok(metadata.iter().fold(model, entry).0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use graph::op::{AvgPool, BatchNorm, MaxPool};
+
+    /// The nodes of one operation that reads 4 channels of `side` × `side`.
+    fn written(op: impl Into<Op>, side: usize) -> Vec<Message> {
+        let node = Node { name: "n".to_owned(), op: op.into(), inputs: vec![0] };
+        network_node(&node, &["x"], "y", [4, side, side])
+    }
+
+    fn holds(node: &Message, part: &Message) -> bool {
+        node.0.windows(part.0.len()).any(|w| w == part.0)
+    }
+
+    /// By hand, see `graph::Window::behind`.
+    #[test]
+    fn pools_have_explicit_margins() {
+        let ceil = |k, s, p| Window { ceil: true, ..Window::new(k, s, p) };
+        for (window, side, pads) in [
+            // 13 px: windows begin at −1, 1, …, 11; one at 13 would read the margin alone.
+            (ceil(2, 2, 1), 13, [1, 1, 1, 1]),
+            // 12 px: windows begin at −1, 1, …, 11, and the last reads up to 13.
+            (ceil(3, 2, 1), 12, [1, 1, 2, 2]),
+            (ceil(3, 2, 0), 12, [0, 0, 1, 1]),
+            (ceil(3, 2, 0), 13, [0, 0, 0, 0]),
+            (Window::new(3, 2, 1), 12, [1, 1, 1, 1]),
+        ] {
+            let [node] = &written(MaxPool(window), side)[..] else { panic!("one node") };
+            assert!(holds(node, &ints("pads", &pads)), "{window:?} on {side} px: {node:?}");
+            let mode = Message::default().text(1, "ceil_mode");
+            assert!(!holds(node, &mode), "{window:?} on {side} px: {node:?}");
+        }
+    }
+
+    /// What a last position reads beyond the margin is not divided by: it is a margin that does not count.
+    #[test]
+    fn averages_count_their_margin_and_nothing_beyond() {
+        let ceil = |k, s, p| Window { ceil: true, ..Window::new(k, s, p) };
+        for (window, side, nodes, pads, counts) in [
+            (Window::new(3, 2, 1), 12, 1, [1, 1, 1, 1], 1),
+            (ceil(2, 2, 1), 13, 1, [1, 1, 1, 1], 1),
+            (ceil(3, 2, 0), 12, 1, [0, 0, 1, 1], 0),
+            (ceil(3, 2, 1), 12, 3, [0, 0, 1, 1], 0),
+        ] {
+            let all = written(AvgPool(window), side);
+            assert_eq!(all.len(), nodes, "{window:?} on {side} px");
+            let pool = &all[nodes - 1];
+            assert!(holds(pool, &ints("pads", &pads)), "{window:?} on {side} px: {pool:?}");
+            assert!(holds(pool, &int("count_include_pad", counts)), "{window:?} on {side} px");
+        }
+        let all = written(AvgPool(ceil(3, 2, 1)), 12);
+        assert!(holds(&all[0], &whole("", &[0, 0, 1, 1, 0, 0, 1, 1])), "{:?}", all[0]);
+    }
+
+    #[test]
+    fn a_batch_norm_has_its_own_epsilon() {
+        for epsilon in [1e-5, 1e-3] {
+            let [node] = &written(BatchNorm { epsilon, ..BatchNorm::new(4) }, 9)[..] else {
+                panic!("one node")
+            };
+            let value = Message::default().float(2, epsilon);
+            assert!(holds(node, &value), "{epsilon}: {node:?}");
+        }
+    }
 }

@@ -62,7 +62,7 @@ fn compare(
 }
 
 /// Each behind a convolution, for itself; what it makes of 6 channels.
-const OPERATIONS: [(&str, &str, usize); 18] = [
+const OPERATIONS: [(&str, &str, usize); 19] = [
     ("dense convolution", "b:conv 6>7 k3 s2 p1 bias", 7),
     ("pointwise convolution", "b:conv 6>7 k1", 7),
     ("strided pointwise convolution", "b:conv 6>7 k1 s2", 7),
@@ -70,6 +70,7 @@ const OPERATIONS: [(&str, &str, usize); 18] = [
     ("grouped convolution", "b:conv 6>10 k3 s2 p1 g2 bias", 10),
     ("linear layer on 9 × 9", "b:linear 6>5 k9 bias", 5),
     ("batch norm", "b:bn 6", 6),
+    ("batch norm of another epsilon", "b:bn 6 eps0.1", 6),
     ("scale and shift", "b:scale 6", 6),
     ("relu", "relu", 6),
     ("relu6", "relu6", 6),

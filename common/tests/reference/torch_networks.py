@@ -163,6 +163,30 @@ class Swish(nn.Module):
         return self.fc(x.flatten(1))
 
 
+class Epsilons(nn.Module):
+    """Batch norms with another epsilon than PyTorch's own, 1e-5, behind convolutions and behind a sum."""
+
+    TEXT = (
+        "input 3;c0:conv 3>8 k3 s2 p1;n0:bn 8 eps1e-3;relu6;c1:conv 8>8 k3 p1 g8;n1:bn 8 eps1e-3;relu6;"
+        "c2:conv 8>8 k1;n2:bn 8 eps1e-1;add @3,8;n3:bn 8 eps2e-2;relu;c3:conv 8>12 k1;n4:bn 12;relu;gap;"
+        "fc:linear 12>11 bias"
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.c0, self.n0 = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8, eps=1e-3)
+        self.c1, self.n1 = nn.Conv2d(8, 8, 3, 1, 1, groups=8, bias=False), nn.BatchNorm2d(8, eps=1e-3)
+        self.c2, self.n2 = nn.Conv2d(8, 8, 1, bias=False), nn.BatchNorm2d(8, eps=1e-1)
+        self.n3, self.c3 = nn.BatchNorm2d(8, eps=2e-2), nn.Conv2d(8, 12, 1, bias=False)
+        self.n4, self.fc = nn.BatchNorm2d(12), nn.Linear(12, 11)
+
+    def forward(self, x):
+        x = nn.functional.relu6(self.n0(self.c0(x)))
+        y = nn.functional.relu6(self.n1(self.c1(x)))
+        x = self.c3(self.n3(x + self.n2(self.c2(y))).relu())
+        return self.fc(self.n4(x).relu().mean((2, 3)))
+
+
 def show(values):
     return ", ".join(f"{float(f):.5e}" for f in values)
 
@@ -244,6 +268,7 @@ const TORCH: &[Torch] = &[""")
     case("shuffle", Shuffle.TEXT, 26, Shuffle())
     case("squeeze", Squeeze.TEXT, 30, Squeeze())
     case("swish", Swish.TEXT, 16, Swish())
+    case("epsilons", Epsilons.TEXT, 16, Epsilons())
     print("];")
 
 

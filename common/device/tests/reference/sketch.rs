@@ -89,8 +89,10 @@ pub(crate) fn random_graph(rng: &mut Rng, size: usize) -> Graph {
         let (start, before, before_side) = (s.last, s.channels, s.side);
         s.convolution(layer);
         if s.rng.chance(0.7) {
-            let (verb, c) = (if s.rng.chance(0.85) { "bn" } else { "scale" }, s.channels);
-            s.node(&format!("n{layer}:{verb} {c}"));
+            let c = s.channels;
+            let epsilon = ["", " eps1e-3", " eps0.1"][layer % 3];
+            let norm = format!("n{layer}:bn {c}{epsilon}");
+            s.node(&if s.rng.chance(0.85) { norm } else { format!("n{layer}:scale {c}") });
         }
         if s.rng.chance(0.5) && s.side == before_side && start > 0 {
             s.join(start, before);

@@ -59,6 +59,14 @@ impl Window {
         }
     }
 
+    /// Pixels behind a side of `n` that the positions cover: the margin, or more where a last position of
+    /// `ceil` reaches beyond it. With so much behind it a side has the same positions rounded down.
+    pub const fn behind(&self, n: usize) -> usize {
+        let end = (self.output(n) - 1) * self.stride + self.kernel;
+        let reach = end.saturating_sub(n + self.padding);
+        if reach > self.padding { reach } else { self.padding }
+    }
+
     /// Whether positions lie side by side, each row of pixels in one row of positions.
     pub const fn tiles(&self) -> bool {
         self.stride == self.kernel && self.padding == 0 && !self.ceil
@@ -118,5 +126,50 @@ mod tests {
             assert_eq!(window.positions(n), Ok(expected), "{window:?} on {n}");
         }
         assert!(Window::new(3, 1, 0).positions(2).is_err());
+    }
+
+    /// Every window that a pool may have, on every side that it fits.
+    fn windows() -> impl Iterator<Item = (Window, usize)> {
+        let all = (1..=6).flat_map(|k| (1..=5).flat_map(move |s| (0..k).map(move |p| (k, s, p))));
+        let all = all.flat_map(|(k, s, p)| [false, true].map(|c| (Window::new(k, s, p), c)));
+        let all = all.map(|(window, ceil)| Window { ceil, ..window });
+        all.flat_map(|w| {
+            (1..20).filter(move |n| n + 2 * w.padding >= w.kernel).map(move |n| (w, n))
+        })
+    }
+
+    /// No maximum is one of nothing.
+    #[test]
+    fn no_position_lies_in_the_margin_alone() {
+        for (w, n) in windows() {
+            for at in 0..w.output(n) {
+                // Pixels of the picture, counted from the margin's begin.
+                let (first, last) = (w.padding, w.padding + n);
+                let (start, end) = (at * w.stride, at * w.stride + w.kernel);
+                assert!(start < last && end > first, "position {at} of {w:?} on {n}");
+            }
+        }
+    }
+
+    /// By hand: 12 px and a margin of 1 are 13 from the margin on; windows of 3 begin at 0, 2, …, 12 and the
+    /// last ends at 15. Of 13 px and a margin of 1, windows of 2 begin at 0, 2, …, 12; the next would begin
+    /// behind the picture, in the margin.
+    #[test]
+    fn what_lies_behind_makes_the_same_positions_rounded_down() {
+        let ceil = |k, s, p| Window { ceil: true, ..Window::new(k, s, p) };
+        for (window, n, expected) in [
+            (ceil(3, 2, 1), 12, 2),
+            (ceil(2, 2, 1), 13, 1),
+            (ceil(3, 2, 0), 12, 1),
+            (ceil(3, 2, 0), 13, 0),
+            (Window::new(3, 2, 1), 12, 1),
+        ] {
+            assert_eq!(window.behind(n), expected, "{window:?} on {n}");
+        }
+        for (w, n) in windows() {
+            let positions = (n + w.padding + w.behind(n) - w.kernel) / w.stride + 1;
+            assert_eq!(positions, w.output(n), "{w:?} on {n}");
+            assert!(w.behind(n) < w.kernel, "{w:?} on {n}");
+        }
     }
 }
