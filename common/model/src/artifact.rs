@@ -8,6 +8,7 @@
 mod atomic;
 mod claim;
 mod header;
+mod lock;
 mod sum;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
