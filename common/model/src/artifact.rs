@@ -8,6 +8,7 @@
 mod atomic;
 mod claim;
 mod header;
+mod lock;
 mod sum;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -249,7 +250,7 @@ impl Artifact {
             })
             .collect();
         let hash = hash.unwrap_or_else(|| Source::hash(&bytes));
-        let name = name.to_owned();
+        let (name, provenance) = (name.to_owned(), provenance.of_today());
         let source = Source { name, hash, bytes: bytes.len(), kind, provenance };
         Ok(Self { source, schema, json: body, bytes, entries })
     }

@@ -1,24 +1,14 @@
 //! The place of an output: looked at before work begins, locked until it is done.
 
 use super::atomic::{PART, parent, target};
+use super::lock::{Lock, is_at};
 use anyhow::{Context, Result, bail, ensure};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// The right to write an output; ends when it is dropped.
 #[must_use = "the output is locked as long as this lives"]
-pub struct Claim {
-    /// The lock file; None where the file system has no locks.
-    lock: Option<(PathBuf, File)>,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if let Some((path, _)) = &self.lock {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
+pub struct Claim(#[expect(dead_code, reason = "held, not looked at")] Lock);
 
 /// Files of a run beside its output `out`: `X.safetensors` → `X.END`, any other `X` → `X.END` too, so
 /// that `run.1` and `run.2` share none.
@@ -46,11 +36,11 @@ pub fn claim(out: &Path, inputs: &[&Path]) -> Result<Claim> {
                 input.display()
             );
         }
-        let lock = lock(&path)?;
+        let lock = Lock::of(&path)?;
         remove_parts(&path);
         tempfile::tempfile_in(folder)
             .with_context(|| format!("no file can be made in {}", folder.display()))?;
-        Ok(Claim { lock })
+        Ok(Claim(lock))
     };
     check().with_context(|| format!("cannot write {}", out.display()))
 }
@@ -75,49 +65,10 @@ pub fn check_room(out: &Path, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// The lock of `path`.
-fn lock(path: &Path) -> Result<Option<(PathBuf, File)>> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let lock = path.with_file_name(format!(".{name}.lock"));
-    loop {
-        let options = std::fs::OpenOptions::new().create(true).truncate(false).write(true).clone();
-        let file = options
-            .open(&lock)
-            .with_context(|| format!("no file can be made in {}", parent(path).display()))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => bail!(
-                "another run is writing it (it holds {}): wait for it, or name another file",
-                lock.display()
-            ),
-            // Some network file systems have no locks.
-            Err(TryLockError::Error(_)) => return Ok(None),
-        }
-        // A run that ended meanwhile may have removed the file that was opened here.
-        if is_at(&file, &lock) {
-            return Ok(Some((lock, file)));
-        }
-    }
-}
-
 /// Whether two paths lead to one file, by links of any kind.
 fn is_same_file(a: &Path, b: &Path) -> bool {
     let by_name = matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
     by_name || cfg!(unix) && File::open(a).is_ok_and(|file| is_at(&file, b))
-}
-
-/// Whether an open file is the one that `path` leads to.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let id = |m: &std::fs::Metadata| (m.dev(), m.ino());
-    matches!((&file.metadata(), &path.metadata()), (Ok(a), Ok(b)) if id(a) == id(b))
-}
-
-/// Elsewhere a file that is open stays where it is.
-#[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
-    path.exists()
 }
 
 /// Removes what killed runs left half written of `out` and the files beside it.

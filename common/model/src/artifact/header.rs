@@ -38,7 +38,7 @@ impl Kind {
     pub fn maker(self) -> &'static str {
         match self {
             Self::Images => "prepare images",
-            Self::Model => "train, distill, prune or quantize unpack",
+            Self::Model => "train, distill, prune, prepare model or quantize unpack",
             Self::Logits => "infer logits",
             Self::Answers => "infer eval",
             Self::Coded => "quantize pack",
@@ -76,6 +76,17 @@ impl Provenance {
     pub fn new(stage: &str, settings: &impl Serialize) -> Result<Self> {
         let settings = serde_json::to_value(settings)?;
         Ok(Self { stage: stage.to_owned(), settings, parents: BTreeMap::new() })
+    }
+
+    /// As it would be written now: `distill --init` used to record a width, which said nothing about a
+    /// network that it had not made.
+    pub(super) fn of_today(mut self) -> Self {
+        if self.parents.contains_key("init")
+            && let Some(settings) = self.settings.as_object_mut()
+        {
+            settings.remove("width");
+        }
+        self
     }
 
     /// Made from `source` too, in this role.
