@@ -6,6 +6,7 @@ use checkpoint::{Bundle, Contents, Format, Tensor, Values};
 use common::cli;
 use graph::families;
 use graph::grid::Grids;
+use graph::schedule::{Fusing, Schedule};
 use graph::{Graph, Weights};
 use model::artifact::{self, Header, Kind};
 use model::{Fit, Input, Model as Network, Normalization, Preparation, Provenance, Source};
@@ -212,6 +213,7 @@ impl Model {
             std: triple("std", &self.input.std)?,
         };
         ensure!(normalization.std.iter().all(|d| *d > 0.0), "--std must be above 0");
+        graph.check_classes().with_context(|| self.file.display().to_string())?;
         let n = graph.classes();
         let classes = match self.classes.len() {
             0 => (0..n).map(|c| c.to_string()).collect(),
@@ -220,7 +222,7 @@ impl Model {
         };
         let size = usize::from(self.input.size);
         let preparation = Preparation { size, fit: self.input.fit, exif: false };
-        graph.shapes(size).context("--size")?;
+        Schedule::new(&graph, size, Fusing::NONE).context("--size")?;
         let input = Input { preparation, normalization };
         let parameters = graph.parameter_count();
         if self.input.colour == Colour::Bgr {

@@ -8,6 +8,7 @@
 //! | [`mod@array`] | a dense f32 tensor outside any framework |
 //! | [`rng`] | randomness as a function of (seed, purpose, index) |
 //! | [`op`] | the operations, one file each |
+//! | [`limits`] | how large a network may be |
 //! | [`network`] | [`Graph`]: operations in an order in which they can run |
 //! | [`text`] | graphs as text, as artifacts store them |
 //! | [`draft`] | a first guess at an unknown network, from names and shapes |
@@ -29,6 +30,7 @@ pub mod fold;
 pub mod grid;
 pub mod init;
 pub mod layout;
+pub mod limits;
 pub mod network;
 pub mod op;
 pub mod rewrite;

@@ -4,7 +4,8 @@
 
 use crate::array::Array;
 use crate::error::{Error, Result, bail, ensure};
-use crate::op::{Change, Input, Op, Parameter, Role};
+use crate::limits::{self, MAX_FLOATS, MAX_MULTIPLICATIONS};
+use crate::op::{Change, Input, LIMIT, Op, Parameter, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Parameters by name, in PyTorch's layout.
@@ -47,13 +48,15 @@ impl Graph {
     /// A graph of the given nodes.
     ///
     /// # Errors
-    /// Nodes that read a later one, channel counts that do not meet, names used twice.
+    /// Nodes that read a later one, channel counts that do not meet, names used twice, more parameters than
+    /// [`limits`] allows.
     pub fn new(nodes: Vec<Node>) -> Result<Self> {
         ensure!(nodes.len() <= MAX_NODES, "more than {MAX_NODES} nodes");
         let first = nodes.first().map(|n| n.op);
         ensure!(matches!(first, Some(Op::Input(_))), "the first node must be the input");
         let mut names = BTreeSet::new();
         let mut channels: Vec<usize> = Vec::with_capacity(nodes.len());
+        let mut floats = 0;
         for (i, node) in nodes.iter().enumerate() {
             let out = check_node(node, i, &channels).map_err(|e| e.at(format!("node {i}")))?;
             let has_parameters = !node.op.about().parameters().is_empty();
@@ -63,6 +66,8 @@ impl Graph {
                 "node {i}: parameters need a name of their own, {:?} is not",
                 node.name
             );
+            floats += check_parameters(node).map_err(|e| e.at(format!("node {i}")))?;
+            ensure!(floats <= MAX_FLOATS, "node {i}: more than {MAX_FLOATS} parameters up to here");
             channels.push(out);
         }
         ensure!(!names.is_empty(), "a network without parameters");
@@ -87,24 +92,51 @@ impl Graph {
     /// Shape of every node's output for a picture of `size × size`.
     ///
     /// # Errors
-    /// A picture too small for a window, sums of different shapes, logits that are not 1 × 1.
+    /// A picture too small for a window, sums of different shapes, results or work beyond [`limits`], logits
+    /// that are not 1 × 1 or only one.
     pub fn shapes(&self, size: usize) -> Result<Vec<Shape>> {
         let mut shapes: Vec<Shape> = Vec::with_capacity(self.nodes.len());
+        let mut work = 0;
         for (i, node) in self.nodes.iter().enumerate() {
             let sizes: Vec<[usize; 2]> = match node.inputs[..] {
                 [] => vec![[size, size]],
                 _ => node.inputs.iter().map(|j| [shapes[*j][1], shapes[*j][2]]).collect(),
             };
-            let [h, w] = node.op.about().size(&sizes).map_err(|e| {
-                e.at(format!("node {i} ({}) for pictures of {size} px", node.op.about().text()))
-            })?;
-            shapes.push([self.channels[i], h, w]);
+            let op = node.op.about();
+            let at = || format!("node {i} ({}) for pictures of {size} px", op.text());
+            let [h, w] = op.size(&sizes).map_err(|e| e.at(at()))?;
+            let shape = [self.channels[i], h, w];
+            limits::floats(&shape, "a result").map_err(|e| e.at(at()))?;
+            // No sum overflows: each result has at most 2²⁸ numbers, each of a sum of at most 2²⁰ products.
+            work += op.multiplications([h, w]);
+            ensure!(
+                work <= MAX_MULTIPLICATIONS,
+                "{}: {work} multiplications up to here, at most {MAX_MULTIPLICATIONS} are done",
+                at()
+            );
+            shapes.push(shape);
         }
         if let Some([_, h, w]) = shapes.last() {
             let end = "the network must end in one pixel: in a linear layer or a global mean";
             ensure!((*h, *w) == (1, 1), "{end}, not in {h} × {w}");
         }
+        self.check_classes()?;
         Ok(shapes)
+    }
+
+    /// Checks that the largest logit says something.
+    ///
+    /// # Errors
+    /// A single logit: the largest is always the first.
+    pub fn check_classes(&self) -> Result<()> {
+        let n = self.classes();
+        ensure!(
+            n >= 2,
+            "the network gives {n} logit, whose class is always the first: two are needed. What was \
+             trained with a sigmoid of one output x gives the same answers by the logits 0 and x: put a \
+             row of zeros before that of its last weight, and a zero before its bias"
+        );
+        Ok(())
     }
 
     /// Number of trained values.
@@ -236,6 +268,25 @@ fn check_node(node: &Node, i: usize, channels: &[usize]) -> Result<usize> {
     ensure!(matches!(node.op, Op::Input(_)) == (i == 0), "an input must come first");
     let inputs: Vec<usize> = node.inputs.iter().map(|j| channels[*j]).collect();
     op.channels(&inputs).map_err(|e: Error| e.at(format!("{:?}", op.text())))
+}
+
+/// Numbers in the parameters of `node`, whose channels are in order.
+fn check_parameters(node: &Node) -> Result<u64> {
+    let at = |e: Error| e.at(format!("{:?}", node.op.about().text()));
+    if let Some(conv) = node.op.as_conv() {
+        // What is gathered for one output, which kernels keep for many at once.
+        let products = conv.input / conv.groups * conv.window.taps();
+        ensure!(
+            products <= LIMIT,
+            "{:?}: sums of {products} products are larger than {LIMIT}",
+            node.op.about().text()
+        );
+    }
+    let mut sum = 0;
+    for Parameter { name, shape, .. } in node.op.about().parameters() {
+        sum += limits::floats(&shape, format!("a {name}")).map_err(at)? as u64;
+    }
+    Ok(sum)
 }
 
 /// Puts a graph together node by node.

@@ -5,10 +5,12 @@
 //! never stored); a pointwise convolution with the max pool behind it. The schedule belongs to no
 //! device: an executor runs it with its own kernels.
 
-use crate::error::Result;
+use crate::error::{Result, ensure};
 use crate::layout::Layout;
+use crate::limits::MAX_RESULTS;
 use crate::network::Graph;
 use crate::op::{Bounds, Op, Window};
+use std::collections::BTreeMap;
 
 /// A node together with the activation and the pool behind it.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +48,9 @@ pub struct Fusing {
 }
 
 impl Fusing {
+    /// Nothing around pointwise convolutions.
+    pub const NONE: Self = Self { pointwise: 0 };
+
     /// Whether this is a convolution that is fused with the batch norm before and the pool behind it.
     pub fn fuses(self, op: &Op) -> bool {
         op.as_conv().is_some_and(|c| c.is_pointwise() && c.input * c.output <= self.pointwise)
@@ -67,9 +72,11 @@ impl Schedule {
     /// The schedule of `graph` for pictures of `size × size`.
     ///
     /// # Errors
-    /// Pictures that do not fit the network.
+    /// As [`Graph::shapes`]; stored results of more than [`MAX_RESULTS`] numbers.
     pub fn new(graph: &Graph, size: usize, fusing: Fusing) -> Result<Self> {
         let layout = Layout::of(graph);
+        let slots: BTreeMap<&str, usize> =
+            layout.slots().iter().enumerate().map(|(i, s)| (&s.name[..], i)).collect();
         let (shapes, readers) = (graph.shapes(size)?, graph.readers());
         let mut operations: Vec<Fused> = Vec::new();
         // The fused operation that gives each node's result.
@@ -84,13 +91,11 @@ impl Schedule {
                 operations[place[j]].shape = [h, w, c];
                 continue;
             }
-            let parameters = node.parameters();
-            let slots = parameters.iter().map(|p| layout.find(&p.name)).collect::<Result<_>>()?;
             place[i] = operations.len();
             operations.push(Fused {
                 op: node.op,
                 inputs: node.inputs.iter().map(|j| place[*j]).collect(),
-                parameters: slots,
+                parameters: node.parameters().iter().map(|p| slots[&p.name[..]]).collect(),
                 bounds: Bounds::NONE,
                 pool: None,
                 lazy: false,
@@ -98,9 +103,23 @@ impl Schedule {
                 last_reader: usize::MAX,
             });
         }
-        mark_lazy(&mut operations, fusing);
-        mark_last_readers(&mut operations);
-        Ok(Self { operations, layout, fusing })
+        let readers = operation_readers(&operations);
+        mark_lazy(&mut operations, &readers, fusing);
+        mark_last_readers(&mut operations, &readers);
+        let schedule = Self { operations, layout, fusing };
+        let floats = schedule.floats();
+        ensure!(
+            floats <= MAX_RESULTS,
+            "the results of one picture of {size} px are {floats} numbers in {} operations, at most \
+             {MAX_RESULTS} fit",
+            schedule.operations.len()
+        );
+        Ok(schedule)
+    }
+
+    /// Numbers in all results of one picture that are stored.
+    pub fn floats(&self) -> u64 {
+        self.operations.iter().filter(|o| !o.lazy).map(|o| o.floats() as u64).sum()
     }
 }
 
@@ -131,26 +150,37 @@ impl Fused {
     }
 }
 
+/// For each operation, those that read it, in order.
+fn operation_readers(operations: &[Fused]) -> Vec<Vec<usize>> {
+    let mut readers = vec![Vec::new(); operations.len()];
+    for (i, operation) in operations.iter().enumerate() {
+        for j in &operation.inputs {
+            readers[*j].push(i);
+        }
+    }
+    readers
+}
+
 /// Batch norms whose every reader normalizes for itself.
-fn mark_lazy(operations: &mut [Fused], fusing: Fusing) {
+fn mark_lazy(operations: &mut [Fused], readers: &[Vec<usize>], fusing: Fusing) {
     for i in 0..operations.len().saturating_sub(1) {
-        let mut readers = operations.iter().filter(|s| s.inputs.contains(&i));
-        let lazy = matches!(operations[i].op, Op::BatchNorm(_) | Op::ScaleShift(_))
-            && readers.all(|r| matches!(r.op, Op::MaxPool(_)) || fusing.fuses(&r.op));
-        operations[i].lazy = lazy;
+        let normalizes = |r: &usize| {
+            let op = &operations[*r].op;
+            matches!(op, Op::MaxPool(_)) || fusing.fuses(op)
+        };
+        operations[i].lazy = matches!(operations[i].op, Op::BatchNorm(_) | Op::ScaleShift(_))
+            && readers[i].iter().all(normalizes);
     }
 }
 
 /// A lazy operation's input is read when its own readers run.
-fn mark_last_readers(operations: &mut [Fused]) {
+fn mark_last_readers(operations: &mut [Fused], readers: &[Vec<usize>]) {
     for i in 0..operations.len() {
-        let last = |i: usize| operations.iter().rposition(|s| s.inputs.contains(&i));
+        let last = |i: usize| readers[i].last().copied();
         let mut reader = last(i);
         // All of its lazy readers count, not only the last.
-        for (r, op) in operations.iter().enumerate() {
-            if op.lazy && op.inputs.contains(&i) {
-                reader = reader.max(last(r));
-            }
+        for r in readers[i].iter().filter(|r| operations[**r].lazy) {
+            reader = reader.max(last(*r));
         }
         operations[i].last_reader = reader.unwrap_or(usize::MAX);
     }

@@ -7,6 +7,7 @@ use crate::pictures::{Input, MAX_SIZE, Normalization};
 use anyhow::{Context, Result, bail, ensure};
 use codec::{Part, Quantized, Rows, Spec};
 use graph::grid::{self, Grid, Grids, Scale};
+use graph::schedule::{Fusing, Schedule};
 use graph::{Graph, Weights};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -83,8 +84,7 @@ impl Model {
         );
         let graph = build(classes.len())?;
         let preparation = images.preparation;
-        graph
-            .shapes(preparation.size)
+        Schedule::new(&graph, preparation.size, Fusing::NONE)
             .with_context(|| format!("{at}: its pictures do not fit the network"))?;
         let normalization = if raw_pixels {
             Normalization::NONE
@@ -127,6 +127,10 @@ impl Model {
     pub fn from_artifact(artifact: &Artifact) -> Result<Self> {
         let body: Body = artifact.body()?;
         let graph: Graph = body.graph.parse().context("its graph")?;
+        let size = body.input.preparation.size;
+        ensure!((1..=MAX_SIZE).contains(&size), "pictures of {size} px: expected 1 to {MAX_SIZE}");
+        // Before memory is asked for: it has logits to choose from, and sizes that a machine can hold.
+        Schedule::new(&graph, size, Fusing::NONE)?;
         let (weights, grids) = match body.codec {
             Some(spec) => {
                 let (weights, quantized) = codec::decode(&graph, spec, artifact.u8("q")?.1)?;
@@ -147,9 +151,6 @@ impl Model {
             body.classes.len(),
             graph.classes()
         );
-        let size = body.input.preparation.size;
-        ensure!((1..=MAX_SIZE).contains(&size), "pictures of {size} px: expected 1 to {MAX_SIZE}");
-        graph.shapes(size)?;
         let (input, classes) = (body.input, body.classes);
         let model = Self { graph, weights, input, classes, grids };
         if body.codec.is_none() {

@@ -254,15 +254,16 @@ fn damage(path: &Path) {
     }
 }
 
-/// A few bytes that claim a network of 10¹² weights.
+/// A few bytes that claim a network of 10¹² weights, or of 2 · 10⁸, which there may be.
 #[test]
 fn weights_out_of_proportion_are_refused() {
-    let graph: Graph =
-        "input 3;a:conv 3>1000000 k1;b:conv 1000000>1000000 k1;gap;f:linear 1000000>2"
-            .parse()
-            .unwrap();
+    let text =
+        |n: usize| format!("input 3;a:conv 3>1000000 k1;b:conv 1000000>{n} k1;gap;f:linear {n}>2");
+    let refused = text(1_000_000).parse::<Graph>().unwrap_err().to_string();
+    assert!(refused.contains("1000000 × 1000000 × 1 × 1 numbers"), "{refused}");
+    let graph: Graph = text(200).parse().unwrap();
     for spec in [Spec::Grids, Spec::Affine(2), Spec::Affine(8), Spec::Half] {
-        let payload = vec![0; 5_000_000];
+        let payload = vec![0; 500_000];
         assert!(codec::decode(&graph, spec, &payload).is_err(), "{spec:?}");
     }
 }

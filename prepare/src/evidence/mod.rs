@@ -148,7 +148,7 @@ fn misfits(model: &Model, pixels: &[Vec<u8>]) -> Result<Vec<(String, f64)>> {
     let size = model.input.preparation.size;
     let mut network = Network::new(&model.graph, &model.weights, &Grids::new(), size)?;
     let floats = model.input.preparation.bytes();
-    let batches = pixels.chunks(BATCH).filter(|b| b.len() > 1).map(|chosen| {
+    let batches = pixels.chunks(evenly(pixels.len())).map(|chosen| {
         let mut x = vec![0.0; chosen.len() * floats];
         for (x, pixels) in x.chunks_mut(floats.max(1)).zip(chosen) {
             model.input.normalization.apply(pixels, x);
@@ -175,6 +175,12 @@ fn misfits(model: &Model, pixels: &[Vec<u8>]) -> Result<Vec<(String, f64)>> {
         misfits.push((node.name.clone(), terms.sum::<f64>() / mu.len().max(1) as f64));
     }
     Ok(misfits)
+}
+
+/// Photos of a batch, [`BATCH`] at most and all batches alike: one of a single photo has no spread to
+/// measure.
+fn evenly(photos: usize) -> usize {
+    photos.div_ceil(photos.div_ceil(BATCH).max(1)).max(1)
 }
 
 /// Most that a channel can add: one that is dead in training says nothing more than that.
@@ -274,6 +280,44 @@ mod tests {
             let left = self::misfit(&best.model);
             assert_eq!(best.words, [what], "from {misfit} to {left}");
             assert!(left < 1e-4, "{what}: {left}");
+        }
+    }
+
+    #[test]
+    fn zz_measure() {
+        let shared = Path::new("/work/shared");
+        for file in ["student_custom_small.bin","student_model_deeper_203ep.bin","joshchang1112_semi_student_model.bin","ChenBoYam_8_bit_model.pkl"] {
+            let bytes = std::fs::read(shared.join("models").join(file)).unwrap();
+            let bundle = checkpoint::read(&bytes).unwrap().tensors;
+            let weights: graph::Weights = bundle.iter().map(|(n, t)| (n.clone(), t.to_array().unwrap())).collect();
+            let Ok((_, graph)) = graph::families::recognise(graph::families::ALL, &weights) else { println!("{file}: unknown"); continue };
+            let preparation = Preparation { size: 256, fit: Fit::Crop, exif: false };
+            let input = Input { preparation, normalization: Normalization::NONE };
+            let classes = (0..11).map(|c| c.to_string()).collect();
+            let model = Model { graph, weights, input, classes, grids: Grids::new() };
+            let paths = photos::list(&shared.join("data/photos")).unwrap();
+            let pixels: Vec<Vec<u8>> = paths.par_iter().map(|p| photos::prepare(p, &preparation, MAX_PIXELS).unwrap()).collect();
+            let mut bgr = model.clone();
+            turn_colours(&bgr.graph, &mut bgr.weights).unwrap();
+            let mut scaled = model.clone();
+            scaled.input.normalization = Normalization { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+            for n in [1usize, 2, 3, 4, 6, 8, 12, 16, 24, 32, 60] {
+                let draws = if n >= 24 { 3 } else { 8 };
+                let mut right = vec![]; let mut worst: f64 = 0.0; let (mut b, mut sc) = (vec![], vec![]);
+                for d in 0..draws {
+                    let rng = &mut Rng::new(7, "draw", (n * 100 + d) as u64);
+                    let mut chosen = pixels.clone();
+                    for i in 0..n { let j = i + rng.below(chosen.len() - i); chosen.swap(i, j); }
+                    chosen.truncate(n);
+                    let m = misfits(&model, &chosen).unwrap();
+                    right.push(mean(&m));
+                    worst = m.iter().fold(worst, |w, x| w.max(x.1));
+                    if d < 3 { b.push(mean(&misfits(&bgr, &chosen).unwrap())); sc.push(mean(&misfits(&scaled, &chosen).unwrap())); }
+                }
+                let avg = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
+                let max = right.iter().fold(0.0f64, |a, b| a.max(*b));
+                println!("{file} n={n}: right {:.3} max {max:.3} worst norm {worst:.3}; bgr {:.3} imagenet {:.3}", avg(&right), avg(&b), avg(&sc));
+            }
         }
     }
 }

@@ -9,7 +9,9 @@
 //! function says how many bytes of output there are, negative where they are an error message, and `output()`
 //! says where. Outputs are JSON. One thread, so a lock is never waited for.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use graph::limits::MAX_FLOATS;
+use graph::schedule::{Fusing, Schedule};
 use kernels::Network;
 use model::Model;
 use serde_json::json;
@@ -30,10 +32,16 @@ impl Classifier {
     /// The model in `bytes`, a shipped file or a plain model.
     ///
     /// # Errors
-    /// Bytes that hold no model.
+    /// Bytes that hold no model, or one whose results of a picture are more than a browser's memory: of all
+    /// results together is asked here what elsewhere is asked of one.
     pub fn new(bytes: Vec<u8>) -> Result<Self> {
         let (model, source) = Model::parse("the file", bytes)?;
         let size = model.input.preparation.size;
+        let floats = Schedule::new(&model.graph, size, Fusing::NONE)?.floats();
+        ensure!(
+            floats <= MAX_FLOATS,
+            "the results of one picture of {size} px are {floats} numbers, at most {MAX_FLOATS} fit in a page"
+        );
         let network = Network::new(&model.graph, &model.weights, &model.grids, size)?;
         Ok(Self { network, bytes: source.bytes, hash: source.hash, model })
     }

@@ -140,11 +140,10 @@ impl Family {
         );
         for _ in 0..HALVINGS {
             let middle = (low * high).sqrt();
-            let graph = at(middle)?;
-            if fits(&graph) {
-                (low, best) = (middle, graph);
-            } else {
-                high = middle;
+            // One beyond the limits of graphs does not fit either.
+            match at(middle) {
+                Ok(graph) if fits(&graph) => (low, best) = (middle, graph),
+                _ => high = middle,
             }
         }
         Ok(best)
