@@ -5,7 +5,7 @@
 //! a length and bytes (2).
 
 use anyhow::{Context, Result};
-use graph::op::{Activation, EPSILON, Shuffle, Split};
+use graph::op::{Activation, Shuffle, Split};
 use graph::{Array, Graph, Node, Op, Shape, Weights, Window};
 
 /// Operator set the nodes are written for.
@@ -145,11 +145,11 @@ fn network_node(node: &Node, x: &[&str], out: &str, size: Shape) -> Vec<Message>
                 operation("Unsqueeze", &[&gemm, "last axes"], out, Vec::new()),
             ]
         }
-        Op::BatchNorm(_) => {
+        Op::BatchNorm(norm) => {
             let names = ["weight", "bias", "running_mean", "running_var"]
                 .map(|end| format!("{}.{end}", node.name));
             inputs.extend(names.iter().map(String::as_str));
-            let epsilon = Message::default().text(1, "epsilon").float(2, EPSILON).int(20, 1);
+            let epsilon = Message::default().text(1, "epsilon").float(2, norm.epsilon).int(20, 1);
             vec![operation("BatchNormalization", &inputs, out, vec![epsilon])]
         }
         Op::ScaleShift(_) => {

@@ -5,7 +5,7 @@ use crate::conv::{Conv, ConvBias, Sliding};
 use crate::norm::BatchNormAct;
 use crate::pool::{AvgPool, GlobalAvgPool, MaxPool};
 use candle_core::{Result, Tensor, bail};
-use graph::op::{Activation, EPSILON};
+use graph::op::Activation;
 use graph::{Bounds, Graph, Node, Op};
 use std::collections::BTreeMap;
 
@@ -53,11 +53,12 @@ pub(crate) fn run(
             .collect::<Result<_>>()?;
         let value = match node.op {
             Op::Input(_) => x.clone(),
-            Op::BatchNorm(_) if statistics == Statistics::Batch => {
+            Op::BatchNorm(norm) if statistics == Statistics::Batch => {
                 moments.insert(node.name.clone(), batch_moments(&inputs[0])?);
                 let (gamma, beta) =
                     (get(parameters, node, "weight")?, get(parameters, node, "bias")?);
-                inputs[0].contiguous()?.apply_op3(gamma, beta, BatchNormAct::new(Bounds::NONE))?
+                let op = BatchNormAct::new(norm.epsilon, Bounds::NONE);
+                inputs[0].contiguous()?.apply_op3(gamma, beta, op)?
             }
             _ => value(node, parameters, &inputs)?,
         };
@@ -122,9 +123,9 @@ fn value(node: &Node, parameters: &Tensors, inputs: &[Tensor]) -> Result<Tensor>
                 x.apply_op2(&weight, Conv(sliding))
             }
         }
-        Op::BatchNorm(_) => {
+        Op::BatchNorm(norm) => {
             let (mean, variance) = (get("running_mean")?, get("running_var")?);
-            let scale = (get("weight")? / (variance + f64::from(EPSILON))?.sqrt()?)?;
+            let scale = (get("weight")? / (variance + f64::from(norm.epsilon))?.sqrt()?)?;
             let shift = (get("bias")? - (mean * &scale)?)?;
             x.broadcast_mul(&scale)?.broadcast_add(&shift)
         }

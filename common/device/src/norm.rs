@@ -4,7 +4,6 @@
 use crate::tensors::{floats, tensor_like, with_floats};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use graph::Bounds;
-use graph::op::EPSILON;
 use kernels::norm::{Affine, InputGradient, Moments, Normalize, moments};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// moments for the backward pass.
 #[derive(Clone, Debug)]
 pub struct BatchNormAct {
+    epsilon: f32,
     bounds: Bounds,
     saved: Arc<Mutex<Option<Moments>>>,
 }
@@ -19,9 +19,9 @@ pub struct BatchNormAct {
 const NAME: &str = "batch norm";
 
 impl BatchNormAct {
-    /// Batch norm followed by a clamp.
-    pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, saved: Arc::default() }
+    /// Batch norm with ε = `epsilon`, followed by a clamp.
+    pub fn new(epsilon: f32, bounds: Bounds) -> Self {
+        Self { epsilon, bounds, saved: Arc::default() }
     }
 
     /// The moments of the batch this went over, once it has.
@@ -51,7 +51,7 @@ impl CustomOp3 for BatchNormAct {
             bail!("batch norm of {channels} channels got {} γ and {} β", gamma.len(), beta.len())
         }
         let moments = moments(x, channels);
-        let affine = Affine::new(gamma, beta, &moments, EPSILON);
+        let affine = Affine::new(gamma, beta, &moments, self.epsilon);
         let mut y = vec![0.0; x.len()];
         Normalize::new(&affine, self.bounds).all(x, &mut y);
         *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(moments);
@@ -68,11 +68,12 @@ impl CustomOp3 for BatchNormAct {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let Some(moments) = self.moments() else { bail!("batch norm: backward before forward") };
         let (dx, dgamma, dbeta) = with_floats(&[x, grad, gamma, beta], NAME, |s| {
-            let affine = Affine::new(s[2], s[3], &moments, EPSILON);
+            let affine = Affine::new(s[2], s[3], &moments, self.epsilon);
             let forward = Normalize::new(&affine, self.bounds);
             let (mut dgamma, mut dbeta) = (vec![0.0; s[2].len()], vec![0.0; s[2].len()]);
             let both = [&mut dgamma[..], &mut dbeta[..]];
-            let back = InputGradient::of_norm(s[0], s[1], s[2], &moments, EPSILON, forward, both);
+            let back =
+                InputGradient::of_norm(s[0], s[1], s[2], &moments, self.epsilon, forward, both);
             let mut dx = s[1].to_vec();
             back.all(s[0], &mut dx);
             (dx, dgamma, dbeta)

@@ -26,7 +26,8 @@ fn block() -> Vec<f32> {
     };
     let (gamma, beta) = (bias(19), bias(19));
     let y = x.apply_op3(&dw, &b1, ConvBias(win(3, 1, 1, 19))).unwrap();
-    let y = y.apply_op3(&gamma, &beta, BatchNormAct::new(Bounds { lo: 0.0, hi: 6.0 })).unwrap();
+    let norm = BatchNormAct::new(1e-5, Bounds { lo: 0.0, hi: 6.0 });
+    let y = y.apply_op3(&gamma, &beta, norm).unwrap();
     let y = y.apply_op3(&pw, &b2, ConvBias(win(1, 1, 0, 1))).unwrap();
     let y = y.apply_op1(pool::MaxPool::new(Window::new(3, 2, 1))).unwrap();
     let y = y.apply_op1(pool::AvgPool(Window { ceil: true, ..Window::new(2, 1, 1) })).unwrap();

@@ -8,7 +8,7 @@
 use crate::array::Array;
 use crate::error::{Error, Result};
 use crate::network::{Graph, Node, Weights};
-use crate::op::{EPSILON, Op, ScaleShift};
+use crate::op::{BatchNorm, Op, ScaleShift};
 
 impl Graph {
     /// The convolution that batch norm `i` can be folded into: the one before it, if nothing else
@@ -34,18 +34,14 @@ impl Graph {
         // Position of each old node's result among the new nodes.
         let mut place = vec![0; self.nodes().len()];
         for (i, node) in self.nodes().iter().enumerate() {
-            if let Some(j) = self.before_norm(i, &readers) {
-                absorb(
-                    &mut nodes[place[j]],
-                    Affine::take(&node.name, &mut weights)?,
-                    &mut weights,
-                )?;
-                place[i] = place[j];
-                continue;
-            }
             let mut op = node.op;
             if let Op::BatchNorm(norm) = op {
-                let affine = Affine::take(&node.name, &mut weights)?;
+                let affine = Affine::take(&norm, &node.name, &mut weights)?;
+                if let Some(j) = self.before_norm(i, &readers) {
+                    absorb(&mut nodes[place[j]], affine, &mut weights)?;
+                    place[i] = place[j];
+                    continue;
+                }
                 affine.put(&node.name, &mut weights);
                 op = Op::ScaleShift(ScaleShift { channels: norm.channels });
             }
@@ -66,7 +62,7 @@ impl Graph {
         let mut weights = folded.clone();
         let readers = self.readers();
         for (i, node) in self.nodes().iter().enumerate() {
-            let Op::BatchNorm(_) = node.op else { continue };
+            let Op::BatchNorm(norm) = node.op else { continue };
             let [gamma, beta] = ["weight", "bias"].map(|end| format!("{}.{end}", node.name));
             if let Some(j) = self.before_norm(i, &readers) {
                 let conv = &self.nodes()[j];
@@ -84,7 +80,7 @@ impl Graph {
             let missing = || Error::new(format!("tensor {gamma} is missing"));
             let scale = weights.get_mut(&gamma).ok_or_else(missing)?;
             // Cancels √(1 + ε).
-            scale.values.iter_mut().for_each(|v| *v *= (1.0 + EPSILON).sqrt());
+            scale.values.iter_mut().for_each(|v| *v *= (1.0 + norm.epsilon).sqrt());
             let shape = scale.shape.clone();
             weights.insert(format!("{}.running_mean", node.name), Array::filled(&shape, 0.0));
             weights.insert(format!("{}.running_var", node.name), Array::filled(&shape, 1.0));
@@ -109,8 +105,8 @@ struct Affine {
 }
 
 impl Affine {
-    /// That of the batch norm `name`, whose tensors leave `weights`.
-    fn take(name: &str, weights: &mut Weights) -> Result<Self> {
+    /// That of the batch norm `norm`, called `name`, whose tensors leave `weights`.
+    fn take(norm: &BatchNorm, name: &str, weights: &mut Weights) -> Result<Self> {
         let mut values = |end: &str| -> Result<Vec<f64>> {
             let array = take(&format!("{name}.{end}"), weights)?;
             Ok(array.values.into_iter().map(f64::from).collect())
@@ -118,7 +114,8 @@ impl Affine {
         let (gamma, beta) = (values("weight")?, values("bias")?);
         let (mean, variance) = (values("running_mean")?, values("running_var")?);
         weights.remove(&format!("{name}.num_batches_tracked"));
-        let scale = gamma.iter().zip(variance).map(|(g, v)| g / (v + f64::from(EPSILON)).sqrt());
+        let epsilon = f64::from(norm.epsilon);
+        let scale = gamma.iter().zip(variance).map(|(g, v)| g / (v + epsilon).sqrt());
         Ok(Self { scale: scale.collect(), mean, beta })
     }
 

@@ -14,7 +14,7 @@ pub type Weights = BTreeMap<String, Array>;
 pub(crate) const MAX_NODES: usize = 10_000;
 
 /// One node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// Prefix of its parameters; empty where it has none.
     pub name: String,
@@ -25,7 +25,7 @@ pub struct Node {
 }
 
 /// A network: nodes in an order in which they can run; the last one gives the logits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     nodes: Vec<Node>,
     /// Output channels of each node.
@@ -179,6 +179,20 @@ impl Graph {
             ensure!(values.iter().all(|v| *v >= 0.0), "tensor {} holds a variance below 0", p.name);
         }
         Ok(())
+    }
+
+    /// The same network with ε = `epsilon` in every batch norm; one without batch norms as it is.
+    ///
+    /// # Errors
+    /// An ε that is not above 0 and at most 1.
+    pub fn with_epsilon(&self, epsilon: f32) -> Result<Self> {
+        let mut nodes = self.nodes.clone();
+        for node in &mut nodes {
+            if let Op::BatchNorm(norm) = &mut node.op {
+                norm.epsilon = epsilon;
+            }
+        }
+        Self::new(nodes)
     }
 
     /// The same nodes with the channel counts that `weights` have.

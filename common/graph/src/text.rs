@@ -73,9 +73,43 @@ mod tests {
             "input 3;a:conv 3>8 k1;split 0..4;split 4..8 @1;concat @3,2,1;shuffle g2;s:scale 16;\
              avg k3 s2 ceil;max k2 s2 ceil;b:conv 16>2 k1;relu;gap",
             "input 3;a:conv 3>8 k3 bias;hardswish;b:conv 8>8 k1;silu;f:linear 8>2 k4 bias",
+            "input 3;a:conv 3>8 k3;b:bn 8 eps1e-3;relu;c:bn 8 eps1.001e-5 @1;add @3,4;gap;f:linear 8>2",
         ] {
             assert_eq!(text.parse::<Graph>()?.to_string(), text);
         }
+        Ok(())
+    }
+
+    fn with_epsilon(word: &str) -> Result<Graph> {
+        format!("input 3;n:bn 3 {word};gap;f:linear 3>2").parse()
+    }
+
+    /// Every ε that is accepted comes back bit by bit; PyTorch's default is not written.
+    #[test]
+    fn epsilons_are_read_as_they_are_written() -> Result<()> {
+        let plain = "input 3;n:bn 3;gap;f:linear 3>2";
+        for word in ["", "eps1e-5", "eps0.00001"] {
+            assert_eq!(with_epsilon(word)?.to_string(), plain);
+        }
+        assert_eq!(with_epsilon("eps0.001")?, with_epsilon("eps1e-3")?);
+        assert_eq!(with_epsilon("eps0.001")?, plain.parse::<Graph>()?.with_epsilon(1e-3)?);
+        // Of every power of two in question, the subnormal ones too, and of all digits.
+        for bits in (1..=1f32.to_bits()).step_by(65_537) {
+            let graph = plain.parse::<Graph>()?.with_epsilon(f32::from_bits(bits))?;
+            let text = graph.to_string();
+            assert_eq!(text.parse::<Graph>()?, graph, "{text}");
+            assert!(text.len() <= plain.len() + " eps1.17549435e-38".len(), "{text}");
+        }
+        for bad in
+            ["eps0", "eps-1e-3", "eps1.1", "epsinf", "epsnan", "eps", "eps1e-3x", "eps1e-3 eps1e-3"]
+        {
+            assert!(with_epsilon(bad).is_err(), "{bad}");
+        }
+        for bad in [0.0, -1e-5, f32::NAN, f32::INFINITY, 1.5] {
+            assert!(plain.parse::<Graph>()?.with_epsilon(bad).is_err(), "{bad}");
+        }
+        let e = with_epsilon("eps2").unwrap_err().to_string();
+        assert!(e.contains("an epsilon of 2 is not above 0 and at most 1"), "{e}");
         Ok(())
     }
 

@@ -6,7 +6,6 @@ mod readings;
 use anyhow::{Context, Result, ensure};
 use common::cli;
 use graph::grid::Grids;
-use graph::op::EPSILON;
 use graph::{Graph, Op};
 use kernels::Network;
 use model::Model;
@@ -159,7 +158,8 @@ fn misfits(model: &Model, pixels: &[Vec<u8>]) -> Result<Vec<(String, f64)>> {
     network.recalibrate(batches)?;
     let (found, _) = network.parametrisation().stored(&network.state().variables)?;
     let mut misfits = Vec::new();
-    for node in model.graph.nodes().iter().filter(|n| matches!(n.op, Op::BatchNorm(_))) {
+    for node in model.graph.nodes() {
+        let Op::BatchNorm(norm) = node.op else { continue };
         let pair = |end: &str| -> Result<_> {
             let key = format!("{}.{end}", node.name);
             let missing = || format!("{key} is missing");
@@ -167,7 +167,7 @@ fn misfits(model: &Model, pixels: &[Vec<u8>]) -> Result<Vec<(String, f64)>> {
             Ok((stored, &found.get(&key).with_context(missing)?.values))
         };
         let ((mu, m), (sigma, s)) = (pair("running_mean")?, pair("running_var")?);
-        let deviation = |v: f32| f64::from(v.max(0.0) + EPSILON).sqrt();
+        let deviation = |v: f32| f64::from(v.max(0.0) + norm.epsilon).sqrt();
         let terms = mu.iter().zip(m).zip(sigma.iter().zip(s)).map(|((mu, m), (sigma, s))| {
             let (sigma, s) = (deviation(*sigma), deviation(*s));
             (f64::from((mu - m).abs()) / sigma + (s / sigma).ln().abs()).min(LARGEST)

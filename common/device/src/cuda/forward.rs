@@ -3,7 +3,7 @@
 use super::engine::{Engine, Mode, Slide};
 use super::kernels::{Arg, Ptr, args};
 use candle_core::{Result, bail};
-use graph::op::{Activation, Conv, EPSILON};
+use graph::op::{Activation, BatchNorm, Conv};
 use graph::schedule::Fused;
 use graph::{Bounds, Op};
 
@@ -94,7 +94,7 @@ impl Engine {
                 Some(conv) => self.convolve(i, operation, &conv, parameters),
                 None => Ok(()),
             },
-            Op::BatchNorm(_) => self.batch_norm(i, operation, parameters, mode),
+            Op::BatchNorm(norm) => self.batch_norm(i, operation, &norm, parameters, mode),
             Op::ScaleShift(_) => {
                 let [scale, shift] = [0, 1].map(|k| self.parameter(operation, parameters, k));
                 kernels.each("normalize", n, args![c, x, scale, shift, lo, hi, y])
@@ -172,6 +172,7 @@ impl Engine {
         &mut self,
         i: usize,
         operation: &Fused,
+        norm: &BatchNorm,
         parameters: Ptr,
         mode: Mode,
     ) -> Result<()> {
@@ -181,11 +182,11 @@ impl Engine {
         let (x, y, n) = (self.out(operation.inputs[0]), self.out(i), self.floats(i));
         let c = operation.shape[2];
         let rows = n / c;
-        let norm = match self.values[i].norm.take() {
-            Some(norm) => norm,
+        let kept = match self.values[i].norm.take() {
+            Some(kept) => kept,
             None => self.memory.take(4 * c)?,
         };
-        let [mean, rstd, scale, shift] = [0, 1, 2, 3].map(|k| norm.at.at(k * c));
+        let [mean, rstd, scale, shift] = [0, 1, 2, 3].map(|k| kept.at.at(k * c));
         let (chunk, chunks) = Self::parts(rows);
         let partials = self.memory.take(chunks * 3 * c)?;
         let (all_rows, each) = (Arg::L(rows as u64), Arg::L(chunk as u64));
@@ -196,13 +197,13 @@ impl Engine {
         let [gamma, beta] = [0, 1].map(|k| self.parameter(operation, parameters, k));
         let [running_mean, running_var] = [2, 3].map(|k| self.parameter(operation, statistics, k));
         let mut all = vec![all_rows, each];
-        all.extend_from_slice(args![chunks, c, partials.at, gamma, beta, EPSILON, momentum]);
+        all.extend_from_slice(args![chunks, c, partials.at, gamma, beta, norm.epsilon, momentum]);
         all.extend_from_slice(args![running_mean, running_var, mean, rstd, scale, shift]);
         kernels.grid("moments_combine", [c.div_ceil(256) as u32, 1, 1], 256, &all)?;
         let Bounds { lo, hi } = operation.bounds;
         kernels.each("normalize", n, args![c, x, scale, shift, lo, hi, y])?;
         self.memory.give(partials);
-        self.values[i].norm = Some(norm);
+        self.values[i].norm = Some(kept);
         Ok(())
     }
 }

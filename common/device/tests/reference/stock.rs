@@ -7,7 +7,7 @@
 //! gradient. Pictures are NCHW.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use graph::op::{Activation, Conv, EPSILON};
+use graph::op::{Activation, Conv};
 use graph::{Graph, Op, Weights, Window};
 use std::collections::BTreeMap;
 
@@ -43,12 +43,12 @@ pub(crate) fn pass(
                 let bias = conv.bias.then(|| get("bias"));
                 convolution(inputs[0], get("weight"), bias, &conv)?
             }
-            Op::BatchNorm(_) => {
+            Op::BatchNorm(norm) => {
                 let x = inputs[0];
                 let mean = x.mean_keepdim((0, 2, 3))?;
                 let centered = x.broadcast_sub(&mean)?;
                 let variance = centered.sqr()?.mean_keepdim((0, 2, 3))?;
-                let y = centered.broadcast_div(&(variance + f64::from(EPSILON))?.sqrt()?)?;
+                let y = centered.broadcast_div(&(variance + f64::from(norm.epsilon))?.sqrt()?)?;
                 y.broadcast_mul(&line(get("weight"))?)?.broadcast_add(&line(get("bias"))?)?
             }
             Op::ScaleShift(_) => {

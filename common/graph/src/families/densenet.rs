@@ -79,6 +79,6 @@ fn dense_layer(net: &mut Builder, name: &str, channels: usize, growth: usize) {
 }
 
 fn norm_relu(net: &mut Builder, name: &str, channels: usize) {
-    net.then(name, BatchNorm { channels });
+    net.then(name, BatchNorm::new(channels));
     net.then("", Activation::Relu);
 }

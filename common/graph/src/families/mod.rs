@@ -232,7 +232,7 @@ pub fn unfold(folded: &Graph, weights: &Weights) -> Result<(Graph, Weights)> {
 /// A convolution without bias called `conv` and its batch norm `norm`, reading `input`.
 fn conv_norm(net: &mut Builder, [conv, norm]: [&str; 2], shape: Conv, input: usize) -> usize {
     let at = net.push(conv, Conv { bias: false, ..shape }, vec![input]);
-    net.push(norm, BatchNorm { channels: shape.output }, vec![at])
+    net.push(norm, BatchNorm::new(shape.output), vec![at])
 }
 
 /// [`conv_norm`] of the latest node, with an activation behind it.

@@ -76,7 +76,7 @@ fn build(kind: Kind, base: usize, knobs: &Knobs) -> Result<Graph> {
             }
             _ => conv(&mut net, dense(input, output, same3)),
         }
-        net.then(&path(end), BatchNorm { channels: output });
+        net.then(&path(end), BatchNorm::new(output));
         net.then("", Activation::Relu);
         let is_pooled = if i == 0 { knobs.stem_stride != Some(1) } else { i <= 3 };
         if is_pooled {

@@ -42,7 +42,7 @@ fn build(widths: &[usize], knobs: &Knobs) -> Result<Graph> {
 
     let mut net = Builder::new();
     net.then("cnn.0.0", conv(3, widths[0], same3, 1));
-    net.then("cnn.0.1", BatchNorm { channels: widths[0] });
+    net.then("cnn.0.1", BatchNorm::new(widths[0]));
     net.then("", Activation::Relu6);
     if knobs.stem_stride != Some(1) {
         net.then("", half);
@@ -50,7 +50,7 @@ fn build(widths: &[usize], knobs: &Knobs) -> Result<Graph> {
     for (i, pair) in widths.windows(2).enumerate() {
         let (block, input, output) = (i + 1, pair[0], pair[1]);
         net.then(&format!("cnn.{block}.0"), conv(input, input, same3, input));
-        net.then(&format!("cnn.{block}.1"), BatchNorm { channels: input });
+        net.then(&format!("cnn.{block}.1"), BatchNorm::new(input));
         net.then("", Activation::Relu6);
         net.then(&format!("cnn.{block}.3"), conv(input, output, Window::POINT, 1));
         if block <= 3 {

@@ -1,21 +1,32 @@
 //! Batch norm (Ioffe & Szegedy 2015): `y = γ · (x − mean) / √(variance + ε) + β` per channel, with the
 //! statistics of the batch in training and stored ones afterwards.
+//!
+//! No state dict holds ε, and it is not the same everywhere: PyTorch's default is 1e-5, Keras's 1e-3. In a
+//! graph's text it is a word, `bn 32 eps1e-3`, left out where it is PyTorch's.
 
-use super::{Change, Operation, Parameter, Result, Role, Walk, Words, kept, meets};
+use super::{Change, Operation, Parameter, Result, Role, Walk, Words, ensure, kept, meets};
 
-/// ε of every batch norm: PyTorch's default.
-pub const EPSILON: f32 = 1e-5;
+/// ε where nothing says another. Nobody but the reader and the writer of a graph's text knows it: whoever
+/// computes asks the batch norm for its own.
+const DEFAULT: f32 = 1e-5;
 
 /// Batch norm; γ `weight`, β `bias`, `running_mean`, `running_var`, all `[channels]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNorm {
     /// Channels.
     pub channels: usize,
+    /// ε: added to the variance; above 0, 1 at most.
+    pub epsilon: f32,
 }
 
 impl BatchNorm {
     pub(super) fn parse(_: &str, words: &mut Words) -> Result<Self> {
-        Ok(Self { channels: words.number()? })
+        Ok(Self { channels: words.number()?, epsilon: words.epsilon()?.unwrap_or(DEFAULT) })
+    }
+
+    /// With PyTorch's ε, 1e-5.
+    pub const fn new(channels: usize) -> Self {
+        Self { channels, epsilon: DEFAULT }
     }
 }
 
@@ -31,12 +42,20 @@ impl Operation for BatchNorm {
     }
 
     fn channels(&self, channels: &[usize]) -> Result<usize> {
-        meets(self.channels, channels[0])?;
-        Ok(self.channels)
+        let Self { channels: own, epsilon } = *self;
+        meets(own, channels[0])?;
+        ensure!(
+            epsilon > 0.0 && epsilon <= 1.0,
+            "an epsilon of {epsilon} is not above 0 and at most 1"
+        );
+        Ok(own)
     }
 
     fn text(&self) -> String {
-        format!("bn {}", self.channels)
+        let Self { channels, epsilon } = self;
+        // The shortest digits that are read back as the same number.
+        let own = if *epsilon == DEFAULT { String::new() } else { format!(" eps{epsilon:e}") };
+        format!("bn {channels}{own}")
     }
 
     fn ids(&self, inputs: &[&[usize]], walk: &mut Walk) -> Vec<usize> {

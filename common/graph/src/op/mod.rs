@@ -25,7 +25,7 @@ mod words;
 pub use activation::{Activation, Bounds};
 pub use add::Add;
 pub use avg_pool::AvgPool;
-pub use batch_norm::{BatchNorm, EPSILON};
+pub use batch_norm::BatchNorm;
 pub use concat::Concat;
 pub use conv::Conv;
 pub use global_avg_pool::GlobalAvgPool;
@@ -156,7 +156,7 @@ pub trait Operation {
 macro_rules! operations {
     ($($(#[$doc:meta])* $name:ident: $($verb:literal)|+,)*) => {
         /// An operation, with its settings.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum Op {
             $($(#[$doc])* $name($name),)*
         }

@@ -80,6 +80,15 @@ impl<'a> Words<'a> {
         Ok(Window { ceil: self.flag("ceil"), ..Window::new(kernel, stride, padding) })
     }
 
+    /// `epsX`.
+    pub(crate) fn epsilon(&mut self) -> Result<Option<f32>> {
+        let found = self.take(|w| w.strip_prefix("eps"));
+        let value = |text: &str| {
+            text.parse().map_err(|_| Error::new(format!("the epsilon {text:?} is not a number")))
+        };
+        found.map(value).transpose()
+    }
+
     /// `gN`.
     pub(crate) fn groups(&mut self) -> Result<Option<usize>> {
         self.letter('g')

@@ -9,7 +9,7 @@ use super::Engine;
 use crate::conv::{self, Forward, depthwise};
 use crate::norm::InputGradient;
 use crate::{activation, channels, pool};
-use graph::op::{Conv, EPSILON};
+use graph::op::Conv;
 use graph::schedule::Fused;
 use graph::{Bounds, Error, Op, Result};
 
@@ -158,11 +158,11 @@ impl Engine {
         let Some(normalize) = self.values[i].normalize.clone() else { return };
         let Ok(both) = gradients.get_disjoint_mut(ranges) else { return };
         let grad = &gradient.values;
-        let back = match &self.values[i].moments {
-            Some(moments) => {
-                InputGradient::of_norm(x, grad, gamma, moments, EPSILON, normalize, both)
+        let back = match (operation.op, &self.values[i].moments) {
+            (Op::BatchNorm(norm), Some(moments)) => {
+                InputGradient::of_norm(x, grad, gamma, moments, norm.epsilon, normalize, both)
             }
-            None => InputGradient::of_scale(x, grad, normalize, both),
+            _ => InputGradient::of_scale(x, grad, normalize, both),
         };
         if open[input].is_none() && input > 0 {
             gradient.pending = Some(back);

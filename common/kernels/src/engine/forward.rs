@@ -5,7 +5,7 @@ use crate::conv::pointwise::{Pointwise, Source};
 use crate::conv::{self, Forward, depthwise, direct};
 use crate::norm::{Affine, Moments, Normalize, moments};
 use crate::{activation, channels, pool};
-use graph::op::{Conv, EPSILON};
+use graph::op::Conv;
 use graph::schedule::Fused;
 use graph::{Bounds, Error, Op, Result};
 
@@ -169,10 +169,10 @@ impl Engine {
     ) -> (Normalize, Option<Moments>) {
         let parameter = |k: usize| &parameters[self.range(operation, k)];
         let (scale, shift) = (parameter(0), parameter(1));
-        if matches!(operation.op, Op::ScaleShift(_)) {
+        let Op::BatchNorm(norm) = operation.op else {
             let affine = Affine { scale: scale.to_vec(), shift: shift.to_vec() };
             return (Normalize::new(&affine, operation.bounds), None);
-        }
+        };
         let found = match mode {
             Mode::Training => {
                 let known = self.values[operation.inputs[0]].result_moments.clone();
@@ -182,7 +182,7 @@ impl Engine {
                 Moments { mean: parameter(2).to_vec(), variance: parameter(3).to_vec(), count: 1 }
             }
         };
-        let affine = Affine::new(scale, shift, &found, EPSILON);
+        let affine = Affine::new(scale, shift, &found, norm.epsilon);
         (Normalize::new(&affine, operation.bounds), Some(found))
     }
 }
