@@ -27,7 +27,10 @@ impl Global {
             }
             "_rebuild_tensor_v3" if module == "torch._utils" => Self::RebuildTyped,
             "UntypedStorage" if module == "torch.storage" => Self::UntypedStorage,
-            "_rebuild_parameter" if module == "torch._utils" => Self::RebuildParameter,
+            "_rebuild_parameter" | "_rebuild_parameter_with_state" if module == "torch._utils" => {
+                Self::RebuildParameter
+            }
+            "_rebuild_from_type_v2" if module == "torch._tensor" => Self::RebuildFromType,
             _ if module == "torch" => {
                 if let Some(scalar) = torch_type(name) {
                     return Some(Self::Type(StorageType(scalar)));
@@ -190,23 +193,7 @@ pub(super) fn call(objects: &[Object], file: &[u8], function: Id, arguments: Id)
     let args = r.items(arguments)?;
     let arg = |i: usize| args.get(i).copied().with_context(|| format!("no argument {i}"));
     Ok(match function {
-        Global::Dict => {
-            let pairs = match args {
-                [] => &[],
-                [one] => match &objects[*one] {
-                    // Of a Counter; what a defaultdict calls for a new key.
-                    Object::Dict(entries) => return Ok(Object::Dict(entries.clone())),
-                    Object::Foreign(_) | Object::Global(_) | Object::None => &[],
-                    _ => r.items(*one)?,
-                },
-                _ => bail!("a dict of {} arguments", args.len()),
-            };
-            let pair = |p: &Id| match r.items(*p)? {
-                [k, v] => Ok((*k, *v)),
-                _ => bail!("a dict entry that is no pair"),
-            };
-            Object::Dict(pairs.iter().map(pair).collect::<Result<_>>()?)
-        }
+        Global::Dict => dict(&r, args)?,
         Global::Tuple => Object::Tuple(match args {
             [] => Vec::new(),
             _ => r.items(arg(0)?)?.to_vec(),
@@ -238,9 +225,15 @@ pub(super) fn call(objects: &[Object], file: &[u8], function: Id, arguments: Id)
             ensure!(args.is_empty(), "bytes with arguments");
             Object::OwnBytes(Vec::new())
         }
-        Global::RebuildTensor | Global::RebuildTyped => {
-            Object::Made(Made::View(Box::new(view(&r, args)?)))
-        }
+        Global::RebuildTensor => Object::Made(Made::View(Box::new(view(&r, args, 6)?))),
+        Global::RebuildTyped => Object::Made(Made::View(Box::new(view(&r, args, 7)?))),
+        Global::RebuildFromType => match &objects[arg(0)?] {
+            Object::Global(
+                Global::RebuildTensor | Global::RebuildTyped | Global::RebuildParameter,
+            ) => return call(objects, file, arg(0)?, arg(2)?),
+            Object::Foreign(name) => Object::Foreign(name.clone()),
+            _ => bail!("a tensor made by no function that makes tensors"),
+        },
         Global::RebuildParameter => match &objects[arg(0)?] {
             Object::Made(Made::View(v)) => Object::Made(Made::View(v.clone())),
             _ => bail!("a parameter without tensor"),
@@ -251,8 +244,28 @@ pub(super) fn call(objects: &[Object], file: &[u8], function: Id, arguments: Id)
     })
 }
 
-/// `_rebuild_tensor_v2(storage, offset, size, stride, …)`.
-fn view(r: &Reader, args: &[Id]) -> Result<View> {
+/// What a dict's class makes of its arguments.
+fn dict(r: &Reader, args: &[Id]) -> Result<Object> {
+    let pairs = match args {
+        [] => &[],
+        [one] => match &r.objects[*one] {
+            // Of a Counter; what a defaultdict calls for a new key.
+            Object::Dict(entries) => return Ok(Object::Dict(entries.clone())),
+            Object::Foreign(_) | Object::Global(_) | Object::None => &[],
+            _ => r.items(*one)?,
+        },
+        _ => bail!("a dict of {} arguments", args.len()),
+    };
+    let pair = |p: &Id| match r.items(*p)? {
+        [k, v] => Ok((*k, *v)),
+        _ => bail!("a dict entry that is no pair"),
+    };
+    Ok(Object::Dict(pairs.iter().map(pair).collect::<Result<_>>()?))
+}
+
+/// `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks, metadata)`; in version 3 a type
+/// stands before the metadata, which are the argument of that number if there are any.
+fn view(r: &Reader, args: &[Id], metadata: usize) -> Result<View> {
     let [storage, offset, size, stride, ..] = args else { bail!("too few arguments") };
     let Object::Persistent(id) = r.objects[*storage] else { bail!("a tensor without storage") };
     let [tag, kind, key, _location, length, rest @ ..] = r.items(id)? else {
@@ -273,6 +286,13 @@ fn view(r: &Reader, args: &[Id]) -> Result<View> {
     ensure!(whole, "a storage that is a view of another");
     let (size, stride) = (r.sizes(*size)?, r.sizes(*stride)?);
     ensure!(size.len() == stride.len(), "{} sizes, {} strides", size.len(), stride.len());
+    let is_negated = match args.get(metadata).map(|id| &r.objects[*id]) {
+        Some(Object::Dict(entries)) => {
+            let is_neg = |k: &Id| matches!(&r.objects[*k], Object::Text(t) if t == "neg");
+            entries.iter().any(|(k, v)| is_neg(k) && r.truth(*v))
+        }
+        _ => false,
+    };
     Ok(View {
         key: r.text(*key)?.to_owned(),
         storage: kind,
@@ -280,6 +300,7 @@ fn view(r: &Reader, args: &[Id]) -> Result<View> {
         offset: r.size(*offset)?,
         size,
         stride,
+        is_negated,
     })
 }
 

@@ -9,14 +9,19 @@
 //! | a pickle of a dict of arrays (the course's encode8 and encode16) | a pickle's protocol mark |
 //! | safetensors | the length of a JSON header |
 //!
+//! What else a file may be ([`mod@formats`]) is said by name, with the remedy. Weights that PyTorch keeps as
+//! parts ([`mod@parts`]: pruning masks, weight norm, spectral norm) are multiplied out.
+//!
 //! Nothing in a file is ever executed: the pickle reader ([`mod@pickle`]) knows the few opcodes and
 //! names that data needs and refuses everything else. Memory stays proportional to the file.
 
 pub mod course;
 mod dicts;
+mod formats;
 mod globals;
 pub mod numpy;
 pub mod object;
+mod parts;
 pub mod pickle;
 mod safetensors;
 pub mod state_dict;
@@ -25,6 +30,7 @@ mod values;
 mod writer;
 
 use anyhow::{Context, Result, bail, ensure};
+use dicts::Found;
 use pickle::Pickle;
 use std::collections::BTreeSet;
 pub use values::{Bundle, Tensor, Values};
@@ -61,8 +67,10 @@ impl std::fmt::Display for Format {
 pub struct Contents {
     /// What kind of file it was.
     pub format: Format,
-    /// The tensors, by name and in the file's order; `module.` prefixes dropped.
+    /// The tensors, by name and in the file's order; `module.` prefixes dropped, parts multiplied out.
     pub tensors: Bundle,
+    /// The file's other dictionaries that could be a network's, as [`read_part`] takes them.
+    pub others: Vec<String>,
     /// What else there is and was not read, what was put together, what could not be checked: a line
     /// each.
     pub notes: Vec<String>,
@@ -74,24 +82,40 @@ pub struct Contents {
 /// A file of none of the known forms, or one that is damaged or holds no named tensors; the message
 /// names the opcode and offset where a pickle is to blame.
 pub fn read(bytes: &[u8]) -> Result<Contents> {
-    let (format, tensors, notes) = if bytes.starts_with(b"PK") {
-        read_zip(bytes)?
+    contents(bytes, None)
+}
+
+/// The tensors of one part of a file: those of the dictionary under the key `part` (`model_ema`), or those
+/// whose names begin with it (`student` of `student.conv1.weight`), without it. Keys and names may be
+/// preceded by others, and one may follow the other (`state_dict.student`).
+///
+/// # Errors
+/// As [`read`], and a part that is not there: the message says what is.
+pub fn read_part(bytes: &[u8], part: &str) -> Result<Contents> {
+    contents(bytes, Some(part))
+}
+
+fn contents(bytes: &[u8], part: Option<&str>) -> Result<Contents> {
+    let (format, Found { tensors, mut notes, others }) = if bytes.starts_with(b"PK") {
+        read_zip(bytes, part)?
     } else if torch::is_legacy(bytes) {
-        let (tensors, notes) = torch::legacy(bytes)?;
-        (Format::TorchLegacy, tensors, notes)
+        (Format::TorchLegacy, torch::legacy(bytes, part)?)
     } else if bytes.first() == Some(&0x80) && bytes.get(1).is_some_and(|p| *p <= 5) {
         let (pickle, _) = Pickle::load(bytes, 0)?;
-        let (tensors, notes) = pickle.bundle(bytes.len())?;
-        (Format::Pickle, tensors, notes)
+        (Format::Pickle, pickle.found(bytes.len(), part)?)
+    } else if let Some(what) = formats::told(bytes) {
+        bail!("{what}");
     } else if bytes.get(8) == Some(&b'{') {
-        (Format::Safetensors, safetensors::read(bytes)?, Vec::new())
+        let tensors = dicts::under(safetensors::read(bytes)?, part)?;
+        (Format::Safetensors, Found { tensors, ..Found::default() })
     } else {
         bail!("neither a PyTorch file, a pickle, an npz nor safetensors");
     };
     ensure!(!tensors.is_empty(), "a {format} file without tensors");
-    let tensors = strip_prefix(tensors);
+    let (tensors, told) = parts::multiplied(strip_prefix(tensors))?;
+    notes.extend(told);
     check_names(&tensors)?;
-    Ok(Contents { format, tensors, notes })
+    Ok(Contents { format, tensors, others, notes })
 }
 
 /// Names must tell tensors apart, and be none that a safetensors file keeps for itself.
@@ -104,7 +128,7 @@ fn check_names(tensors: &Bundle) -> Result<()> {
     Ok(())
 }
 
-fn read_zip(bytes: &[u8]) -> Result<(Format, Bundle, Vec<String>)> {
+fn read_zip(bytes: &[u8], part: Option<&str>) -> Result<(Format, Found)> {
     // The archive begins where the file does. Looking for its start, zip 9 takes the local header of an
     // entry of certain lengths for it: PyTorch's, if the archive's name has 21 letters.
     let config = zip::read::Config { archive_offset: zip::read::ArchiveOffset::Known(0) };
@@ -117,33 +141,23 @@ fn read_zip(bytes: &[u8]) -> Result<(Format, Bundle, Vec<String>)> {
         .context("a damaged zip archive")?;
     let room = bytes.len().saturating_mul(MOST_EXPANSION).max(LEAST_ROOM);
     let mut archive = Archive { bytes, zip: archive, unchecked: 0, room };
-    let (format, tensors, mut notes) =
+    let (format, mut found) =
         match names.iter().find(|n| *n == "data.pkl" || n.ends_with("/data.pkl")) {
-            Some(pickle) => {
-                let is_script = names.iter().any(|n| n.ends_with("/constants.pkl"));
-                ensure!(
-                    !is_script,
-                    "a TorchScript program: save a state dict: torch.save(model.state_dict(), path)"
-                );
-                let (tensors, notes) = torch::zip(&mut archive, pickle, bytes.len())?;
-                (Format::TorchZip, tensors, notes)
+            Some(pickle) if !names.iter().any(|n| n.ends_with("/constants.pkl")) => {
+                (Format::TorchZip, torch::zip(&mut archive, pickle, bytes.len(), part)?)
             }
-            None => {
-                ensure!(
-                    names.iter().any(|n| n.ends_with(".npy")),
-                    "a zip archive with neither data.pkl (PyTorch) nor .npy files (NumPy)"
-                );
-                let (tensors, notes) = numpy::npz(&mut archive, &names, bytes.len())?;
-                (Format::Npz, tensors, notes)
+            None if names.iter().any(|n| n.ends_with(".npy")) => {
+                (Format::Npz, numpy::npz(&mut archive, &names, bytes.len(), part)?)
             }
+            _ => bail!("{}", formats::archive(&names)),
         };
     if archive.unchecked > 0 {
-        notes.push(format!(
+        found.notes.push(format!(
             "{} entries carry no checksum: damage would not show",
             archive.unchecked
         ));
     }
-    Ok((format, tensors, notes))
+    Ok((format, found))
 }
 
 /// `module.` is what DataParallel puts before every name.

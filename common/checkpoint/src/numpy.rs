@@ -2,6 +2,7 @@
 
 use crate::Archive;
 use crate::course;
+use crate::dicts::{self, Found};
 use crate::object::{Dtype, Id, Made, NumpyArray, Object, Raw, View};
 use crate::pickle::Pickle;
 use crate::values::{Bundle, Scalar, Tensor, Values};
@@ -143,24 +144,25 @@ pub(super) fn npz(
     archive: &mut Archive,
     names: &[String],
     file: usize,
-) -> Result<(Bundle, Vec<String>)> {
-    let (mut bundle, mut notes) = (Vec::new(), Vec::new());
+    part: Option<&str>,
+) -> Result<Found> {
+    let mut all = Found::default();
     for entry in names {
         let bytes = archive.entry(entry)?;
         let name = entry.strip_suffix(".npy");
         let name = name.with_context(|| format!("entry {entry:?} among .npy files is none"))?;
         // Deflate shrinks at most 1032-fold.
         let limit = file.saturating_mul(1032).min(bytes.len());
-        let (tensors, told) =
-            npy(&bytes, name, limit).with_context(|| format!("entry {entry:?}"))?;
-        bundle.extend(tensors);
-        notes.extend(told);
+        let found = npy(&bytes, name, limit).with_context(|| format!("entry {entry:?}"))?;
+        all.tensors.extend(found.tensors);
+        all.notes.extend(found.notes);
     }
-    Ok((bundle, notes))
+    all.tensors = dicts::under(all.tensors, part)?;
+    Ok(all)
 }
 
 /// One `.npy` file: magic, version, a header that is a Python dict literal, data.
-fn npy(bytes: &[u8], name: &str, limit: usize) -> Result<(Bundle, Vec<String>)> {
+fn npy(bytes: &[u8], name: &str, limit: usize) -> Result<Found> {
     let rest = bytes.strip_prefix(b"\x93NUMPY").context("not a .npy file")?;
     let wide = *rest.first().context("no version")? >= 2;
     let (start, n) = if wide {
@@ -178,7 +180,7 @@ fn npy(bytes: &[u8], name: &str, limit: usize) -> Result<(Bundle, Vec<String>)> 
     let shape = between(header, "'shape':", ")")?.trim().trim_start_matches('(');
     if descr.contains('O') {
         let (pickle, _) = Pickle::load(data, 0)?;
-        return pickle.bundle(limit);
+        return pickle.found(limit, None);
     }
     let shape: Vec<usize> = shape
         .split(',')
@@ -190,7 +192,7 @@ fn npy(bytes: &[u8], name: &str, limit: usize) -> Result<(Bundle, Vec<String>)> 
     let dtype = Dtype { code: descr, little };
     let raw = Raw::Own(Vec::new());
     let tensor = array(data, &NumpyArray { dtype, shape, fortran, raw })?;
-    Ok((vec![(name.to_owned(), tensor)], Vec::new()))
+    Ok(Found { tensors: vec![(name.to_owned(), tensor)], ..Found::default() })
 }
 
 fn between<'a>(text: &'a str, from: &str, to: &str) -> Result<&'a str> {

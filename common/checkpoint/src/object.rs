@@ -70,8 +70,10 @@ pub enum Global {
     UntypedStorage,
     /// `torch.float8_e4m3fn` and its like.
     Type(StorageType),
-    /// `torch._utils._rebuild_parameter`.
+    /// `torch._utils._rebuild_parameter`, and the one of a parameter with attributes.
     RebuildParameter,
+    /// `torch._tensor._rebuild_from_type_v2`: a tensor with attributes, or of a class of its own.
+    RebuildFromType,
     /// `torch.FloatStorage` and its like.
     Storage(StorageType),
 }
@@ -126,4 +128,6 @@ pub struct View {
     pub(super) offset: usize,
     pub(super) size: Vec<usize>,
     pub(super) stride: Vec<usize>,
+    /// Whether its values are those of the storage with the other sign: `x.conj().imag`.
+    pub(super) is_negated: bool,
 }

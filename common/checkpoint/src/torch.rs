@@ -1,10 +1,11 @@
 //! PyTorch's two file forms. Both hold a pickle whose tensors are views of storages kept beside it.
 
 use crate::Archive;
+use crate::dicts::Found;
 use crate::numpy::places;
 use crate::object::{Made, Object, View};
 use crate::pickle::Pickle;
-use crate::values::{Bundle, Tensor};
+use crate::values::Tensor;
 use anyhow::{Context, Result, bail, ensure};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -23,6 +24,15 @@ pub(super) fn is_legacy(bytes: &[u8]) -> bool {
 
 /// Values of a view of `storage`; `file` bounds their number.
 fn tensor(view: &View, storage: &[u8], file: usize) -> Result<Tensor> {
+    let mut tensor = stored(view, storage, file)?;
+    if view.is_negated {
+        tensor.values.negate();
+    }
+    Ok(tensor)
+}
+
+/// As [`tensor`], with the signs that they have in the storage.
+fn stored(view: &View, storage: &[u8], file: usize) -> Result<Tensor> {
     let count = view.size.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
     let count = count.filter(|n| *n <= file).context("more values than the file can hold")?;
     if count == 0 {
@@ -58,7 +68,7 @@ fn tensor(view: &View, storage: &[u8], file: usize) -> Result<Tensor> {
 
 /// Five pickles (magic, protocol, system, the object, storage keys), then each storage: its number
 /// of values in 8 bytes, its values.
-pub(super) fn legacy(bytes: &[u8]) -> Result<(Bundle, Vec<String>)> {
+pub(super) fn legacy(bytes: &[u8], part: Option<&str>) -> Result<Found> {
     let mut at = 0;
     let mut next = || -> Result<Pickle> {
         let (pickle, end) = Pickle::load(bytes, at)?;
@@ -91,7 +101,7 @@ pub(super) fn legacy(bytes: &[u8]) -> Result<(Bundle, Vec<String>)> {
         storages.insert(key, start..end);
         at = end;
     }
-    object.bundle_with(bytes.len(), &|view| {
+    object.found_with(bytes.len(), part, &|view| {
         let range = storages.get(view.key.as_str()).context("a storage that is not there")?;
         tensor(view, &bytes[range.clone()], bytes.len())
     })
@@ -124,7 +134,8 @@ pub(super) fn zip(
     archive: &mut Archive,
     pickle: &str,
     file: usize,
-) -> Result<(Bundle, Vec<String>)> {
+    part: Option<&str>,
+) -> Result<Found> {
     let folder = pickle.trim_end_matches("data.pkl").to_owned();
     if let Ok(order) = archive.entry(&format!("{folder}byteorder")) {
         ensure!(order == b"little", "written on a big-endian machine");
@@ -134,7 +145,7 @@ pub(super) fn zip(
     // Read each storage once; they are stored without compression.
     let storages: RefCell<BTreeMap<String, Vec<u8>>> = RefCell::default();
     let archive = RefCell::new(archive);
-    object.bundle_with(file, &|view| {
+    object.found_with(file, part, &|view| {
         let mut storages = storages.borrow_mut();
         if !storages.contains_key(&view.key) {
             let entry = format!("{folder}data/{}", view.key);

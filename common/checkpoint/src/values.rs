@@ -75,6 +75,15 @@ impl Values {
         }
     }
 
+    /// The other sign for each.
+    pub(super) fn negate(&mut self) {
+        match self {
+            Self::F32(v) => v.iter_mut().for_each(|x| *x = -*x),
+            Self::F64(v) => v.iter_mut().for_each(|x| *x = -*x),
+            Self::I64(v) => v.iter_mut().for_each(|x| *x = x.wrapping_neg()),
+        }
+    }
+
     /// Values at `places`.
     pub(super) fn gather(&self, places: &[usize]) -> Self {
         match self {

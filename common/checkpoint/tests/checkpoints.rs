@@ -21,11 +21,19 @@ fn npz(npy: &[u8]) -> Vec<u8> {
 }
 
 fn archive(npy: &[u8], how: zip::CompressionMethod) -> Vec<u8> {
+    entry("a.npy", npy, how)
+}
+
+fn named(name: &str, bytes: &[u8]) -> Vec<u8> {
+    entry(name, bytes, zip::CompressionMethod::Stored)
+}
+
+fn entry(name: &str, bytes: &[u8], how: zip::CompressionMethod) -> Vec<u8> {
     use std::io::Write;
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default().compression_method(how);
-    zip.start_file("a.npy", options).unwrap();
-    zip.write_all(npy).unwrap();
+    zip.start_file(name, options).unwrap();
+    zip.write_all(bytes).unwrap();
     zip.finish().unwrap().into_inner()
 }
 
@@ -59,18 +67,68 @@ fn error(bytes: &[u8]) -> String {
 #[test]
 fn every_form_is_read_as_it_was_written() {
     for (file, format, expected) in FILES {
-        let Contents { format: found, tensors: bundle, .. } =
-            checkpoint::read(&bytes(file)).unwrap_or_else(|e| panic!("{file}: {e:#}"));
-        assert_eq!(found, *format, "{file}");
-        assert_eq!(bundle.len(), expected.len(), "{file}");
-        for (name, shape, values) in *expected {
-            let (_, tensor) = bundle.iter().find(|(n, _)| n == name).unwrap_or_else(|| {
-                panic!("{file}: no {name} in {:?}", bundle.iter().map(|b| &b.0))
-            });
-            assert_eq!(tensor.shape, *shape, "{file}: {name}");
-            assert_eq!(tensor.values.to_f64(), *values, "{file}: {name}");
-        }
+        let found = checkpoint::read(&bytes(file)).unwrap_or_else(|e| panic!("{file}: {e:#}"));
+        assert_eq!(found.format, *format, "{file}");
+        holds(file, &found, expected, 0.0);
     }
+}
+
+/// The tensors of `expected` and no others; values but for `tolerance` of them.
+fn holds(file: &str, found: &Contents, expected: &[Expected], tolerance: f64) {
+    let bundle = &found.tensors;
+    let names = || bundle.iter().map(|b| &b.0).collect::<Vec<_>>();
+    assert_eq!(bundle.len(), expected.len(), "{file}: {:?}", names());
+    for (name, shape, values) in expected {
+        let (_, tensor) = bundle
+            .iter()
+            .find(|(n, _)| n == name)
+            .unwrap_or_else(|| panic!("{file}: no {name} in {:?}", names()));
+        assert_eq!(tensor.shape, *shape, "{file}: {name}");
+        let found = tensor.values.to_f64();
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= tolerance * b.abs();
+        let fits = found.len() == values.len() && found.iter().zip(*values).all(near);
+        assert!(fits, "{file}: {name}: {found:?}, not {values:?}");
+    }
+}
+
+/// Pruning masks, both forms of weight norm and of spectral norm, as the layer computes its weight; the
+/// largest difference is PyTorch's rounding to f32 between the steps.
+#[test]
+fn weights_in_parts_are_multiplied_out() {
+    let mut seen = 0;
+    for (file, _, expected) in IN_PARTS {
+        let found = checkpoint::read(&bytes(file)).unwrap_or_else(|e| panic!("{file}: {e:#}"));
+        holds(file, &found, expected, if *file == "normed.pt" { 1e-12 } else { 5e-7 });
+        seen += expected.len();
+    }
+    assert_eq!(seen, 24);
+    let notes = |file: &str| checkpoint::read(&bytes(file)).unwrap().notes;
+    assert_eq!(notes("pruned.pt"), ["pruning masks of 3 tensors multiplied out"]);
+    let old = ["pruning masks of 1", "weight norm of 3", "spectral norm of 1"];
+    assert_eq!(notes("normed_old.pt"), old.map(|n| format!("{n} tensors multiplied out")));
+    let told = notes("orthogonal.pt");
+    assert!(told[0].starts_with("a.parametrizations.weight.original is of a param"), "{told:?}");
+    assert!(told[0].contains("remove_parametrizations(module, name)"), "{told:?}");
+}
+
+/// One of several networks in a file: by default that with a name for a network, by its name any.
+#[test]
+fn a_part_of_a_file_is_read_by_its_name() {
+    for (file, part, expected) in PARTS {
+        let found = checkpoint::read_part(&bytes(file), part)
+            .unwrap_or_else(|e| panic!("{file}, {part}: {e:#}"));
+        holds(&format!("{file}, {part}"), &found, expected, 0.0);
+    }
+    let Contents { notes, others, .. } = checkpoint::read(&bytes("averaged.pt")).unwrap();
+    assert_eq!(notes, ["read: model of 4 tensors; not read: model_ema of 5 tensors"]);
+    assert_eq!(others, ["model_ema"]);
+    let missing = |file: &str, part: &str| {
+        format!("{:#}", checkpoint::read_part(&bytes(file), part).expect_err("no such part"))
+    };
+    let e = missing("averaged.pt", "best");
+    assert!(e.contains("the file's dictionaries: model, model_ema: nothing is called best"), "{e}");
+    let e = missing("types.safetensors", "best");
+    assert!(e.contains("nothing is called best: names begin with bf16, bool, e4m3"), "{e}");
 }
 
 #[test]
@@ -99,7 +157,10 @@ fn nothing_is_left_out_in_silence() {
     let notes = |file: &str| checkpoint::read(&bytes(file)).unwrap().notes;
     assert_eq!(notes("plain.npz"), [""; 0]);
     let told = notes("everything.pt");
-    assert_eq!(told, ["not read: ema of 4 tensors and 5 dictionaries more"]);
+    assert_eq!(
+        told,
+        ["read: model of 4 tensors; not read: ema of 4 tensors and 5 dictionaries more"]
+    );
     assert_eq!(notes("parts.pt"), ["backbone and head are read as one, under their names"]);
     let told = notes("unchecked.pt");
     assert!(told[0].ends_with("entries carry no checksum: damage would not show"), "{told:?}");
@@ -115,6 +176,47 @@ fn what_is_no_state_dict_is_told_apart() {
     ] {
         let e = error(&bytes(file));
         assert!(e.contains(expected) && e.contains("torch.save(model.state_dict(), path)"), "{e}");
+    }
+}
+
+/// What people hand in instead of weights is called by its name, with what to do.
+#[test]
+fn other_files_are_told_apart() {
+    let mut tar = vec![0; 512];
+    tar[257..262].copy_from_slice(b"ustar");
+    let page = "\n<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title>";
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n";
+    // A TensorFlow SavedModel: version 1, one graph of two bytes.
+    let saved = b"\x08\x01\x12\x02\x0a\x00";
+    for (file, what, remedy) in [
+        (&b""[..], "an empty file", "fetch it again"),
+        (page.as_bytes(), "an HTML page", "save the file itself"),
+        (pointer.as_bytes(), "a Git LFS pointer", "git lfs pull"),
+        (&bytes("model.onnx"), "an ONNX model", "torch.save(model.state_dict(), path)"),
+        (&bytes("keras.h5"), "an HDF5 file", "numpy.savez(path, **arrays)"),
+        (b"\x1c\0\0\0TFL3\0\0", "a TensorFlow Lite model", "numpy.savez(path, **arrays)"),
+        (saved, "a TensorFlow SavedModel", "numpy.savez(path, **arrays)"),
+        (b"GGUF\x03\0\0\0", "a GGUF model", "torch.save(model.state_dict(), path)"),
+        (b"\x93NUMPY\x01\0", "a single NumPy array", "numpy.savez(path, **arrays)"),
+        (&tar, "a tar archive", "unpack it"),
+        (b"\x1f\x8b\x08\0", "a file compressed by gzip", "unpack it"),
+        (b"{\"metadata\": {}, \"weight_map\": {}}", "JSON text", "give a file of weights"),
+        (b"(dp0\nVa\np1\n", "a pickle of protocol 0", "protocol=2"),
+        (&named("weights/a.pt", b"x"), "but weights/a.pt: unpack it", "weights in it"),
+        (&named("model.weights.h5", b"x"), "a Keras model", "numpy.savez(path, **arrays)"),
+        (&bytes("script.pt"), "a TorchScript program", "torch.save(model.state_dict(), path)"),
+        (
+            &named("x/archive_format", b"pt2"),
+            "a program of torch.export",
+            "torch.save(model.state_dict()",
+        ),
+    ] {
+        let e = error(file);
+        assert!(e.contains(what) && e.contains(remedy), "{what}: {e}");
+    }
+    // Of none of these kinds: nothing is made up.
+    for junk in [&b"\x08\x01\x12\x7f\0"[..], b"\x08\x07\x12\x02ab", b"plain text, and more"] {
+        assert_eq!(error(junk), "neither a PyTorch file, a pickle, an npz nor safetensors");
     }
 }
 
@@ -267,7 +369,7 @@ fn a_state_dict_comes_back() {
     .to_vec();
     let file = checkpoint::state_dict::encode(&entries).unwrap();
     assert_eq!(file, checkpoint::state_dict::encode(&entries).unwrap());
-    let Contents { format, tensors, notes } = checkpoint::read(&file).unwrap();
+    let Contents { format, tensors, notes, .. } = checkpoint::read(&file).unwrap();
     assert_eq!((format, notes.len()), (Format::TorchZip, 0));
     let found: Vec<(String, Array)> =
         tensors.iter().map(|(n, t)| (n.clone(), t.to_array().unwrap())).collect();

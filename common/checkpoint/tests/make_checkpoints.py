@@ -1,6 +1,6 @@
 """Makes checkpoints/ and checkpoints.rs: small files of every form, with what they hold.
 
-    python3 make_checkpoints.py        # PyTorch 2.15, NumPy 2, safetensors 0.8
+    python3 make_checkpoints.py        # PyTorch 2.15, NumPy 2, safetensors 0.8, onnx, h5py
 """
 
 import pickle
@@ -15,11 +15,13 @@ from safetensors.torch import save_file
 here = Path(__file__).resolve().parent
 out = here / "checkpoints"
 cases = []
+in_parts = []
+parts = []
 
 
-def record(name, form, tensors):
+def record(name, form, tensors, where=cases):
     """tensors: name -> anything numpy can turn into float64."""
-    cases.append((name, form, {k: np.asarray(v, dtype=np.float64) for k, v in tensors.items()}))
+    where.append((name, form, {k: np.asarray(v, dtype=np.float64) for k, v in tensors.items()}))
 
 
 def base():
@@ -60,6 +62,7 @@ def torch_files():
     parallel = OrderedDict((f"module.{k}", v) for k, v in small.items())
     torch.save(parallel, out / "parallel.pt", _use_new_zipfile_serialization=False)
     record("parallel.pt", "TorchLegacy", values(small))
+    torch.manual_seed(2)
     net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2))
     torch.manual_seed(3)
     torch.save(net.state_dict(), out / "module.pt", _use_new_zipfile_serialization=False)
@@ -126,6 +129,91 @@ def whole_checkpoints():
     torch.save(torch.ones(2), out / "bare.pt")
     torch.save([torch.ones(2)], out / "list.pt")
     torch.jit.script(net).save(out / "script.pt")
+
+
+def weights_in_parts():
+    """What PyTorch multiplies before every use: the file has the parts, the record what the layer uses."""
+    from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+
+    def layers(seed):
+        torch.manual_seed(seed)
+        convs = torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(2, 3, 1, bias=False)
+        return torch.nn.ModuleDict(dict(zip("abcd", (*convs, torch.nn.Linear(3, 4), torch.nn.Linear(2, 2)))))
+
+    def record_used(name, net):
+        torch.save(net.state_dict(), out / name)
+        with torch.no_grad():
+            net.eval()
+            # Old weight norm and spectral norm compute the weight in a hook before the forward pass.
+            for module in net.values():
+                for hook in module._forward_pre_hooks.values():
+                    hook(module, None)
+            used = {f"{k}.{end}": getattr(m, end) for k, m in net.items() for end in ("weight", "bias")}
+        record(name, "TorchZip", values({k: v for k, v in used.items() if v is not None}), in_parts)
+
+    pruned = layers(5)
+    prune.l1_unstructured(pruned["a"], "weight", amount=0.5)
+    prune.ln_structured(pruned["b"], "weight", amount=1, n=2, dim=0)
+    prune.random_unstructured(pruned["c"], "bias", amount=2)
+    record_used("pruned.pt", pruned)
+    old = layers(6)
+    for key, dim in (("a", 0), ("b", 1), ("c", None)):
+        weight_norm(old[key], dim=dim)
+    spectral_norm(old["d"], n_power_iterations=9)
+    old["d"](torch.zeros(1, 2))
+    prune.random_unstructured(old["a"], "weight_v", amount=0.3)
+    old["a"]._forward_pre_hooks.move_to_end(next(iter(old["a"]._forward_pre_hooks)))
+    record_used("normed_old.pt", old)
+    new = layers(7).double()
+    for key, dim in (("a", 0), ("b", 1), ("c", None)):
+        parametrizations.weight_norm(new[key], dim=dim)
+    parametrizations.spectral_norm(new["d"])
+    record_used("normed.pt", new)
+    # A function of the weight that no file holds: what it is of stays.
+    free = torch.nn.ModuleDict({"a": torch.nn.Linear(2, 2)})
+    parametrizations.orthogonal(free["a"])
+    torch.save(free.state_dict(), out / "orthogonal.pt")
+    record("orthogonal.pt", "TorchZip", values(free.state_dict()), in_parts)
+
+
+def values_with_a_bit():
+    """A view with the other sign than its storage; tensors with attributes, and a parameter that has some."""
+    x = torch.tensor([1 + 2j, 3 - 4j, -5 + 0.5j])
+    tagged, parameter = torch.tensor([1.5, 2.5]), torch.nn.Parameter(torch.tensor([3.5]))
+    tagged.made_by, parameter.made_by = "hand", "hand"
+    tensors = {"negated": x.conj().imag, "plain": x.imag, "tagged": tagged, "parameter": parameter}
+    for name, form, new in (("signs.pt", "TorchZip", True), ("signs_legacy.pt", "TorchLegacy", False)):
+        torch.save(tensors, out / name, _use_new_zipfile_serialization=new)
+        record(name, form, values(tensors))
+
+
+def several_networks():
+    """An average beside the model has a tensor more; both are in the file, and either can be read."""
+    from torch.optim.swa_utils import AveragedModel
+
+    torch.manual_seed(8)
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
+    average = AveragedModel(net)
+    with torch.no_grad():
+        net[0].weight += 1
+    both = {"model": net.state_dict(), "model_ema": average.state_dict(), "epoch": 3}
+    torch.save(both, out / "averaged.pt")
+    record("averaged.pt", "TorchZip", values(net.state_dict()))
+    part("averaged.pt", "model_ema", average.state_dict())
+    # A small student beside its large teacher; two networks in one state dict.
+    teacher = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(3)))
+    torch.save({"student": net.state_dict(), "teacher": teacher.state_dict()}, out / "distilled.pt")
+    record("distilled.pt", "TorchZip", values(net.state_dict()))
+    part("distilled.pt", "teacher", teacher.state_dict())
+    pair = torch.nn.ModuleDict({"encoder_q": net, "encoder_k": average.module})
+    torch.save({"state_dict": torch.nn.DataParallel(pair).state_dict()}, out / "contrast.pt")
+    record("contrast.pt", "TorchZip", values(pair.state_dict()))
+    for name in ("encoder_k", "state_dict.module.encoder_k"):
+        part("contrast.pt", name, average.module.state_dict())
+
+
+def part(file, name, tensors):
+    parts.append((file, name, values(tensors)))
 
 
 def encode8(v):
@@ -199,13 +287,30 @@ def hostile():
     torch.save({"a": t}, out / "expanded.pt")
 
 
+def other_kinds():
+    """Files that hold no weights as this crate reads them: each is told by its name."""
+    import h5py
+    import onnx
+
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    ends = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in "xy"]
+    graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:])
+    onnx.save(onnx.helper.make_model(graph), out / "model.onnx")
+    with h5py.File(out / "keras.h5", "w") as file:
+        file["conv/kernel"] = np.zeros((1, 1, 1, 1), np.float32)
+
+
 def main():
     out.mkdir(exist_ok=True)
     torch_files()
     whole_checkpoints()
+    weights_in_parts()
+    values_with_a_bit()
+    several_networks()
     numpy_files()
     safetensors_files()
     hostile()
+    other_kinds()
     lines = [
         f"// Made by make_checkpoints.py with PyTorch {torch.__version__.split('+')[0]}, NumPy {np.__version__}",
         "",
@@ -214,12 +319,25 @@ def main():
         "",
         "const FILES: &[(&str, Format, &[Expected])] = &[",
     ]
-    for name, form, tensors in cases:
-        lines.append(f'    ("{name}", Format::{form}, &[')
+    def tensor_lines(tensors):
         for k, v in tensors.items():
             flat = ", ".join(repr(float(x)) for x in v.flatten())
             lines.append(f'        ("{k}", &{list(v.shape)}, &[{flat}]),')
         lines.append("    ]),")
+
+    for name, form, tensors in cases:
+        lines.append(f'    ("{name}", Format::{form}, &[')
+        tensor_lines(tensors)
+    lines += ["];", "", "/// Files of weights in parts: what the layers compute with."]
+    lines.append("const IN_PARTS: &[(&str, Format, &[Expected])] = &[")
+    for name, form, tensors in in_parts:
+        lines.append(f'    ("{name}", Format::{form}, &[')
+        tensor_lines(tensors)
+    lines += ["];", "", "/// Of a file: what one part of it is called, and holds."]
+    lines.append("const PARTS: &[(&str, &str, &[Expected])] = &[")
+    for file, name, tensors in parts:
+        lines.append(f'    ("{file}", "{name}", &[')
+        tensor_lines(tensors)
     lines.append("];")
     (here / "checkpoints.in").write_text("\n".join(lines) + "\n")
 
