@@ -37,12 +37,13 @@ const ABOVE: [&str; 11] = [
 ];
 
 /// Outside crate → where alone it may be used (path prefixes).
-const OWNERS: [(&str, &[&str]); 27] = [
+const OWNERS: [(&str, &[&str]); 28] = [
     ("candle_core", &["common/device/", "common/src/executor.rs"]),
     ("candle_nn", &["common/device/"]),
     ("gemm", &["common/kernels/src/conv/gemm.rs"]),
     ("image", &["common/photos/"]),
     ("zune_jpeg", &["common/photos/"]),
+    ("jpeg_decoder", &["common/photos/"]),
     ("fir", &["common/photos/"]),
     ("fast_image_resize", &["common/photos/"]),
     ("indicatif", &["common/src/cli.rs"]),

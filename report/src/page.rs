@@ -142,7 +142,7 @@ fn escaped(text: &str) -> String {
 /// The first picture of each class that is small enough, as an element of the page.
 fn examples(folder: &Path, classes: &[String]) -> Result<String> {
     let mut first = BTreeMap::new();
-    for path in photos::list(folder)? {
+    for path in photos::list(folder, cli::note)? {
         let wrong = || format!("cannot read {}", path.display());
         let class = photos::class_of(&path).filter(|c| *c < classes.len());
         if let Some(class) = class.filter(|c| !first.contains_key(c))
@@ -160,9 +160,9 @@ fn examples(folder: &Path, classes: &[String]) -> Result<String> {
         ));
     }
     let example = |(class, bytes): (usize, Vec<u8>)| {
-        let kind = if bytes.starts_with(&[0xff, 0xd8]) { "jpeg" } else { "png" };
+        let kind = photos::listing::media_type_of(&bytes);
         let (data, name) = (BASE64_STANDARD.encode(&bytes), escaped(&classes[class]));
-        format!("\n  <img src=\"data:image/{kind};base64,{data}\" alt=\"{name}\" tabindex=\"0\">")
+        format!("\n  <img src=\"data:{kind};base64,{data}\" alt=\"{name}\" tabindex=\"0\">")
     };
     Ok(first.into_iter().map(example).collect::<String>() + "\n")
 }

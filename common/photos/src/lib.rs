@@ -1,20 +1,23 @@
-//! Pictures from outside: a folder of JPEG and PNG files → u8 RGB pixels of one size.
+//! Pictures from outside: a folder of JPEG, PNG, WebP, BMP and GIF files → u8 RGB pixels of one size.
 //!
 //! A crate of its own, as a browser prepares pictures by it, too, where nothing else of `common` is wanted.
+//! [`listing`] says which files are pictures, `jpeg` which decoder reads a JPEG right.
 
-use anyhow::{Context, Result, bail, ensure};
+pub mod listing;
+
+mod contained;
+mod jpeg;
+
+pub use listing::{class_of, id_of, list};
+
+use anyhow::{Result, ensure};
 use fast_image_resize as fir;
 use fir::images::{TypedImage, TypedImageRef};
 use fir::pixels::U8x3;
 use image::RgbImage;
 use image::metadata::Orientation;
 use model::pictures::{Fit, MAX_SIZE, Preparation};
-use std::path::{Path, PathBuf};
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
+use std::path::Path;
 
 /// Most pixels of a picture that is decoded: Pillow's limit, beyond which it warns of a decompression
 /// bomb. Decoding takes up to eleven bytes for each (16-bit RGBA), per thread.
@@ -44,38 +47,11 @@ impl Trouble {
     fn picture(reason: impl std::fmt::Display) -> Self {
         Self::Picture(reason.to_string())
     }
-
-    fn jpeg(error: DecodeErrors) -> Self {
-        Self::Picture(format!("not a JPEG that can be decoded: {error}").trim_end().to_owned())
-    }
-}
-
-/// Everything in a folder (not in its subfolders) that is called a picture, in the order of the names.
-/// Whether it is one shows itself in [`prepare`].
-///
-/// # Errors
-/// A folder that cannot be read or holds no picture.
-pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder)
-        .with_context(|| format!("cannot read the picture folder {}", folder.display()))?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
-        let extension = path.extension().map(|e| e.to_ascii_lowercase());
-        if extension.is_some_and(|e| e == "jpg" || e == "jpeg" || e == "png") {
-            paths.push(path);
-        }
-    }
-    if paths.is_empty() {
-        bail!("{}: no .jpg, .jpeg or .png files in it", folder.display());
-    }
-    paths.sort();
-    Ok(paths)
 }
 
 /// Decode one file of at most `max_pixels` and prepare it: planes R, G, B of `size × size` bytes.
 ///
-/// Grey is repeated, alpha dropped, CMYK converted.
+/// Grey is repeated, alpha dropped, CMYK converted; of several frames the first is taken.
 ///
 /// # Errors
 /// A file that cannot be read, that is no picture, one that is cut short or too large.
@@ -99,13 +75,13 @@ pub fn prepare(
 /// [`prepare`] of a file's contents.
 ///
 /// # Errors
-/// Contents that are no picture, that are cut short or too large.
+/// Contents that are no picture, that are cut short or too large, or that the decoder fails on.
 pub fn prepare_bytes(
     bytes: &[u8],
     how: &Preparation,
     max_pixels: u64,
 ) -> std::result::Result<Vec<u8>, Trouble> {
-    prepare_decoded(decode(bytes, how.exif, max_pixels)?, how, max_pixels)
+    contained::contained(|| prepare_decoded(decode(bytes, how.exif, max_pixels)?, how, max_pixels))
 }
 
 /// [`prepare`] of pixels that something else has decoded: rows of R, G, B bytes, `width` of them each.
@@ -145,43 +121,24 @@ fn decode(bytes: &[u8], exif: bool, max_pixels: u64) -> std::result::Result<RgbI
         return Err(Trouble::picture("an empty file"));
     }
     let (picture, orientation) = if bytes.starts_with(&[0xff, 0xd8]) {
-        jpeg(bytes, max_pixels)?
+        jpeg::decode(bytes, max_pixels)?
     } else {
         other(bytes, max_pixels)?
     };
     Ok(if exif { turned(picture, orientation) } else { picture })
 }
 
-/// JPEG straight from the decoder that `image` uses, too: all it gives is R, G, B.
-fn jpeg(bytes: &[u8], max_pixels: u64) -> std::result::Result<(RgbImage, Orientation), Trouble> {
-    let options = DecoderOptions::default()
-        .set_strict_mode(false)
-        .set_max_width(usize::MAX)
-        .set_max_height(usize::MAX)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(Trouble::jpeg)?;
-    let (w, h) = decoder.dimensions().ok_or_else(|| Trouble::picture("a JPEG without a size"))?;
-    // A JPEG can say no more than 65,535.
-    let (w, h) = (w as u32, h as u32);
-    check_size(w, h, max_pixels)?;
-    if !ends(bytes) {
-        return Err(Trouble::picture("cut short: the JPEG has no end marker"));
-    }
-    let turned = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
-    let pixels = decoder.decode().map_err(Trouble::jpeg)?;
-    let picture =
-        RgbImage::from_raw(w, h, pixels).ok_or_else(|| Trouble::picture("too few pixels"))?;
-    Ok((picture, turned.unwrap_or(Orientation::NoTransforms)))
-}
-
-/// PNG, by its content.
-#[cfg(feature = "png")]
+/// PNG, WebP, BMP or the first frame of a GIF, by the content.
+#[cfg(feature = "formats")]
 fn other(bytes: &[u8], max_pixels: u64) -> std::result::Result<(RgbImage, Orientation), Trouble> {
     use image::ImageDecoder;
-    let reader = image::ImageReader::new(std::io::Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(Trouble::picture)?;
+    let Some(format) = listing::format_of(bytes) else {
+        return Err(Trouble::picture(listing::foreign_format_of(bytes).map_or_else(
+            || "not a picture that is read: neither JPEG, PNG, WebP, BMP nor GIF".to_owned(),
+            |name| format!("{name}, which is not read: save it as JPEG or PNG"),
+        )));
+    };
+    let reader = image::ImageReader::with_format(std::io::Cursor::new(bytes), format);
     let mut decoder = reader.into_decoder().map_err(Trouble::picture)?;
     let (w, h) = decoder.dimensions();
     check_size(w, h, max_pixels)?;
@@ -190,7 +147,7 @@ fn other(bytes: &[u8], max_pixels: u64) -> std::result::Result<(RgbImage, Orient
     Ok((picture.into_rgb8(), orientation))
 }
 
-#[cfg(not(feature = "png"))]
+#[cfg(not(feature = "formats"))]
 fn other(_: &[u8], _: u64) -> std::result::Result<(RgbImage, Orientation), Trouble> {
     Err(Trouble::picture("not a JPEG"))
 }
@@ -209,42 +166,6 @@ fn turned(picture: RgbImage, orientation: Orientation) -> RgbImage {
         O::Rotate90FlipH => flip_horizontal(&rotate90(&picture)),
         O::Rotate270FlipH => flip_horizontal(&rotate270(&picture)),
     }
-}
-
-/// Whether a JPEG reaches its end marker. libjpeg, and with it Pillow, calls it truncated otherwise; the
-/// decoder here would fill the rest with grey.
-fn ends(jpeg: &[u8]) -> bool {
-    // Nothing but the end marker looks like it, save that of a thumbnail: before that the picture itself
-    // has not begun, and the decoder says so.
-    if jpeg.ends_with(&[0xff, 0xd9]) {
-        return true;
-    }
-    let mut at = 2;
-    let mut is_scan = false;
-    while let Some([0xff, marker]) = jpeg.get(at..).and_then(|b| b.first_chunk()) {
-        match marker {
-            // In a scan: a stuffed 0xff, or a restart marker.
-            0x00 | 0xd0..=0xd7 if is_scan => at += 2,
-            0xd9 => return true,
-            // Fill bytes.
-            0xff => at += 1,
-            0x01 | 0xd0..=0xd8 => at += 2,
-            _ => {
-                let Some(length) = jpeg.get(at + 2..).and_then(|b| b.first_chunk()) else {
-                    return false;
-                };
-                at += 2 + usize::from(u16::from_be_bytes(*length));
-                is_scan = *marker == 0xda;
-            }
-        }
-        if is_scan {
-            // On to the next 0xff.
-            let rest = jpeg.get(at..).unwrap_or_default();
-            let Some(next) = rest.iter().position(|b| *b == 0xff) else { return false };
-            at += next;
-        }
-    }
-    false
 }
 
 /// `[h, w, 3]` → `[3, h, w]`.
@@ -324,47 +245,9 @@ fn center(picture: &RgbImage, side: usize) -> RgbImage {
     out
 }
 
-/// The class in a file name `[class]_[anything]`, where `[class]` is a whole number.
-///
-/// Only the name is looked at: digits in the folders never matter.
-pub fn class_of(path: &Path) -> Option<usize> {
-    let (class, _) = path.file_stem()?.to_str()?.split_once('_')?;
-    if class.is_empty() || !class.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    class.parse().ok()
-}
-
-/// The id of a picture in a prediction file: its name without extension and leading zeros.
-pub fn id_of(name: &str) -> String {
-    let stem = Path::new(name).file_stem().and_then(|s| s.to_str()).unwrap_or(name);
-    if !stem.is_empty() && stem.bytes().all(|b| b.is_ascii_digit()) {
-        let short = stem.trim_start_matches('0');
-        return if short.is_empty() { "0".to_owned() } else { short.to_owned() };
-    }
-    stem.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn class_comes_from_the_name_alone() {
-        let class = |p: &str| class_of(Path::new(p));
-        assert_eq!(class("/data/food-11/training/3_17.jpg"), Some(3));
-        assert_eq!(class("10_0.png"), Some(10));
-        assert_eq!(class("/7_dishes/0001.jpg"), None);
-        assert_eq!(class("cat_1.jpg"), None);
-        assert_eq!(class("_1.jpg"), None);
-        assert_eq!(class("99999999999999999999999_1.jpg"), None);
-    }
-
-    #[test]
-    fn ids_have_no_leading_zeros() {
-        let ids: Vec<String> = ["0000.jpg", "0042.jpg", "3346.jpg", "a01.png"].map(id_of).into();
-        assert_eq!(ids, ["0", "42", "3346", "a01"]);
-    }
 
     /// Python: `[int(round((n - 4) / 2.0)) for n in range(4, 12)]`, torchvision's offset.
     #[test]

@@ -50,7 +50,7 @@ pub(crate) fn activations(graph: &Graph) -> String {
 /// # Errors
 /// Photos that cannot be read, a network without batch norms.
 pub(crate) fn weigh(model: &Model, folder: &Path) -> Result<()> {
-    let paths = photos::list(folder)?;
+    let paths = photos::list(folder, cli::note)?;
     let step = paths.len().div_ceil(MOST);
     let pixels: Vec<Vec<u8>> = paths
         .par_iter()
