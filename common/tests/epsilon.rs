@@ -37,7 +37,9 @@ fn nobody_knows_an_epsilon_but_the_batch_norm() {
     let mut files = Vec::new();
     sources(root, &mut files);
     assert!(files.len() > 100, "{} files", files.len());
-    for file in files.iter().filter(|f| !f.ends_with("op/batch_norm.rs")) {
+    // Adam has one too.
+    let may = ["graph/src/op/batch_norm.rs", "kernels/src/optim.rs"];
+    for file in files.iter().filter(|f| !may.iter().any(|m| f.ends_with(m))) {
         let text = std::fs::read_to_string(file).unwrap();
         assert_eq!(known(&text), Vec::<&str>::new(), "{}", file.display());
     }
