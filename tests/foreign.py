@@ -1,119 +1,22 @@
 """Checks of tests/foreign.sh that need Python: our files in PyTorch and onnxruntime, and back.
 
-    python3 tests/foreign.py <folder of the binaries> <scratch folder>
+    python3 -B tests/foreign.py <folder of the binaries> <scratch folder>
 """
 
-import json
 import os
 import pickle
+import re
 import subprocess
-import sys
 import zipfile
 from collections import OrderedDict
-from importlib.util import find_spec
 from pathlib import Path
 
-STUDENT = Path("artifacts/smoke/student.safetensors")
-SHIPPED = Path("artifacts/smoke/model.bin")
-PICTURES = Path("artifacts/smoke/validation.safetensors")
-TOLERANCE = 1e-3
+import exports
+import numpy as np
+from programs import PICTURES, SHIPPED, STUDENT, TOLERANCE, WORK, agree, header, missing, noise, ours, run, saved
+from safetensors.numpy import load_file
 
-
-def missing(*modules):
-    lacks = [m for m in modules if find_spec(m) is None]
-    if lacks:
-        skip(f"what needs the Python modules {', '.join(lacks)}")
-    return bool(lacks)
-
-
-def skip(what):
-    """One line here and one in the file that $SKIPPED names: make test ends with their count."""
-    print(f"skipped: {what}")
-    if "SKIPPED" in os.environ:
-        with open(os.environ["SKIPPED"], "a") as f:
-            f.write(what + "\n")
-
-
-def run(tool, *flags):
-    subprocess.run([f"{BIN}/{tool}", *map(str, flags)], check=True, stdout=subprocess.DEVNULL)
-
-
-def ours(model, images):
-    """Logits [n, classes] by our own program."""
-    out = WORK / "logits.safetensors"
-    run("infer", "logits", "--teacher", model, "--images", images, "--out", out)
-    return load_file(out)["logits"][0]
-
-
-def header(path):
-    data = Path(path).read_bytes()
-    n = int.from_bytes(data[:8], "little")
-    return json.loads(json.loads(data[8 : 8 + n])["__metadata__"]["crumb"])
-
-
-def agree(what, a, b):
-    worst = float(np.abs(np.asarray(a) - np.asarray(b)).max())
-    assert worst < TOLERANCE, f"{what}: off by {worst}"
-    print(f"ok: {what}: {len(a)} pictures, largest difference of logits {worst:.1e}")
-
-
-def check_onnx():
-    x = load_file(PICTURES)["pixels"][:200].astype(np.float32) / 255
-    for model in (STUDENT, SHIPPED):
-        in_onnxruntime(model, x, PICTURES)
-
-
-# Every operation there is, and logits from conv, relu, mean.
-EVERYTHING = (
-    "input 3;c0:conv 3>8 k3 s2 p1;n0:bn 8;relu;max k3 s2 ceil;split 0..4;split 4..8 @4;"
-    "c1:conv 4>4 k3 p1 g4;n1:bn 4;relu6;c2:conv 4>4 k1 bias;concat @5,10;shuffle g2;s:bn 8;relu;"
-    "c3:conv 8>8 k3 p1;add @13,15;avg k3 s2 p1;avg k2 s1;d:scale 8;c4:conv 8>6 k1;n4:bn 6;relu;gap;"
-    "f:linear 6>10 bias"
-)
-SWISH = "input 3;a:conv 3>5 k3 s8 p1;n:bn 5;hardswish;b:conv 5>6 k1 bias;silu;f:linear 6>10 k5 bias"
-
-
-def check_everything():
-    for what, graph in (("a network of every operation", EVERYTHING), ("hardswish, silu, flatten", SWISH)):
-        check_graph(what, graph)
-
-
-def check_graph(what, graph):
-    """A model written here, with numpy alone, asked by our program and by onnxruntime."""
-    import onnxruntime
-    from safetensors.numpy import save_file
-
-    rng = np.random.default_rng(3)
-    tensors = {}
-    for node in graph.split(";"):
-        name, _, words = node.partition(":")
-        verb, *rest = words.split(" ")
-        size = {w[0]: int(w[1:]) for w in rest if w[0] in "kg"}
-        if verb in ("conv", "linear"):
-            i, o = map(int, rest[0].split(">"))
-            taps = [size.get("k", 1)] * 2 if verb == "conv" else []
-            pixels = 1 if verb == "conv" else size.get("k", 1) ** 2
-            shape = [o, i * pixels // size.get("g", 1), *taps]
-            tensors[f"{name}.weight"] = rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape)
-            if "bias" in rest:
-                tensors[f"{name}.bias"] = rng.normal(0, 0.5, o)
-        elif verb in ("bn", "scale"):
-            for end, low, high in (("weight", 0.5, 1.5), ("bias", -1, 1), ("running_mean", -1, 1), ("running_var", 0.5, 2)):
-                if verb == "bn" or "running" not in end:
-                    tensors[f"{name}.{end}"] = rng.uniform(low, high, int(rest[0]))
-    body = header(STUDENT)["body"] | {"graph": graph}
-    head = {"kind": "model", "schema": 2, "stage": "test", "body": body}
-    model, file = WORK / "everything.safetensors", WORK / "everything.onnx"
-    arrays = {k: v.astype(np.float32) for k, v in tensors.items()}
-    save_file(arrays, model, metadata={"crumb": json.dumps(head)})
-    run("infer", "export", "--model", model, "--onnx", file)
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    pixels = load_file(PICTURES)["pixels"][:200].astype(np.float32) / 255
-    answers = session.run(None, {"pictures": pixels})[0]
-    agree(f"{what}, in onnxruntime", answers, ours(model, PICTURES)[:200])
-    reference = WORK / "logits.safetensors"
-    run("infer", "logits", "--teacher", model, "--images", PICTURES, "--device", "candle", "--out", reference)
-    agree(f"{what}, on --device candle", load_file(reference)["logits"][0][:200], answers)
+SIZE = header(PICTURES)["body"]["preparation"]["size"]
 
 
 def check_embedding():
@@ -249,20 +152,6 @@ def check_torch():
     agree("encode8 written here, decoded by the tutorial's Python and by us", torch_answers(net, raw), ours8)
 
 
-def noise(size):
-    """Images artifact of 64 pictures of noise."""
-    from PIL import Image
-
-    folder, images = WORK / "noise", WORK / f"noise{size}.safetensors"
-    if not folder.exists():
-        folder.mkdir()
-        rng = np.random.default_rng(5)
-        for i in range(64):
-            Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / f"{i % 11}_{i}.png")
-    run("prepare", "images", folder, "--size", size, "--fit", "center", "--out", images)
-    return images
-
-
 TORCHVISION = ("resnet18", "resnet34", "mobilenet_v2", "shufflenet_v2_x1_0", "squeezenet1_1", "densenet121")
 
 
@@ -296,50 +185,40 @@ def check_torchvision():
                 largest = np.abs(expected).max()
                 agree(f"{name} from a {form} file, {size} px, relative", expected / largest, ours(model, images[size]) / largest)
                 if form == "torch zip" and size == 64:
-                    in_onnxruntime(model, pictures[64].numpy(), images[64])
+                    exports.in_onnxruntime(model, pictures[64].numpy(), images[64])
 
 
-def in_onnxruntime(model, x, images):
-    """The exported model answers the pictures x, [n, 3, size, size] in 0..1, as the artifact of them."""
-    if missing("onnxruntime"):
+def check_epsilon():
+    """A student whose batch norms have an epsilon of 1e-3: in PyTorch, as ONNX, coded and unpacked again."""
+    graph = re.sub(r":bn (\d+)", r":bn \1 eps1e-3", header(STUDENT)["body"]["graph"])
+    tensors = load_file(STUDENT)
+    for name in tensors:
+        if name.endswith("running_var"):
+            tensors[name] = tensors[name] * np.float32(1e-3)  # so small that epsilon counts
+    model = saved(tensors, header(STUDENT)["body"] | {"graph": graph})
+    student = model.rename(WORK / "epsilon.safetensors")
+    pixels = load_file(PICTURES)["pixels"][:200].astype(np.float32) / 255
+    expected = ours(student, PICTURES)
+    if not missing("onnxruntime"):
+        agree("epsilon 1e-3 in onnxruntime", exports.by_onnxruntime(student, pixels), expected[:200])
+    packed, file = WORK / "epsilon.bin", WORK / "epsilon.pt"
+    run("quantize", "pack", "--model", student, "--budget", 2000000, "--out", packed)
+    run("quantize", "unpack", "--model", packed, "--format", "torch", "--epsilon", 1e-3, "--out", file)
+    if missing("torch"):
         return
-    import onnxruntime
+    import torch
 
-    file = WORK / "model.onnx"
-    run("infer", "export", "--model", model, "--onnx", file)
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    keys = session.get_modelmeta().custom_metadata_map
-    size = json.loads(keys["preparation"])["size"]
-    assert session.get_inputs()[0].shape == ["N", 3, size, size], session.get_inputs()[0].shape
-    answers = np.concatenate([session.run(None, {"pictures": x[i : i + 64]})[0] for i in range(0, len(x), 64)])
-    name = header(model)["stage"] + " " + Path(model).name
-    agree(f"{name} in onnxruntime {onnxruntime.__version__}", answers, ours(model, images)[: len(x)])
-
-
-def families():
-    """Names that train --help lists."""
-    text = subprocess.run([f"{BIN}/train", "--help"], check=True, capture_output=True, text=True).stdout
-    lines = text.split("--arch <ARCH>")[-1].split("--width")[0].splitlines()
-    return [line.split(":")[0].strip(" -") for line in lines if line.strip().startswith("- ")]
-
-
-def check_families():
-    """Every family, trained a little so that nothing in it is trivial, is exported."""
-    images = WORK / "few.safetensors"
-    folder = WORK / "few"
-    folder.mkdir()
-    photos = sorted(Path("artifacts/smoke/photos/validation").iterdir())[::16]
-    for photo in photos:
-        (folder / photo.name).symlink_to(photo.resolve())
-    run("prepare", "images", folder, "--size", 40, "--out", images)
-    x = load_file(images)["pixels"].astype(np.float32) / 255
-    names = families()
-    assert len(names) == 12, names
-    for name in names:
-        model = WORK / f"{name}.safetensors"
-        flags = ["--arch", name, "--params", 40000, "--epochs", 1, "--lr", 0.01]
-        run("train", "--images", images, "--validation", images, *flags, "--out", model)
-        in_onnxruntime(model, x, images)
+    x = normalized(PICTURES, STUDENT)
+    net = student_net([tensors[f"cnn.{i}.{3 if i else 0}.weight"].shape[0] for i in range(8)], 10)
+    net.load_state_dict({k: torch.tensor(v) for k, v in tensors.items()}, strict=False)
+    wrong = np.abs(torch_answers(net, x) - expected).max()
+    assert wrong > 100 * TOLERANCE, f"PyTorch's own epsilon is off by {wrong} only: nothing is tested"
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 1e-3
+    agree(f"epsilon 1e-3 in PyTorch {torch.__version__}", torch_answers(net, x), expected)
+    net.load_state_dict(torch.load(file, weights_only=True))
+    agree("epsilon 1e-3, coded, unpacked, in PyTorch", torch_answers(net, x), ours(packed, PICTURES))
 
 
 def check_factored():
@@ -347,7 +226,7 @@ def check_factored():
     x = load_file(PICTURES)["pixels"][:200].astype(np.float32) / 255
     factored, coded, plain = (WORK / f"factored{end}.safetensors" for end in ("", ".coded", ".plain"))
     run("prune", "low-rank", "--model", STUDENT, "--energy", 0.8, "--out", factored)
-    in_onnxruntime(factored, x, PICTURES)
+    exports.in_onnxruntime(factored, x, PICTURES)
     run("quantize", "pack", "--model", factored, "--bits", 6, "--budget", 900000, "--out", coded)
     run("quantize", "unpack", "--model", coded, "--out", plain)
     if missing("torch"):
@@ -376,20 +255,11 @@ def check_factored():
 
 
 if __name__ == "__main__":
-    BIN, WORK = sys.argv[1], Path(sys.argv[2])
-    if missing("numpy", "safetensors"):
-        sys.exit()
-    import numpy as np
-    from safetensors.numpy import load_file
-
-    SIZE = header(PICTURES)["body"]["preparation"]["size"]
     if not missing("torch", "torchvision", "PIL"):
         check_torchvision()
         check_torch()
     check_torch_file()
     check_embedding()
-    if not missing("onnxruntime"):
-        check_onnx()
-        check_families()
-        check_everything()
+    exports.check()
+    check_epsilon()
     check_factored()

@@ -28,7 +28,7 @@ else
 fi
 
 # --- what needs Python
-${PYTHON:-python3} tests/foreign.py "$bin" "$work"
+${PYTHON:-python3} -B tests/foreign.py "$bin" "$work"
 
 # --- the shipped file, decoded by a program written from FORMAT.md alone
 if ${PYTHON:-python3} -c 'import numpy, safetensors' 2>/dev/null; then

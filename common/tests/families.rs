@@ -166,12 +166,13 @@ fn the_way_back_knows_stems_blocks_and_factors() {
             }
         };
         let whole = build(family.name, knobs);
-        for windowed in [Windowed::First, Windowed::Second] {
+        for (windowed, epsilon) in [(Windowed::First, None), (Windowed::Second, Some(1e-3))] {
+            let whole = epsilon.map_or(whole.clone(), |e| whole.with_epsilon(e).unwrap());
             let graph = whole.factored(half(windowed)).unwrap();
             assert!(graph.nodes().len() > whole.nodes().len(), "{}", family.name);
             let weights = graph::init::weights(&graph, 7);
             let (folded, folded_weights) = graph.fold(weights.clone()).unwrap();
-            let (again, unfolded) = families::unfold(&folded, &folded_weights).unwrap();
+            let (again, unfolded) = families::unfold(&folded, &folded_weights, epsilon).unwrap();
             assert_eq!(again, graph, "{}", family.name);
             assert!(unfolded.keys().eq(weights.keys()), "{}", family.name);
             // From weights alone everything is known but the stem.
@@ -181,7 +182,7 @@ fn the_way_back_knows_stems_blocks_and_factors() {
         }
     }
     let own: Graph = "input 3;a:conv 3>4 k3;relu;gap;f:linear 4>2 bias".parse().unwrap();
-    assert!(families::unfold(&own, &graph::init::weights(&own, 1)).is_err());
+    assert!(families::unfold(&own, &graph::init::weights(&own, 1), None).is_err());
 }
 
 #[test]

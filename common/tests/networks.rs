@@ -128,15 +128,19 @@ fn unfolding_gives_back_every_name_and_the_same_answers() {
     for (name, graph, size) in every_network() {
         let weights = random(&graph, 3);
         let (folded, folded_weights) = graph.fold(weights.clone()).unwrap();
-        let (again, unfolded) = if families::find(&name).is_ok() {
-            families::unfold(&folded, &folded_weights).unwrap()
-        } else {
-            graph.unfold(&folded_weights).unwrap()
-        };
-        assert_eq!(again, graph);
-        assert!(unfolded.keys().eq(weights.keys()), "{name}");
-        let before = logits(folded, folded_weights, size);
-        assert_close(&logits(again, unfolded, size), &before, 1e-5, &name);
+        let before = logits(folded.clone(), folded_weights.clone(), size);
+        // A program that builds the network with another ε is given weights for that.
+        for epsilon in [None, Some(1e-3)] {
+            let graph = epsilon.map_or(graph.clone(), |e| graph.with_epsilon(e).unwrap());
+            let (again, unfolded) = if families::find(&name).is_ok() {
+                families::unfold(&folded, &folded_weights, epsilon).unwrap()
+            } else {
+                graph.unfold(&folded_weights).unwrap()
+            };
+            assert_eq!(again, graph);
+            assert!(unfolded.keys().eq(weights.keys()), "{name}");
+            assert_close(&logits(again, unfolded, size), &before, 1e-5, &name);
+        }
     }
 }
 

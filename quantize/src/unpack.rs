@@ -10,8 +10,9 @@ use std::path::PathBuf;
 /// Decode a coded file into a plain model: f32 tensors with PyTorch's names.
 ///
 /// Packing folded batch norm away. A network of a known family gets batch norms that change nothing, so that
-/// PyTorch's load_state_dict finds every name it expects; another stays folded. --format torch writes what
-/// torch.load reads, of plain models and bundles too.
+/// PyTorch's load_state_dict finds every name it expects; another stays folded. --epsilon is that of the
+/// program that will load them: no state dict holds it. --format torch writes what torch.load reads, of plain
+/// models and bundles too.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   quantize unpack --model model.bin --out decoded.safetensors
@@ -23,9 +24,20 @@ pub(crate) struct Unpack {
     /// Form of the file.
     #[arg(long, value_enum, default_value = "safetensors")]
     format: Format,
+    /// Epsilon of the batch norms that folding took away [default: PyTorch's 1e-5].
+    #[arg(long, value_name = "E")]
+    epsilon: Option<f32>,
     /// Where to write the plain model.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+}
+
+/// Epsilon of the first batch norm; None where there is none, as in a folded network.
+fn epsilon_of(model: &Model) -> Option<f32> {
+    model.graph.nodes().iter().find_map(|n| match n.op {
+        Op::BatchNorm(norm) => Some(norm.epsilon),
+        _ => None,
+    })
 }
 
 /// Forms of the file.
@@ -42,6 +54,7 @@ impl Unpack {
         let _claim = artifact::claim(&self.out, &[&self.model])?;
         let artifact = Artifact::load(&self.model, &[Kind::Model, Kind::Coded, Kind::Bundle])?;
         if artifact.source.kind == Kind::Bundle {
+            ensure!(self.epsilon.is_none(), self.nothing_folded());
             ensure!(
                 self.format == Format::Torch,
                 "{}: a bundle is plain already; only --format torch makes another file of it",
@@ -51,23 +64,40 @@ impl Unpack {
         }
         let mut model = Model::from_artifact(&artifact)
             .with_context(|| format!("{}: malformed model", artifact.source.name))?;
-        let is_folded = !model.graph.nodes().iter().any(|n| matches!(n.op, Op::BatchNorm(_)));
-        let mut form = "as in the original network";
-        if is_folded {
-            form = "batch norm folded";
-            if let Ok((graph, weights)) = families::unfold(&model.graph, &model.weights) {
-                (model.graph, model.weights) = (graph, weights);
-                form = "batch norm as in the original network";
+        let mut form = "as in the original network".to_owned();
+        if epsilon_of(&model).is_none() {
+            form = "batch norm folded".to_owned();
+            match families::unfold(&model.graph, &model.weights, self.epsilon) {
+                Ok((graph, weights)) => {
+                    (model.graph, model.weights) = (graph, weights);
+                    let norms = epsilon_of(&model);
+                    ensure!(self.epsilon.is_none() || norms.is_some(), self.nothing_folded());
+                    let epsilon = norms.map(|e| format!(" with epsilon {e:e}")).unwrap_or_default();
+                    form = format!("batch norm as in the original network{epsilon}");
+                }
+                Err(e) if self.epsilon.is_some() => {
+                    return Err(e).with_context(|| format!("{}: --epsilon", self.model.display()));
+                }
+                Err(_) => {}
             }
+        } else {
+            ensure!(self.epsilon.is_none(), self.nothing_folded());
         }
         model.grids.clear(); // an ordinary model again
         if self.format == Format::Torch {
-            return self.torch(&of_model(model), form);
+            return self.torch(&of_model(model), &form);
         }
         let provenance = Provenance::new("quantize unpack", &())?.from("model", &artifact.source);
         model.save(&self.out, &provenance)?;
         let parameters = cli::count(model.graph.parameter_count());
         Ok(format!("{}: {parameters} parameters, {form}", self.out.display()))
+    }
+
+    fn nothing_folded(&self) -> String {
+        let file = self.model.display();
+        format!(
+            "{file}: --epsilon is for batch norms that were folded, and here none was; leave it out"
+        )
     }
 
     /// A state dict, read back before the file gets its name.

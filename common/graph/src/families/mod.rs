@@ -210,14 +210,16 @@ pub fn nearest(weights: &Weights) -> Result<Option<String>> {
     Ok(best.map(|(_, text)| text))
 }
 
-/// A folded network of a known family as the original has it, batch norms included.
+/// A folded network of a known family as the original has it, batch norms included. Their ε, which a folded
+/// network does not hold, is `epsilon`; None: PyTorch's default.
 ///
 /// # Errors
-/// A network of no known family.
-pub fn unfold(folded: &Graph, weights: &Weights) -> Result<(Graph, Weights)> {
+/// A network of no known family; an ε out of range.
+pub fn unfold(folded: &Graph, weights: &Weights, epsilon: Option<f32>) -> Result<(Graph, Weights)> {
     for family in ALL {
         for knobs in family.variants(family.stem_strides()) {
             let original = family.build(&knobs)?.factored_like(weights)?;
+            let original = epsilon.map_or(Ok(original.clone()), |e| original.with_epsilon(e))?;
             let Ok((graph, unfolded)) = original.unfold(weights) else { continue };
             // Names and widths agree; strides and activations must as well.
             if graph.fold(unfolded.clone())?.0 == *folded {
