@@ -4,11 +4,13 @@ use crate::cost::{self, Cost};
 use crate::executor::Device;
 use anyhow::{Context, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::{Fit, classes};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Large blocks come and go with every layer; glibc returns each to the kernel and spends a
 /// quarter of the time on page faults.
@@ -169,8 +171,83 @@ pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// A progress bar with ETA on stderr; silent when stderr is not a terminal.
-pub fn progress(length: usize, what: &'static str) -> ProgressBar {
+/// How far a piece of work is, on stderr: a bar where that is a terminal, elsewhere a line now and then.
+pub struct Progress {
+    bar: ProgressBar,
+    what: &'static str,
+    began: Instant,
+    /// Of the work, what was done before it began.
+    before: AtomicU64,
+    /// When the last line was written.
+    told: Mutex<Instant>,
+}
+
+/// How long there is no line, at most, where there is no bar.
+const SILENCE: Duration = Duration::from_secs(300);
+
+impl Progress {
+    /// So much of the work was done by an earlier run: the time that is left is not reckoned from it.
+    pub fn skip(&self, n: u64) {
+        self.before.fetch_add(n, Ordering::Relaxed);
+        self.bar.inc(n);
+        self.bar.reset_eta();
+    }
+
+    /// So much more is done.
+    pub fn inc(&self, n: u64) {
+        self.bar.inc(n);
+        if let Some(line) = self.due(SILENCE) {
+            self.line(&line);
+        }
+    }
+
+    /// What came out so far: `short` beside the bar, where there is none a line of `long` and the time left.
+    pub fn say(&self, short: String, long: &str) {
+        if self.bar.is_hidden() {
+            self.line(long);
+        } else {
+            self.bar.set_message(short);
+        }
+    }
+
+    /// The end of the work: the bar goes.
+    pub fn finish_and_clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// What is to be written, after so much silence where there is no bar.
+    fn due(&self, silence: Duration) -> Option<String> {
+        let told = self.told.try_lock().ok()?;
+        if !self.bar.is_hidden() || told.elapsed() < silence {
+            return None;
+        }
+        let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
+        Some(format!("{}: {} of {}", self.what, HumanCount(done), HumanCount(all)))
+    }
+
+    fn line(&self, text: &str) {
+        if let Ok(mut told) = self.told.lock() {
+            *told = Instant::now();
+        }
+        let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
+        let before = self.before.load(Ordering::Relaxed);
+        let left =
+            left(self.began.elapsed(), done.saturating_sub(before), all.saturating_sub(done));
+        note(&format!("{text}{left}"));
+    }
+}
+
+/// How long the rest takes if it goes on as it went.
+fn left(elapsed: Duration, done: u64, rest: u64) -> String {
+    if done == 0 || rest == 0 {
+        return String::new();
+    }
+    let seconds = elapsed.as_secs_f64() * rest as f64 / done as f64;
+    format!(", about {} left", HumanDuration(Duration::from_secs(seconds.ceil() as u64)))
+}
+
+/// The progress of `length` pieces of work of this kind, which begins now.
+pub fn progress(length: usize, what: &'static str) -> Progress {
     let target = ProgressDrawTarget::stderr_with_hz(5);
     let bar = ProgressBar::with_draw_target(Some(length as u64), target);
     let template = "{prefix:>10} {bar:30} {pos}/{len} {elapsed} ETA {eta} {msg}";
@@ -178,7 +255,8 @@ pub fn progress(length: usize, what: &'static str) -> ProgressBar {
         bar.set_style(style);
     }
     bar.set_prefix(what);
-    bar
+    let began = Instant::now();
+    Progress { bar, what, began, before: AtomicU64::new(0), told: Mutex::new(began) }
 }
 
 /// A number with thousands separated by commas.
@@ -189,4 +267,29 @@ pub fn count(n: usize) -> HumanCount {
 /// The name of a file for messages, without its folders.
 pub fn name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_is_reckoned_from_what_this_run_did() {
+        let left = |seconds, done, rest| left(Duration::from_secs(seconds), done, rest);
+        // Three of sixty epochs in three minutes: 57 minutes.
+        assert_eq!(left(180, 3, 57), ", about 57 minutes left");
+        assert_eq!(left(10, 1, 4), ", about 40 seconds left");
+        assert_eq!(left(36_000, 1, 9), ", about 4 days left");
+        assert_eq!((left(10, 0, 4), left(10, 4, 0)), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn without_a_terminal_there_is_a_line_after_some_silence() {
+        let progress = Progress { bar: ProgressBar::hidden(), ..progress(98_660, "views") };
+        progress.bar.set_length(98_660);
+        progress.skip(1000);
+        progress.inc(200);
+        assert_eq!(progress.due(Duration::ZERO).as_deref(), Some("views: 1,200 of 98,660"));
+        assert_eq!(progress.due(SILENCE), None);
+    }
 }

@@ -1,7 +1,7 @@
 //! A training run on disk: a progress bar, the files it writes, going on after an interruption.
 
 use crate::cli;
-use crate::fit::{Fit, Progress, Saved, Summary};
+use crate::fit::{Epoch, Fit, Progress, Saved, Summary};
 use crate::interrupt::{self, Watch};
 use anyhow::{Context, Result};
 use model::Provenance;
@@ -74,7 +74,7 @@ pub fn run(mut fit: Fit, epochs: u32, out: &Path, provenance: &Provenance) -> Re
     let per_epoch = fit.steps_per_epoch()?;
     let bar = cli::progress(epochs as usize * per_epoch, "training");
     let done = fit.progress().epochs * per_epoch + fit.progress().steps;
-    bar.inc(done as u64);
+    bar.skip(done as u64);
     let mut watch = Watch::start()?;
     fit.run(
         |fit| {
@@ -85,7 +85,14 @@ pub fn run(mut fit: Fit, epochs: u32, out: &Path, provenance: &Provenance) -> Re
             fit.last()?.save(&files.last, provenance)?;
             save_bytes(&files.epochs, fit.log().as_bytes())?;
             fit.saved()?.save(&files.state, provenance)?;
-            bar.set_message(format!("loss {:.3} top-1 {:.4}", epoch.loss, epoch.validation_top1));
+            let Epoch { epoch, loss, validation_top1: top1, lr } = epoch;
+            bar.say(
+                format!("loss {loss:.3} top-1 {top1:.4}"),
+                &format!(
+                    "epoch {epoch} of {epochs}: loss {loss:.3}, validation top-1 {top1:.4}, \
+                     learning rate {lr:.2e}"
+                ),
+            );
             Ok(())
         },
     )?;

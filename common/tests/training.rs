@@ -255,7 +255,8 @@ fn a_failed_run_goes_on_to_the_same_bytes() {
     let out = dir.path().join("m.safetensors");
     let state = dir.path().join("m.state.safetensors");
     for rule in [Optimizer::Adamw, Optimizer::Sgd] {
-        let s = Settings { optimizer: rule, ema: 0.9, clip: 1.0, ..settings(3) };
+        // The average of every food recipe.
+        let s = Settings { optimizer: rule, ema: 0.999, clip: 1.0, ..settings(3) };
         let run = || train_to(&out, fresh(&images), &images, &labels, &s, None);
         run().unwrap();
         assert!(!state.exists());
@@ -266,6 +267,9 @@ fn a_failed_run_goes_on_to_the_same_bytes() {
         std::fs::remove_dir(&out).unwrap();
         run().unwrap();
         assert!(whole == std::fs::read(&out).unwrap() && !state.exists(), "{rule:?}");
+        // Its own state it went on from, and set none aside.
+        let aside = dir.path().join("m.state.safetensors.old");
+        assert!(!aside.exists(), "{rule:?}: began anew");
     }
 }
 
@@ -279,6 +283,21 @@ fn on_grids(dir: &TempDir, images: &Images, bits: u8) -> (Model, usize) {
     model.grids = quantized.grids();
     let bytes = model.coded_bytes(&quantized).unwrap();
     (model, bytes)
+}
+
+/// Batch norm is folded before anything is put on grids: there is nothing that --slim could make smaller,
+/// and who asks for it is told so.
+#[test]
+fn what_has_no_batch_norm_is_not_slimmed() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = colours(dir.path());
+    let labels = Targets::Labels(Policy::default());
+    let slim = Settings { slim: 1e-4, ..settings(1) };
+    let out = dir.path().join("m.safetensors");
+    let folded = fresh(&images).folded().unwrap();
+    let error = train_to(&out, folded, &images, &labels, &slim, None).unwrap_err();
+    assert!(error.to_string().contains("--slim 0.0001: the network has no batch norm"), "{error}");
+    train_to(&out, fresh(&images), &images, &labels, &slim, None).unwrap();
 }
 
 /// Trained on grids of three bits the network knows its colours again; its weights are exactly on the

@@ -1,6 +1,6 @@
 //! Labelled pictures + a teacher's logits → a student. See `distill --help`.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use common::cli;
 use common::executor::Device;
@@ -43,7 +43,7 @@ struct Distill {
     #[arg(long, value_name = "FILE")]
     logits: PathBuf,
     /// Model to start from, instead of a fresh --arch.
-    #[arg(long, value_name = "FILE", conflicts_with = "arch")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["Fresh", "Sizing"])]
     init: Option<PathBuf>,
     /// Plan to train for (quantize plan), made for the model given as --init.
     #[arg(long, value_name = "PLAN", requires = "init")]
@@ -55,6 +55,8 @@ struct Distill {
     #[arg(long)]
     reuse: bool,
     #[command(flatten)]
+    fresh: Fresh,
+    #[command(flatten)]
     student: Student,
     #[command(flatten)]
     settings: Settings,
@@ -62,35 +64,42 @@ struct Distill {
     compute: cli::Compute,
 }
 
-/// What decides the result besides files and [`Settings`].
+/// A student that is not given as --init.
 #[derive(Serialize, clap::Args)]
-struct Student {
+struct Fresh {
     /// Network family of a fresh student.
     #[arg(long, required_unless_present = "init", value_parser = cli::families())]
     arch: Option<String>,
     #[command(flatten)]
     #[serde(flatten)]
     sizing: Sizing,
-    /// Weight of the teacher in the loss, 0 to 1.
+    /// Feed pixel values in 0..1 as they are (fresh students only).
+    #[arg(long)]
+    raw_pixels: bool,
+}
+
+/// What decides the result besides files and [`Settings`].
+#[derive(Serialize, clap::Args)]
+struct Student {
+    /// Weight of the teacher in the loss, 0 to 1. At 1 labels weigh nothing: --images may have none.
     #[arg(long, default_value_t = 0.5)]
     alpha: f32,
     /// Temperature T that softens teacher and student.
     #[arg(long, default_value_t = 20.0)]
     temperature: f32,
-    /// Feed pixel values in 0..1 as they are (fresh students only).
-    #[arg(long)]
-    raw_pixels: bool,
     /// With --quant: loss per bit of the average weight; more makes a smaller file.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, requires = "quant")]
     rate: f32,
     /// With --quant: share of the epochs, the last ones, in which integers are settled and only
     /// scales and biases are trained.
-    #[arg(long, default_value_t = 0.25)]
+    #[arg(long, default_value_t = 0.25, requires = "quant")]
     settle: f32,
 }
 
 #[derive(Serialize)]
 struct Record<'a> {
+    #[serde(flatten)]
+    fresh: Option<&'a Fresh>,
     #[serde(flatten)]
     student: &'a Student,
     #[serde(flatten)]
@@ -111,12 +120,16 @@ struct Start {
 }
 
 fn start(args: &Distill, train: &Images) -> Result<Start> {
-    let record =
-        Record { student: &args.student, settings: &args.settings, device: args.compute.device };
+    let record = Record {
+        fresh: args.init.is_none().then_some(&args.fresh),
+        student: &args.student,
+        settings: &args.settings,
+        device: args.compute.device,
+    };
     let provenance = Provenance::new("distill", &record)?;
     let Some(path) = &args.init else {
-        let Some(arch) = &args.student.arch else { bail!("either --init or --arch is needed") };
-        let Student { sizing, raw_pixels, .. } = &args.student;
+        let Fresh { arch, sizing, raw_pixels } = &args.fresh;
+        let Some(arch) = arch else { bail!("either --init or --arch is needed") };
         let build = |classes| sizing.graph(arch, classes);
         let model = Model::fresh(build, train, *raw_pixels, args.settings.seed)?;
         return Ok(Start { model, on_grids: None, provenance });
@@ -144,9 +157,15 @@ fn run(args: &Distill) -> Result<String> {
     let _claim = artifact::claim(&args.out, &inputs)?;
     let Student { alpha, temperature, .. } = args.student;
     ensure!((0.0..=1.0).contains(&alpha), "--alpha {alpha}: expected 0 to 1");
-    ensure!(temperature > 0.0, "--temperature {temperature}: expected more than 0");
-    let train = Images::load(&args.images)?;
+    let is_positive = temperature.is_finite() && temperature > 0.0;
+    ensure!(is_positive, "--temperature {temperature}: expected more than 0");
+    let mut train = Images::load(&args.images)?;
     let validation = Images::load(&args.validation)?;
+    if alpha < 1.0 {
+        train.all_labels().context("labels weigh something but at --alpha 1")?;
+    } else if train.classes.is_empty() {
+        train.classes.clone_from(&validation.classes);
+    }
     let logits = Logits::load(&args.logits)?;
     let Start { model, on_grids, provenance } = start(args, &train)?;
     logits.check(&train, model.graph.classes())?;

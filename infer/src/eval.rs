@@ -1,6 +1,7 @@
 //! `infer eval`: how often a file is right.
 
 use anyhow::Result;
+use common::executor::Device;
 use common::score::{self, Row};
 use common::{answers, cli};
 use model::answers::About;
@@ -23,8 +24,8 @@ pub(crate) struct Eval {
     /// Images artifact with labels.
     #[arg(long, value_name = "FILE")]
     images: PathBuf,
-    /// What to call the model in tables [default: its file name].
-    #[arg(long)]
+    /// With --out: what to call the model in tables [default: its file name].
+    #[arg(long, requires = "out")]
     name: Option<String>,
     /// Where to write the CSV row: X.csv, with X.answers.safetensors beside it.
     #[arg(long, value_name = "FILE")]
@@ -65,7 +66,8 @@ impl Eval {
             high,
         };
         if let (Some(out), Some(beside)) = (&self.out, &beside) {
-            save_answers(beside, &row.name, (&model, &source), &images, logits)?;
+            let how = (row.name.as_str(), self.compute.device);
+            save_answers(beside, how, (&model, &source), &images, logits)?;
             row.save(out)?;
             cli::record(out, "infer eval", row.pictures);
         }
@@ -78,12 +80,16 @@ impl Eval {
 
 fn save_answers(
     path: &Path,
-    name: &str,
+    (name, device): (&str, Device),
     (model, source): (&Model, &Source),
     images: &Images,
     logits: Vec<f32>,
 ) -> Result<()> {
-    let provenance = Provenance::new("infer eval", &json!({ "name": name }))?
+    let mut settings = json!({ "name": name });
+    if !device.is_cpu() {
+        settings["device"] = json!(device);
+    }
+    let provenance = Provenance::new("infer eval", &settings)?
         .from("model", source)
         .from("images", &images.source);
     let about = About {

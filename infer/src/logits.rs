@@ -136,7 +136,7 @@ impl Logits {
             if own < rows {
                 all.truncate((i * rows + done) * classes);
             }
-            bar.inc(done as u64);
+            bar.skip(done as u64);
             asked += rows - done;
             let mut executor = self.compute.device.executor(model)?;
             let fill = |at: usize, x: &mut [f32]| {

@@ -36,13 +36,13 @@ pub(crate) struct Pack {
     #[arg(long)]
     bits: Option<u8>,
     /// How grids lie. Default: affine at 8 bits, else channel.
-    #[arg(long, value_enum, conflicts_with_all = ["format", "plan"])]
+    #[arg(long, value_enum, conflicts_with = "plan")]
     grid: Option<GridKind>,
     /// Plan for this model (quantize plan), instead of the same bits everywhere.
     #[arg(long, value_name = "PLAN", conflicts_with = "bits")]
     plan: Option<PathBuf>,
     /// Form of the file: our own, or the course tutorial's encode8 or encode16 pickle.
-    #[arg(long, value_enum, default_value = "crumb", conflicts_with_all = ["bits", "plan"])]
+    #[arg(long, value_enum, default_value = "crumb")]
     format: Format,
     /// Largest size of the file, bytes [default: the plan's budget, or 300,000].
     #[arg(long, value_name = "BYTES")]
@@ -79,6 +79,9 @@ enum GridKind {
 /// The budget where nothing else says one: the course's.
 const BUDGET: usize = 300_000;
 
+/// What the course's formats leave to choose.
+const LEVELS: &str = "encode8 has 256 levels per tensor, encode16 half precision";
+
 /// What goes into the file.
 struct Contents {
     spec: Spec,
@@ -105,6 +108,11 @@ impl Pack {
 
     /// The course's own file.
     fn pickle(self, encoding: Encoding) -> Result<String> {
+        let ours = self.bits.is_some() || self.grid.is_some() || self.plan.is_some();
+        ensure!(
+            !ours,
+            "--bits, --grid and --plan cannot be used with the course's formats: {LEVELS}"
+        );
         let budget = self.budget.unwrap_or(BUDGET);
         let artifact = Artifact::load(&self.model, &[Kind::Model, Kind::Coded, Kind::Bundle])?;
         let entries = state_dict(&artifact)?;

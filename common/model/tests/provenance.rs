@@ -95,9 +95,9 @@ fn plans_come_back_as_they_went() {
     assert!(Plan::load(&path).unwrap().0 == plan);
 }
 
-/// Distill used to record the width of networks that it was given: such files are still known again.
+/// What `distill --init` used to record of a fresh network: such files are still known again.
 #[test]
-fn a_width_that_decided_nothing_is_no_setting() {
+fn what_decided_nothing_is_no_setting() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x");
     let made = |role: &str, settings: Value| {
@@ -105,7 +105,7 @@ fn a_width_that_decided_nothing_is_no_setting() {
         provenance.parents.insert(role.to_owned(), "0123456789abcdef".to_owned());
         provenance
     };
-    let old = json!({ "ema": 0.999f32, "width": 1.0 });
+    let old = json!({ "arch": null, "ema": 0.999f32, "raw_pixels": false, "width": 1.0 });
     for (role, now) in [("init", json!({ "ema": 0.999f32 })), ("images", old.clone())] {
         let header = Header::new(Kind::Model, &made(role, old.clone()), &()).unwrap();
         save(&path, &header, Vec::new()).unwrap();

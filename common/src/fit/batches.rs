@@ -15,7 +15,8 @@ const AHEAD: usize = 2;
 /// All batches of a run.
 pub(super) struct Batches<'a> {
     images: &'a Images,
-    labels: Vec<usize>,
+    /// None where they weigh nothing.
+    labels: Option<Vec<usize>>,
     targets: &'a Targets<'a>,
     settings: &'a Settings,
     policy: Policy,
@@ -44,7 +45,8 @@ impl<'a> Batches<'a> {
         model: &Model,
         is_rendered: bool,
     ) -> Result<Self> {
-        let labels = images.all_labels()?;
+        let weigh = !matches!(targets, Targets::Teacher { loss, .. } if loss.alpha == 1.0);
+        let labels = weigh.then(|| images.all_labels()).transpose()?;
         ensure!(images.len() >= 2, "{}: too few pictures to train on", images.source.name);
         let (policy, view_seed) = match targets {
             Targets::Labels(policy) => (*policy, settings.seed),
@@ -112,9 +114,10 @@ impl<'a> Batches<'a> {
         let mut labels = vec![0.0; chosen.len() * self.classes];
         let smoothing = self.settings.label_smoothing;
         for (target, (i, view)) in labels.chunks_mut(self.classes).zip(&views) {
+            let Some(labels) = &self.labels else { break };
             target.fill(smoothing / self.classes as f32);
-            target[self.labels[*i]] += (1.0 - smoothing) * view.weight;
-            target[self.labels[view.partner.0]] += (1.0 - smoothing) * (1.0 - view.weight);
+            target[labels[*i]] += (1.0 - smoothing) * view.weight;
+            target[labels[view.partner.0]] += (1.0 - smoothing) * (1.0 - view.weight);
         }
         let teacher = match self.targets {
             Targets::Labels(_) => Vec::new(),

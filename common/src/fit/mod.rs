@@ -72,6 +72,9 @@ pub struct Epoch {
     pub loss: f64,
     /// Top-1 accuracy on the validation pictures afterwards.
     pub validation_top1: f64,
+    /// Learning rate of its last step.
+    #[serde(skip)]
+    pub lr: f32,
 }
 
 /// Steps between two looks at the losses: each look waits for the device.
@@ -124,6 +127,12 @@ impl<'a> Fit<'a> {
         model.check_images(pictures.validation)?;
         let truth = pictures.validation.all_labels()?;
         let mut executor = device.executor(&model)?;
+        ensure!(
+            settings.slim == 0.0 || executor.parametrisation().layout().scales().next().is_some(),
+            "--slim {}: the network has no batch norm that could go towards zero; of one that is trained \
+             on grids it is folded",
+            settings.slim
+        );
         let renders = executor.keep(pictures.train, &model.input.normalization)?;
         let summary = Summary { best: -1.0, best_epoch: 0, last: 0.0 };
         let (best, log) = (Vec::new(), String::new());
@@ -217,7 +226,9 @@ impl<'a> Fit<'a> {
                 self.settle(epoch)?;
             }
             let loss = self.epoch(epoch, per_epoch, batches, &mut tick)?;
-            let epoch = self.measure(epoch, loss)?;
+            let steps = self.settings.epochs as usize * per_epoch;
+            let lr = self.settings.rate((epoch + 1) * per_epoch - 1, steps, per_epoch);
+            let epoch = self.measure(epoch, loss, lr)?;
             note(self, &epoch)
         })
     }
@@ -287,12 +298,12 @@ impl<'a> Fit<'a> {
     }
 
     /// After epoch number `epoch` from 0: accuracy, and whether it is the best.
-    fn measure(&mut self, epoch: usize, loss: f64) -> Result<Epoch> {
+    fn measure(&mut self, epoch: usize, loss: f64, lr: f32) -> Result<Epoch> {
         let (images, normalization) = (self.pictures.validation, &self.model.input.normalization);
         let logits = answers::of_images(&mut *self.executor, images, normalization, |_| {})?;
         let correct = score::correct(&logits, &self.truth);
         let validation_top1 = correct as f64 / self.truth.len() as f64;
-        let epoch = Epoch { epoch: epoch + 1, loss, validation_top1 };
+        let epoch = Epoch { epoch: epoch + 1, loss, validation_top1, lr };
         self.progress = Progress { epochs: epoch.epoch, ..Progress::default() };
         self.executor.set_losses(0.0)?;
         self.summary.last = validation_top1;

@@ -88,7 +88,7 @@ impl Settings {
     }
 
     /// Learning rate of `step` out of `steps`, `per_epoch` steps each.
-    fn rate(&self, step: usize, steps: usize, per_epoch: usize) -> f32 {
+    pub(super) fn rate(&self, step: usize, steps: usize, per_epoch: usize) -> f32 {
         let warmup = self.warmup * per_epoch as f32;
         let s = step as f32 + 1.0;
         if s < warmup {

@@ -1,5 +1,6 @@
-//! The state of an interrupted run, written after every epoch, so that the same command goes on
-//! where it stopped and ends with the same bytes as if it never had.
+//! The state of an unfinished run, written after every epoch, every few minutes within it and when a
+//! signal ends it, so that the same command goes on where it stopped and ends with the same bytes as if it
+//! never had.
 
 use super::{Progress, Summary};
 use anyhow::{Result, ensure};
@@ -9,7 +10,7 @@ use model::artifact::{self, Artifact, Header, Kind, Provenance, Tensor};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Everything a run carries from epoch to epoch.
+/// Everything a run carries from step to step.
 #[derive(Clone, Debug)]
 pub struct Saved {
     /// How far it is.
@@ -33,7 +34,7 @@ struct Body {
     #[serde(default)]
     loss: u64,
     steps: i32,
-    /// Bits of an f64: decimal text could come back one rounding off.
+    /// Bits of an f64.
     best: u64,
     best_epoch: usize,
     last: u64,

@@ -110,8 +110,8 @@ pub(super) fn layers(
         let array = model.weights.get(&name).with_context(missing)?;
         let all = i * BITS.len()..(i + 1) * BITS.len();
         for (at, bits) in all.clone().zip(BITS) {
-            bar.inc(1);
             if at < measured.len() {
+                bar.skip(1);
                 continue;
             }
             let choice = Choice { rows: Rows::Channel, bits, coarser: 0 };
@@ -119,6 +119,7 @@ pub(super) fn layers(
             weights.insert(name.clone(), Integers::new(array, choice, PRICE)?.array()?);
             measured.push(measure.of(&weights)?.0);
             let bytes = || measured.iter().flat_map(|d| d.to_le_bytes()).collect();
+            bar.inc(1);
             watch.between(|| partial.map_or(Ok(()), |p| p.save(bytes())))?;
         }
         layers.push(Layer::new(name, array, measured[all].to_vec())?);

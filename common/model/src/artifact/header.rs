@@ -78,13 +78,12 @@ impl Provenance {
         Ok(Self { stage: stage.to_owned(), settings, parents: BTreeMap::new() })
     }
 
-    /// As it would be written now: `distill --init` used to record a width, which said nothing about a
-    /// network that it had not made.
+    /// As it would be written now: `distill --init` used to record what a fresh network would have been.
     pub(super) fn of_today(mut self) -> Self {
         if self.parents.contains_key("init")
             && let Some(settings) = self.settings.as_object_mut()
         {
-            settings.remove("width");
+            settings.retain(|key, _| !["arch", "raw_pixels", "width"].contains(&key.as_str()));
         }
         self
     }

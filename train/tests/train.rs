@@ -1,0 +1,107 @@
+//! The program: flags that go together, and what it says while it works.
+
+#![allow(clippy::disallowed_methods)] // tests write files as they please
+
+use model::artifact::Data;
+use model::images::Unsaved;
+use model::{Fit, Preparation, Provenance};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[path = "../../common/tests/reference/flags.rs"]
+mod flags;
+#[path = "../../common/tests/reference/recipes.rs"]
+mod recipes;
+
+const TRAIN: &str = env!("CARGO_BIN_EXE_train");
+
+#[test]
+fn flags_that_exclude_each_other_are_refused() {
+    let table = [
+        ("--width 1 --params 9", "'--width <WIDTH>' cannot be used with '--params <N>'"),
+        ("--width 1 --bytes 9", "'--width <WIDTH>' cannot be used with '--bytes <N>'"),
+        ("--params 9 --bytes 9", "'--params <N>' cannot be used with '--bytes <N>'"),
+        ("--bits-per-weight 3", "not provided:\n  --bytes <N>"),
+        ("--bits-per-weight 3 --params 9", "cannot be used with"),
+    ];
+    let files = "--images none --validation none --out none/x --arch plain";
+    let table = table.map(|(flags, told)| (format!("{files} {flags}"), told));
+    flags::refused(TRAIN, &table.each_ref().map(|(flags, told)| (flags.as_str(), *told)));
+}
+
+/// What a recipe says is understood: what is missing then is the pictures.
+#[test]
+fn the_flags_of_every_recipe_are_taken() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for (name, recipe) in recipes::all(root) {
+        let done = Command::new(TRAIN)
+            .args(["--images", "none.safetensors", "--validation", "none.safetensors", "--out"])
+            .arg(folder("recipes").join("x"))
+            .args(&recipe["TEACHER"])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&done.stderr);
+        assert!(told.contains("cannot read none.safetensors"), "{name}: {told}");
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// 20 pictures of 16 px, of two classes: bright and dark.
+fn pictures(path: &Path) {
+    let pixels = (0..20).flat_map(|i| (0..768).map(move |p| (i % 2 * 120 + p * 7 % 100) as u8));
+    Unsaved {
+        preparation: Preparation { size: 16, fit: Fit::Crop, exif: false },
+        classes: ["dark", "bright"].map(String::from).into(),
+        labels: (0..20).map(|i| Some(i % 2)).collect(),
+        names: (0..20).map(|i| format!("{}_{i}.png", i % 2)).collect(),
+        pixels: Data::Bytes(pixels.collect()),
+    }
+    .save(path, &Provenance::new("test", &()).unwrap())
+    .unwrap();
+}
+
+/// Where there is no terminal: a line per epoch, with the numbers of the CSV. Two steps an epoch; after
+/// a warm-up of one epoch the cosine goes from 0.01 to 0 in six steps, of which the second, fourth and sixth
+/// end an epoch: ½(1 + cos 60°) = 0.75, ½(1 + cos 120°) = 0.25, ½(1 + cos 180°) = 0.
+#[test]
+fn every_epoch_is_told() {
+    let folder = folder("epochs");
+    let at = |name: &str| folder.join(name);
+    pictures(&at("images.safetensors"));
+    let done = Command::new(TRAIN)
+        .args("--arch plain --width 0.2 --batch 10 --epochs 4 --lr 0.01 --warmup 1".split(' '))
+        .arg("--images")
+        .arg(at("images.safetensors"))
+        .arg("--validation")
+        .arg(at("images.safetensors"))
+        .arg("--out")
+        .arg(at("x.safetensors"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success(), "{told}");
+    let csv = std::fs::read_to_string(at("x.epochs.csv")).unwrap();
+    let rows = csv.lines().skip(1).zip(["1.00e-2", "7.50e-3", "2.50e-3", "0.00e0"]);
+    let wanted: Vec<String> = rows
+        .map(|(row, lr)| {
+            let [epoch, loss, top1] = row.split(',').collect::<Vec<_>>()[..] else {
+                panic!("{row}")
+            };
+            let [loss, top1] = [loss, top1].map(|v| v.parse::<f64>().unwrap());
+            format!(
+                "epoch {epoch} of 4: loss {loss:.3}, validation top-1 {top1:.4}, learning rate {lr}"
+            )
+        })
+        .collect();
+    let (found, left): (Vec<&str>, Vec<&str>) =
+        told.lines().map(|l| l.split_once(", about ").unwrap_or((l, ""))).unzip();
+    assert_eq!(found, wanted);
+    // How long the rest takes is told while there is a rest.
+    assert!(left[..3].iter().all(|l| l.ends_with("left")) && left[3].is_empty(), "{told}");
+}
