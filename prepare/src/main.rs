@@ -3,6 +3,8 @@
 mod evidence;
 mod images;
 mod model;
+mod names;
+mod nearest;
 
 use clap::Parser;
 use std::process::ExitCode;

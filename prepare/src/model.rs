@@ -1,15 +1,19 @@
 //! `prepare model`: weights from another program → a model artifact.
 
 use crate::evidence;
+use crate::names::{Known, Names};
+use crate::nearest::nearest;
 use anyhow::{Context, Result, bail, ensure};
 use checkpoint::{Bundle, Contents, Format, Tensor, Values};
 use common::cli;
 use graph::families;
 use graph::grid::Grids;
 use graph::schedule::{Fusing, Schedule};
-use graph::{Graph, Weights};
+use graph::{Graph, Op, Weights};
 use model::artifact::{self, Header, Kind};
 use model::{Fit, Input, Model as Network, Normalization, Preparation, Provenance, Source};
+use photos::MAX_PIXELS;
+use prepare::folder::Limits;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -17,8 +21,9 @@ use std::path::PathBuf;
 ///
 /// The content decides the format: PyTorch before and since 1.6, pickles of arrays (the course's
 /// encode8 and encode16), npz, safetensors. Nothing in the file is executed. Every network family
-/// (--arch) is recognised by its tensor names, at any widths, with the strides and activations of the
-/// original; --graph describes any other. Without it that is kept as a plain bundle of tensors, and a draft
+/// (--arch) is recognised by its tensor names, under any prefix and beside other tensors, at any widths, with
+/// the strides and activations of the original; pruning masks, weight norm and spectral norm are multiplied
+/// out; --graph describes any other. Without it that is kept as a plain bundle of tensors, and a draft
 /// of its graph is printed for you to correct. What no file says is printed as assumed. --photos weighs it:
 /// batch norms remember the statistics of the pictures they were trained on. It cannot tell relu from relu6
 /// where nothing exceeds 6, nor the order of strides in deep layers.
@@ -40,17 +45,31 @@ pub(crate) struct Model {
     /// hold are compared with those of these photos, and other readings of the file with them.
     #[arg(long, value_name = "FOLDER")]
     photos: Option<PathBuf>,
-    /// Insist on this network family.
+    /// Insist on this network family; tensors of modules beside its own are then left out.
     #[arg(long, value_parser = cli::families())]
     arch: Option<String>,
+    /// Which of several networks in the file: the key of a dictionary (model_ema), the beginning of names
+    /// (student), or one behind the other (state_dict.encoder_k) [default: the one with a name for a whole
+    /// network, such as model, then the largest, then the first].
+    #[arg(long, value_name = "NAME")]
+    weights_of: Option<String>,
     /// Class names in the order of the logits, separated by commas [default: numbers].
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     classes: Vec<String>,
     /// Where to write the model.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Share of the --photos that may be unreadable and are left out, with a line on stderr each; more are an
+    /// error. Without --photos nothing is read.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    unreadable: f32,
+    /// Of --photos, those of more pixels are unreadable.
+    #[arg(long, value_name = "N", default_value_t = MAX_PIXELS)]
+    max_pixels: u64,
     #[command(flatten)]
     input: Feeding,
+    #[command(flatten)]
+    threads: cli::Threads,
 }
 
 /// What the header keeps: what was assumed beyond the file.
@@ -79,6 +98,14 @@ struct Feeding {
     /// Standard deviation each colour was divided by.
     #[arg(long, alias = "deviation", value_name = "R,G,B", value_delimiter = ',', num_args = 1, default_values_t = [1.0, 1.0, 1.0])]
     std: Vec<f32>,
+    /// Its pictures were turned as their EXIF orientation says (not so in torchvision).
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    exif: bool,
+    /// ε of every batch norm [default: what --graph says, else 1e-5 as in PyTorch; Keras has 1e-3].
+    #[arg(long, alias = "eps", value_name = "E")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epsilon: Option<f32>,
 }
 
 /// Order of a picture's planes.
@@ -91,48 +118,26 @@ enum Colour {
     Bgr,
 }
 
-/// What programs put before every name of a network that they wrap.
-const PREFIXES: [&str; 7] =
-    ["module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder."];
-
-/// How much of every name is a prefix that all share: nothing, then one prefix, then two, and so on.
-fn prefixes(names: &[&str]) -> Vec<usize> {
-    let mut lengths = vec![0];
-    while let Some(&length) = lengths.last()
-        && let Some(prefix) = PREFIXES
-            .iter()
-            .find(|p| !names.is_empty() && names.iter().all(|n| n[length..].starts_with(**p)))
-    {
-        lengths.push(length + prefix.len());
-    }
-    lengths
-}
-
-/// A draft of the graph of a bundle.
-fn draft(bundle: &Bundle) -> String {
-    let names: Vec<&str> = bundle.iter().map(|(n, _)| n.as_str()).collect();
-    let length = prefixes(&names).last().copied().unwrap_or(0);
-    let tensors: Vec<_> =
-        bundle.iter().map(|(n, t)| (n[length..].to_owned(), t.shape.clone())).collect();
-    graph::draft::draft(&tensors)
-}
-
 impl Model {
     pub(crate) fn run(self) -> Result<String> {
+        self.threads.start()?;
+        let share = self.unreadable;
+        ensure!((0.0..=1.0).contains(&share), "--unreadable {share}: expected 0 to 1");
         let _claim = artifact::claim(&self.out, &[&self.file])?;
         let bytes = std::fs::read(&self.file)
             .with_context(|| format!("cannot read {}", self.file.display()))?;
         let at = || format!("{}", self.file.display());
-        let Contents { format, tensors: bundle, notes } =
-            checkpoint::read(&bytes).with_context(at)?;
+        let Contents { format, tensors: bundle, others, notes } = match &self.weights_of {
+            None => checkpoint::read(&bytes),
+            Some(part) => checkpoint::read_part(&bytes, part).context("--weights-of"),
+        }
+        .with_context(at)?;
         notes.iter().for_each(|n| cli::note(&format!("{}: {n}", self.file.display())));
+        if !others.is_empty() {
+            cli::note(&format!("--weights-of reads another dictionary: {}", others.join(", ")));
+        }
         let hash = Source::hash(&bytes);
-        let weights: Weights = bundle
-            .iter()
-            .map(|(n, t)| Ok((n.clone(), t.to_array()?)))
-            .collect::<Result<_>>()
-            .with_context(at)?;
-        match self.network(weights).with_context(at)? {
+        match self.network(&bundle).with_context(at)? {
             Some((name, graph, weights)) => {
                 graph.check_values(&weights).with_context(at)?;
                 self.save_model(&name, graph, weights, format, hash)
@@ -143,50 +148,40 @@ impl Model {
 
     /// What the network is called, its graph, and its weights under their own names; None for an
     /// unknown one, which is said.
-    fn network(&self, weights: Weights) -> Result<Option<(String, Graph, Weights)>> {
-        let names: Vec<&str> = weights.keys().map(String::as_str).collect();
-        let without = |length: &usize| -> Weights {
-            weights.iter().map(|(n, a)| (n[*length..].to_owned(), a.clone())).collect()
-        };
-        let mut forms: Vec<Weights> = prefixes(&names).iter().map(without).collect();
+    fn network(&self, bundle: &Bundle) -> Result<Option<(String, Graph, Weights)>> {
         if let Some(given) = &self.graph {
-            let text = match std::fs::read_to_string(given) {
-                Ok(file) => file,
-                Err(e) if !given.contains(':') => {
-                    return Err(e).with_context(|| format!("--graph: cannot read {given}"));
-                }
-                Err(_) => given.clone(),
-            };
-            let graph: Graph = text.parse().context("--graph")?;
-            // The names without the prefixes that the graph's lack.
-            let names: Vec<String> = graph.parameters().map(|p| p.name).collect();
-            let known = |w: &Weights| names.iter().filter(|n| w.contains_key(*n)).count();
-            let best = (0..forms.len()).rev().max_by_key(|i| known(&forms[*i])).unwrap_or(0);
-            let weights = forms.swap_remove(best);
-            graph.check_weights(&weights).context("--graph")?;
+            let (graph, weights) = described(given, bundle).context("--graph")?;
             return Ok(Some(("--graph".to_owned(), graph, weights)));
         }
+        let names = Names::new(bundle);
         let only = self.arch.as_deref().map(families::find).transpose()?;
         let among = only.map_or(families::ALL, std::slice::from_ref);
-        let mut reason = None;
-        for weights in &forms {
-            match families::recognise(among, weights) {
-                Ok((family, graph)) => {
-                    return Ok(Some((family.name.to_owned(), graph, weights.clone())));
-                }
-                Err(e) => reason = reason.or(Some(e)),
-            }
+        let mut known = names.known(among)?;
+        if known.is_empty() {
+            let nearest = nearest(&names, among)?;
+            ensure!(only.is_none(), "not --arch {}: {nearest}", self.arch.as_deref().unwrap_or(""));
+            cli::note(&format!("none of the known networks; {nearest}"));
+            return Ok(None);
         }
-        if let (Some(_), Some(reason)) = (only, reason) {
-            return Err(reason.into());
+        let Known { family, part, doubt } = known.remove(0);
+        if !doubt.is_empty() && only.is_none() && self.weights_of.is_none() {
+            cli::note(&format!("none of the known networks; {doubt}"));
+            return Ok(None);
         }
-        for weights in &forms {
-            if let Some(text) = families::nearest(weights)? {
-                cli::note(&format!("none of the known networks; {text}"));
-                break;
-            }
+        let under = match part.prefix.trim_end_matches('.') {
+            "" => String::new(),
+            prefix => format!(" under {prefix}"),
+        };
+        let left = names.left_over(&part).map(|l| format!("; left over: {l}")).unwrap_or_default();
+        if !(under.is_empty() && left.is_empty()) {
+            cli::note(&format!("{}{under}{left}", family.name));
         }
-        Ok(None)
+        for Known { family, part, .. } in known {
+            let prefix = part.prefix.trim_end_matches('.');
+            cli::note(&format!("--weights-of {prefix} reads another: {}", family.name));
+        }
+        let weights = names.weights(&part)?;
+        Ok(Some((family.name.to_owned(), part.graph, weights)))
     }
 
     fn provenance(&self, settings: &impl Serialize, hash: String) -> Result<Provenance> {
@@ -214,6 +209,10 @@ impl Model {
         };
         ensure!(normalization.std.iter().all(|d| *d > 0.0), "--std must be above 0");
         graph.check_classes().with_context(|| self.file.display().to_string())?;
+        let graph = match self.input.epsilon {
+            None => graph,
+            Some(epsilon) => with_epsilon(&graph, epsilon).context("--epsilon")?,
+        };
         let n = graph.classes();
         let classes = match self.classes.len() {
             0 => (0..n).map(|c| c.to_string()).collect(),
@@ -221,7 +220,7 @@ impl Model {
             given => bail!("--classes names {given} classes, the network has {n}"),
         };
         let size = usize::from(self.input.size);
-        let preparation = Preparation { size, fit: self.input.fit, exif: false };
+        let preparation = Preparation { size, fit: self.input.fit, exif: self.input.exif };
         Schedule::new(&graph, size, Fusing::NONE).context("--size")?;
         let input = Input { preparation, normalization };
         let parameters = graph.parameter_count();
@@ -229,14 +228,10 @@ impl Model {
             evidence::turn_colours(&graph, &mut weights)?;
         }
         let model = Network { graph, weights, input, classes, grids: Grids::new() };
-        // No file of weights says these.
-        let Feeding { mean, std, fit, colour, .. } = &self.input;
-        let activations = evidence::activations(&model.graph);
-        cli::note(&format!(
-            "assumed: {activations}; pictures of {size} px, {fit}; {colour:?}, mean {mean:?}, std {std:?}"
-        ));
+        cli::note(&format!("assumed: {}", self.input.assumed(&model)));
         if let Some(folder) = &self.photos {
-            evidence::weigh(&model, folder)?;
+            let limits = Limits { unreadable: self.unreadable, max_pixels: self.max_pixels };
+            evidence::weigh(&model, folder, limits)?;
         }
         model.save(
             &self.out,
@@ -267,7 +262,70 @@ impl Model {
              network is none of the known families. Say which with --graph\n{}",
             self.out.display(),
             bundle.len(),
-            draft(bundle).trim_end(),
+            graph::draft::draft(&Names::new(bundle).for_draft()).trim_end(),
         ))
     }
+}
+
+/// The network of a graph that is given as text or in a file, and its weights in the file, under whatever
+/// prefix.
+fn described(given: &str, bundle: &Bundle) -> Result<(Graph, Weights)> {
+    let text = match std::fs::read_to_string(given) {
+        Ok(file) => file,
+        Err(e) if !given.contains(':') => {
+            return Err(e).with_context(|| format!("cannot read {given}"));
+        }
+        Err(_) => given.to_owned(),
+    };
+    let graph: Graph = text.parse()?;
+    // By the file's names, and by those that draft and families have.
+    let forms = [Names::of_file(bundle), Names::new(bundle)];
+    let parts = forms.iter().map(|names| (names, names.part_for(&graph))).rev();
+    let (names, (_, part)) = parts.max_by_key(|(_, (count, _))| *count).context("no names")?;
+    let weights = names.weights(&part)?;
+    graph.check_weights(&weights)?;
+    if let Some(left) = names.left_over(&part) {
+        cli::note(&format!("left over: {left}"));
+    }
+    Ok((graph, weights))
+}
+
+/// `graph` with this ε in every batch norm.
+fn with_epsilon(graph: &Graph, epsilon: f32) -> Result<Graph> {
+    let is_norm = |n: &graph::Node| matches!(n.op, Op::BatchNorm(_));
+    ensure!(graph.nodes().iter().any(is_norm), "the network has no batch norm");
+    Ok(graph.with_epsilon(epsilon)?)
+}
+
+impl Feeding {
+    /// All that no file of weights says, in words.
+    fn assumed(&self, model: &Network) -> String {
+        let Self { mean, std, fit, colour, size, exif, .. } = self;
+        let graph = &model.graph;
+        let norms = graph.nodes().iter().filter_map(|n| match n.op {
+            Op::BatchNorm(norm) => Some(norm.epsilon),
+            _ => None,
+        });
+        let windows = graph.nodes().iter().filter_map(|n| Some(n.op.as_conv()?.window));
+        let paddings = windows.filter(|w| w.kernel > 1).map(|w| w.padding);
+        let turned = if *exif { "turned" } else { "not turned" };
+        format!(
+            "{}{}{}; pictures of {size} px, {fit}, {turned} by EXIF; {colour:?}, mean {mean:?}, std {std:?}",
+            evidence::activations(graph),
+            each("padded by", paddings),
+            each("batch norms with ε", norms.map(|e| format!("{e:e}"))),
+        )
+    }
+}
+
+/// `, what A and B` for the values there are; nothing for none.
+fn each<T: PartialEq + std::fmt::Display>(what: &str, values: impl Iterator<Item = T>) -> String {
+    let mut found: Vec<T> = Vec::new();
+    for value in values {
+        if !found.contains(&value) {
+            found.push(value);
+        }
+    }
+    let found: Vec<String> = found.iter().map(T::to_string).collect();
+    if found.is_empty() { String::new() } else { format!(", {what} {}", found.join(" and ")) }
 }

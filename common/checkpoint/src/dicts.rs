@@ -68,10 +68,12 @@ impl<'a> Pickle<'a> {
             tensors.extend(entries.into_iter().map(|(name, t)| (prefix.clone() + &name, t)));
             notes.extend(self.unknown_tensors(dict));
         }
-        let tensors = under(tensors, names).with_context(|| {
+        let mut tensors = under(tensors, names);
+        if dicts.len() > 1 {
             let paths: Vec<&str> = dicts.iter().map(Dict::name).collect();
-            format!("the file's dictionaries: {}", paths.join(", "))
-        })?;
+            let those = || format!("the file's dictionaries: {}", paths.join(", "));
+            tensors = tensors.with_context(those);
+        }
         let is_chosen = |d: &&Dict| chosen.iter().any(|p| p.path == d.path);
         if chosen.len() > 1 {
             let names: Vec<&str> = chosen.iter().map(|p| p.path.as_str()).collect();
@@ -95,7 +97,7 @@ impl<'a> Pickle<'a> {
                 first.count
             ));
         }
-        Ok(Found { tensors, notes, others })
+        Ok(Found { tensors: tensors?, notes, others })
     }
 
     /// As [`Pickle::found_with`] where no torch tensors can be.

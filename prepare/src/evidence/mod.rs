@@ -9,7 +9,8 @@ use graph::grid::Grids;
 use graph::{Graph, Op};
 use kernels::Network;
 use model::Model;
-use photos::{self, MAX_PIXELS};
+use photos::{self, Trouble};
+use prepare::folder::Limits;
 use rayon::prelude::*;
 pub(crate) use readings::turn_colours;
 use readings::{Reading, other_halvings, readings, with_graphs};
@@ -49,17 +50,8 @@ pub(crate) fn activations(graph: &Graph) -> String {
 ///
 /// # Errors
 /// Photos that cannot be read, a network without batch norms.
-pub(crate) fn weigh(model: &Model, folder: &Path) -> Result<()> {
-    let paths = photos::list(folder, cli::note)?;
-    let step = paths.len().div_ceil(MOST);
-    let pixels: Vec<Vec<u8>> = paths
-        .par_iter()
-        .step_by(step)
-        .map(|p| {
-            photos::prepare(p, &model.input.preparation, MAX_PIXELS)
-                .with_context(|| p.display().to_string())
-        })
-        .collect::<Result<_>>()?;
+pub(crate) fn weigh(model: &Model, folder: &Path, limits: Limits) -> Result<()> {
+    let pixels = read(model, folder, limits)?;
     let own = misfits(model, &pixels)?;
     ensure!(!own.is_empty(), "--photos: the network has no batch norm to ask");
     let misfit = mean(&own);
@@ -91,6 +83,31 @@ pub(crate) fn weigh(model: &Model, folder: &Path) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// The pixels of photos out of `folder`, at most [`MOST`], without those that cannot be read.
+fn read(model: &Model, folder: &Path, limits: Limits) -> Result<Vec<Vec<u8>>> {
+    let paths = photos::list(folder, cli::note)?;
+    let step = paths.len().div_ceil(MOST);
+    let read: Vec<_> = paths
+        .par_iter()
+        .step_by(step)
+        .map(|p| (p, photos::prepare(p, &model.input.preparation, limits.max_pixels)))
+        .collect();
+    let allowed = (f64::from(limits.unreadable) * read.len() as f64) as usize;
+    let (mut pixels, mut unreadable) = (Vec::new(), 0);
+    for (path, found) in read {
+        match found {
+            Ok(p) => pixels.push(p),
+            Err(Trouble::Picture(reason)) if unreadable < allowed => {
+                unreadable += 1;
+                cli::note(&format!("unreadable: {}: {reason}", path.display()));
+            }
+            Err(e) => return Err(e).with_context(|| format!("--photos: {}", path.display())),
+        }
+    }
+    ensure!(!pixels.is_empty(), "--photos: none of the photos in {} can be read", folder.display());
+    Ok(pixels)
 }
 
 /// The reading that fits best.

@@ -162,6 +162,21 @@ impl Family {
     }
 }
 
+/// Every network of `families` that names of weights tell apart, at standard width; the stem's stride, which
+/// no weight shows, is the family's own.
+///
+/// # Errors
+/// Only a family that cannot be built.
+pub fn forms(families: &[Family]) -> Result<Vec<(&Family, Graph)>> {
+    let mut forms = Vec::new();
+    for family in families {
+        for knobs in family.variants([family.stem_stride].into_iter()) {
+            forms.push((family, family.build(&knobs)?));
+        }
+    }
+    Ok(forms)
+}
+
 /// The family and graph that `weights` belong to, by their names; widths, blocks and ranks are those
 /// of the weights, the stem's stride, which no weight shows, is the family's own.
 ///
@@ -169,16 +184,10 @@ impl Family {
 /// Weights of none of `families`: for a single one, the first tensor that does not fit.
 pub fn recognise<'a>(families: &'a [Family], weights: &Weights) -> Result<(&'a Family, Graph)> {
     let mut reason = None;
-    for family in families {
-        for knobs in family.variants([family.stem_stride].into_iter()) {
-            let graph = family.build(&knobs)?.factored_like(weights)?;
-            match graph.with_widths_of(weights) {
-                Ok(found) => return Ok((family, found)),
-                Err(e) if knobs.extra_blocks == 0 => {
-                    reason = Some(e.at(format!("not a {}", family.name)));
-                }
-                Err(_) => {}
-            }
+    for (family, form) in forms(families)? {
+        match form.factored_like(weights)?.with_widths_of(weights) {
+            Ok(found) => return Ok((family, found)),
+            Err(e) => reason = reason.or(Some(e.at(format!("not a {}", family.name)))),
         }
     }
     match reason {
@@ -187,27 +196,16 @@ pub fn recognise<'a>(families: &'a [Family], weights: &Weights) -> Result<(&'a F
     }
 }
 
-/// The family that has most of the names of `weights`, with what does not fit, in words; None where none
-/// has half of its own names among them.
-///
-/// # Errors
-/// Only a family that cannot be built.
-pub fn nearest(weights: &Weights) -> Result<Option<String>> {
-    let mut best: Option<(usize, String)> = None;
-    for family in ALL {
-        let graph = family.build(&Knobs::standard(2))?;
-        let names: Vec<String> = graph.parameters().map(|p| p.name).collect();
-        let shared = names.iter().filter(|n| weights.contains_key(*n)).count();
-        if 2 * shared >= names.len() && best.as_ref().is_none_or(|(most, _)| shared > *most) {
-            let reason = match recognise(std::slice::from_ref(family), weights) {
-                Ok(_) => continue,
-                Err(e) => e,
-            };
-            let (name, all) = (family.name, names.len());
-            best = Some((shared, format!("nearest is {name}, {shared} of {all} names: {reason}")));
-        }
+/// What the original of a family calls a tensor today. torchvision's own download of DenseNet-121 is older
+/// than its code, which then came to be without dots before the numbers of a layer's two halves.
+pub fn current_name(name: &str) -> String {
+    if !name.contains(".denselayer") {
+        return name.to_owned();
     }
-    Ok(best.map(|(_, text)| text))
+    let halves = ["norm.1.", "norm.2.", "conv.1.", "conv.2."];
+    halves.iter().fold(name.to_owned(), |name, half| {
+        name.replace(&format!(".{half}"), &format!(".{}", half.replacen('.', "", 1)))
+    })
 }
 
 /// A folded network of a known family as the original has it, batch norms included. Their ε, which a folded
