@@ -77,6 +77,36 @@ cp "$photos/testing/0000."* "$work/foreign/training/12_0.jpg"
 refuses "a model of other classes" "has classes 0 to 12, the model knows 10" bash hw7_test.sh "$work/foreign" "$work/x.csv"
 MODEL=$work/none refuses "no model" "is missing: run make submission" bash hw7_test.sh "$photos" "$work/x.csv"
 
+# --- a grader's folder: whatever lies beside testing/, there is a CSV, as long as no class is seen that the model lacks
+grader=$work/grader
+mkdir -p "$grader/testing" "$grader/validation"
+cp "$photos/testing/"000[0-4].* "$grader/testing/"
+touch "$grader/testing/._0000.jpg" "$grader/testing/.DS_Store"
+graded() {
+    rm -f "$work/graded.csv"
+    (cd "$work" && CDPATH=/:/usr bash "$script" grader graded.csv) >/dev/null 2>"$work/stderr" || fail "$1: $(cat "$work/stderr")"
+    cmp <(head -6 artifacts/smoke/prediction.csv) "$work/graded.csv" || fail "$1: other predictions"
+    pass "hw7_test.sh: $1"
+}
+graded "validation/ is empty, CDPATH is set, the paths are relative"
+touch "$grader/validation/.gitkeep"
+graded "validation/ holds .gitkeep"
+mkdir "$grader/validation/cats" "$grader/validation/12_dogs"
+cp "$grader/testing/0000."* "$grader/validation/cats/"
+graded "validation/ is of class folders"
+some=$(find "$grader/testing" -name '0000.*' | head -1)
+cp "$some" "$grader/validation/3_0.${some##*.}"
+graded "validation/ holds one picture"
+for class in 0 1 2 4 5 6 7 8; do cp "$some" "$grader/validation/${class}_0.${some##*.}"; done
+graded "validation/ lacks the last class"
+(cd "$(dirname "$script")" && CDPATH=/:/usr bash hw7_test.sh "$grader" "$work/graded.csv") >/dev/null 2>&1 || fail "CDPATH and a relative script"
+cp "$some" "$grader/testing/x"
+mkdir "$grader/testing/more"
+bash "$script" "$grader" "$work/graded.csv" >/dev/null 2>"$work/stderr"
+[ "$(tail -1 "$work/graded.csv" | cut -d, -f1)" = x ] || fail "a picture without a suffix: $(cat "$work/graded.csv")"
+grep -q 'testing: 1 of 7 passed over: folders: 1 (more)$' "$work/stderr" || fail "nothing is said of a folder: $(cat "$work/stderr")"
+pass "hw7_test.sh: a picture is one by its content, and what is passed over is said"
+
 # --- pictures that rot: predict answers for all of them or for none
 mkdir "$work/rotten"
 cp "$photos/testing/"00[0-4]?.* "$work/rotten/"

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use common::{answers, cli, score};
 use model::{Model, artifact};
+use photos::listing::Listing;
 use photos::{MAX_PIXELS, Trouble};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,9 @@ use std::sync::Mutex;
 ///
 /// Writes a CSV "Id,label", one line per picture in the order of the file names; the id is the
 /// file name without extension and leading zeros. Pictures are prepared as the model says. Every file
-/// that is called a picture gets its line, or the run fails and lists those that cannot be read.
+/// that is a picture by its name (.jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .gif) or, where the name does
+/// not tell, by its content gets its line, or the run fails and lists those that cannot be read. Names that
+/// begin with a dot are skipped; whatever else is passed over is told on stderr: how much, what and why.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   infer predict --model model.bin --photos food-11/testing --out prediction.csv")]
@@ -20,11 +23,11 @@ pub(crate) struct Predict {
     /// Model to ask, plain or coded.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Folder of .jpg, .jpeg and .png files.
+    /// Folder of pictures: JPEG, PNG, WebP, BMP, GIF.
     #[arg(long, value_name = "FOLDER")]
     photos: PathBuf,
-    /// Fail unless the pictures of this folder, named [class]_[anything], have as many classes as the
-    /// model.
+    /// Fail if a picture of this folder, named [class]_[anything], has a class number that the model does
+    /// not have. A folder that shows no class numbers says nothing.
     #[arg(long, value_name = "FOLDER")]
     classes_of: Option<PathBuf>,
     /// Pictures of more pixels are refused, as in prepare images.
@@ -47,7 +50,7 @@ impl Predict {
         cli::note(&format!("model {} (hash {}): {classes}", source.name, source.hash));
         self.classes_of.as_deref().map_or(Ok(()), |folder| check_classes(folder, &model))?;
         let mut executor = self.compute.device.executor(&model)?;
-        let paths = photos::list(&self.photos)?;
+        let paths = photos::list(&self.photos, cli::note)?;
         check_ids(&paths)?;
         let bar = cli::progress(paths.len(), "pictures");
         let unreadable = Mutex::new(Vec::new());
@@ -82,16 +85,18 @@ impl Predict {
     }
 }
 
-/// Checks that the pictures of `folder` have the classes of `model`, as far as their names say.
+/// Checks that `model` has every class that the names of the pictures of `folder` show. Fewer are no sign:
+/// a split may lack the last class.
 fn check_classes(folder: &Path, model: &Model) -> Result<()> {
-    let classes = photos::list(folder)?.iter().filter_map(|p| photos::class_of(p)).max();
+    let pictures = Listing::of(folder)?.pictures;
     let known = model.classes.len();
-    ensure!(
-        classes.is_none_or(|most| most + 1 == known),
-        "{} has classes 0 to {}, the model knows {known}: it was made for other pictures",
-        folder.display(),
-        classes.unwrap_or_default(),
-    );
+    if let Some(most) = pictures.iter().filter_map(|p| photos::class_of(p)).max() {
+        ensure!(
+            most < known,
+            "{} has classes 0 to {most}, the model knows {known}: it was made for other pictures",
+            folder.display(),
+        );
+    }
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! A folder of JPEG and PNG files → an images artifact.
+//! The pictures of a folder → an images artifact.
 
 use anyhow::{Context, Result, bail, ensure};
 use common::cli;
@@ -34,7 +34,7 @@ pub struct Report {
     pub unreadable: Vec<(PathBuf, String)>,
 }
 
-/// Prepare the pictures of `folder` into the artifact `out`.
+/// Prepare the pictures of `folder` into the artifact `out`; what is passed over is told on stderr.
 ///
 /// Decoding runs in parallel, chunk by chunk into a scratch file, so memory does not grow with
 /// the number of pictures. `names` are the class names; without them classes are called by number.
@@ -51,7 +51,7 @@ pub fn prepare(
     out: &Path,
     tick: impl Fn(usize) + Sync,
 ) -> Result<Report> {
-    let paths = photos::list(folder)?;
+    let paths = photos::list(folder, cli::note)?;
     let mut scratch = artifact::scratch(out)?;
     let mut kept = Vec::new();
     let mut unreadable = Vec::new();

@@ -1,10 +1,11 @@
-//! `prepare images`: a folder of JPEG and PNG files → an images artifact.
+//! `prepare images`: a folder of pictures → an images artifact.
 
 use anyhow::{Result, ensure};
 use common::cli;
 use model::images::MOST_CLASSES;
 use model::{Fit, Preparation, artifact};
 use photos::MAX_PIXELS;
+use photos::listing::Listing;
 use prepare::folder::{self, Limits};
 use std::path::PathBuf;
 
@@ -12,7 +13,11 @@ use std::path::PathBuf;
 ///
 /// A picture's class is the number before the first underscore of its file name ("3_17.jpg" is
 /// class 3); pictures without one ("0042.jpg") are kept unlabelled. Pictures are ordered by name.
-/// Grey pictures become RGB, transparency is dropped, CMYK is converted.
+/// Grey pictures become RGB, transparency is dropped, CMYK is converted, of several frames the first is taken.
+///
+/// A file is a picture by its name (.jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .gif) or, where the name does
+/// not tell, by its content. Names that begin with a dot are skipped; whatever else is passed over is told on
+/// stderr: how much, what and why.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   prepare images food-11/training --size 128 --out training.safetensors
@@ -20,7 +25,7 @@ use std::path::PathBuf;
   prepare images food-11/validation --size 256 --fit center --out validation.safetensors
       the course's own preparation: the middle 256 × 256, black where a picture is smaller")]
 pub(crate) struct Images {
-    /// Folder of .jpg, .jpeg and .png files.
+    /// Folder of pictures: JPEG, PNG, WebP, BMP, GIF.
     folder: PathBuf,
     /// Side of the prepared squares, pixels.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(8..=4096))]
@@ -38,7 +43,7 @@ pub(crate) struct Images {
     /// are an error.
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     unreadable: f32,
-    /// Pictures of more pixels are unreadable. Decoding takes up to eleven bytes for each, on every
+    /// Pictures of more pixels are unreadable. Decoding takes up to seventeen bytes for each, on every
     /// thread.
     #[arg(long, value_name = "N", default_value_t = MAX_PIXELS)]
     max_pixels: u64,
@@ -59,7 +64,7 @@ impl Images {
         let share = self.unreadable;
         ensure!((0.0..=1.0).contains(&share), "--unreadable {share}: expected 0 to 1");
         let limits = Limits { unreadable: share, max_pixels: self.max_pixels };
-        let total = photos::list(&self.folder)?.len();
+        let total = Listing::of(&self.folder)?.pictures.len();
         // The scratch file and the artifact.
         artifact::check_room(&self.out, 2 * (total * how.bytes()) as u64)?;
         let bar = cli::progress(total, "decoding");

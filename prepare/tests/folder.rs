@@ -65,6 +65,35 @@ fn too_many_unreadable_ones_fail_and_leave_no_file() {
     assert!(prepare(&dir.path().join("no"), how(), &[], LENIENT, &out, |_| {}).is_err());
 }
 
+/// A JPEG of two components, progressive, with Adobe's transform 2: zune-jpeg 0.5.15 panics on it.
+#[test]
+fn one_picture_that_a_decoder_fails_on_is_one_bad_picture() {
+    let dir = tempfile::tempdir().unwrap();
+    for k in 0..3 {
+        fs::copy(picture("rgb.jpg"), dir.path().join(format!("0_{k}.jpg"))).unwrap();
+    }
+    // Of grey.jpg: progressive, with a second component, and Adobe's segment before all.
+    let mut bytes = fs::read(picture("grey.jpg")).unwrap();
+    let at = |bytes: &[u8], code: u8| bytes.windows(2).position(|w| w == [0xff, code]).unwrap();
+    let frame = at(&bytes, 0xc0);
+    bytes[frame + 1] = 0xc2;
+    bytes[frame + 3] += 3;
+    bytes[frame + 9] = 2;
+    bytes.splice(frame + 13..frame + 13, [2, 0x11, 0]);
+    let scan = at(&bytes, 0xda);
+    bytes[scan + 7..scan + 10].copy_from_slice(&[0, 0, 0]);
+    bytes.splice(2..2, *b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\x02");
+    fs::write(dir.path().join("0_3.jpg"), &bytes).unwrap();
+    let out = dir.path().join("out.safetensors");
+    let report = prepare(dir.path(), how(), &[], LENIENT, &out, |_| {}).unwrap();
+    assert_eq!(report.written, 3);
+    assert!(
+        report.unreadable[0].1.starts_with("a JPEG of 2 components"),
+        "{:?}",
+        report.unreadable
+    );
+}
+
 #[test]
 fn pictures_without_labels_say_so() {
     let dir = tempfile::tempdir().unwrap();

@@ -20,7 +20,7 @@ use model::pictures::{Fit, MAX_SIZE, Preparation};
 use std::path::Path;
 
 /// Most pixels of a picture that is decoded: Pillow's limit, beyond which it warns of a decompression
-/// bomb. Decoding takes up to eleven bytes for each (16-bit RGBA), per thread.
+/// bomb. Decoding takes up to seventeen bytes for each (progressive CMYK), per thread.
 pub const MAX_PIXELS: u64 = 1024 * 1024 * 1024 / 4 / 3;
 
 /// Why there are no pixels.

@@ -45,11 +45,14 @@ fn exif_is_obeyed_only_when_asked() {
     let size = 16;
     let as_stored = prepare("turned.jpg", Fit::Crop, size, false);
     assert_eq!(as_stored, prepare("rgb.jpg", Fit::Crop, size, true), "rgb.jpg has no EXIF");
-    let turned = prepare("turned.jpg", Fit::Crop, size, true);
-    for (i, v) in turned.iter().enumerate() {
-        let (c, y, x) = (i / (size * size), i / size % size, i % size);
-        let stored = as_stored[c * size * size + (size - 1 - x) * size + y];
-        assert!(v.abs_diff(stored) <= 1, "plane {c} ({y}, {x}): {v}, stored {stored}");
+    for name in ["turned.jpg", "turned.webp"] {
+        let as_stored = prepare(name, Fit::Crop, size, false);
+        let turned = prepare(name, Fit::Crop, size, true);
+        for (i, v) in turned.iter().enumerate() {
+            let (c, y, x) = (i / (size * size), i / size % size, i % size);
+            let stored = as_stored[c * size * size + (size - 1 - x) * size + y];
+            assert!(v.abs_diff(stored) <= 1, "{name} plane {c} ({y}, {x}): {v}, stored {stored}");
+        }
     }
 }
 
@@ -120,7 +123,19 @@ fn bad_files_are_told_apart() {
     let reason = photos::prepare(&at("long.png"), &how, MAX_PIXELS).unwrap_err().to_string();
     assert!(reason.contains("resized they would be 128 × 128000000"), "{reason}");
     // Cut and flipped: a reason or pixels, never a panic.
-    for name in ["rgb.jpg", "grey.png", "palette.png", "rgba.png", "cmyk.jpg", "progressive.jpg"] {
+    for name in [
+        "rgb.jpg",
+        "grey.png",
+        "palette.png",
+        "rgba.png",
+        "cmyk.jpg",
+        "progressive.jpg",
+        "rgb.webp",
+        "rgba.webp",
+        "moving.webp",
+        "moving.gif",
+        "palette.bmp",
+    ] {
         let whole = std::fs::read(picture(name)).unwrap();
         for k in 0..10 {
             let mut broken = whole.clone();

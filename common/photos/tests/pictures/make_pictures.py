@@ -1,4 +1,4 @@
-"""Makes the pictures of ../photos.rs and prints what Pillow makes of them (Pillow 12)."""
+"""Makes the pictures of ../photos.rs and prints what Pillow makes of them (Pillow 13)."""
 
 import io
 import math
@@ -33,9 +33,18 @@ def save():
     rgba.putalpha(77)
     rgba.save(here / "rgba.png")
     image.convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(here / "palette.png")
+    image.save(here / "rgb.webp", quality=90)
+    rgba.save(here / "rgba.webp", lossless=True, exact=True)
+    image.save(here / "rgb.bmp")
+    image.quantize(16).save(here / "palette.bmp")
+    other = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    frames = [other.quantize(64)]
+    image.quantize(64).save(here / "moving.gif", save_all=True, append_images=frames, transparency=7)
+    image.save(here / "moving.webp", quality=90, save_all=True, append_images=[other])
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to view
     image.save(here / "turned.jpg", quality=95, subsampling=0, exif=exif)
+    image.save(here / "turned.webp", lossless=True, exif=exif)
 
 
 def center_crop(image, side):
@@ -69,6 +78,7 @@ def main():
     print("type Case = (&'static str, Fit, usize, [f64; 3], [[u8; 3]; 3]);\n")
     print("const PILLOW: &[Case] = &[")
     cases = [(f, "Crop", 16) for f in ("rgb.jpg", "rgb.png", "grey.jpg", "grey.png", "cmyk.jpg", "rgba.png", "palette.png", "turned.jpg")]
+    cases += [(f, "Crop", 16) for f in ("rgb.webp", "rgba.webp", "rgb.bmp", "palette.bmp", "moving.gif", "moving.webp", "turned.webp")]
     cases += [("rgb.png", "Squash", 20), ("rgb.png", "Letterbox", 20), ("rgb.png", "Center", 16), ("rgb.png", "Center", 51), ("rgb.png", "Crop", 75)]
     for name, how, side in cases:
         out = fit(Image.open(here / name).convert("RGB"), how, side)
