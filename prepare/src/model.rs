@@ -23,8 +23,9 @@ use std::path::PathBuf;
 /// encode8 and encode16), npz, safetensors. Nothing in the file is executed. Every network family
 /// (--arch) is recognised by its tensor names, under any prefix and beside other tensors, at any widths, with
 /// the strides and activations of the original; pruning masks, weight norm and spectral norm are multiplied
-/// out; --graph describes any other. Without it that is kept as a plain bundle of tensors, and a draft
-/// of its graph is printed for you to correct. What no file says is printed as assumed. --photos weighs it:
+/// out; --graph describes any other. Without it that is kept as a plain bundle of tensors, and a draft of its
+/// graph is printed for you to correct; what shows that it is another network stands there in lines that
+/// begin with "?", with which it is refused. What no file says is printed as assumed. --photos weighs it:
 /// batch norms remember the statistics of the pictures they were trained on. It cannot tell relu from relu6
 /// where nothing exceeds 6, nor the order of strides in deep layers.
 #[derive(clap::Args)]
@@ -41,8 +42,9 @@ pub(crate) struct Model {
     /// each, and comments behind #.
     #[arg(long, value_name = "TEXT|FILE", conflicts_with = "arch")]
     graph: Option<String>,
-    /// Photos of the kind it was trained on, a few dozen, without labels: the statistics that batch norms
-    /// hold are compared with those of these photos, and other readings of the file with them.
+    /// Photos of the kind it was trained on, a few dozen (fewer than eight cannot tell), without labels: the
+    /// statistics that batch norms hold are compared with those of these photos, and other readings of the
+    /// file with them.
     #[arg(long, value_name = "FOLDER")]
     photos: Option<PathBuf>,
     /// Insist on this network family; tensors of modules beside its own are then left out.
