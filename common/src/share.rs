@@ -19,6 +19,12 @@ impl Share {
         Self(if share < WHOLE { share } else { WHOLE })
     }
 
+    /// The share that was written where this f32 was read: 0.2 is that of 0.2, not a little more. Below 0 it
+    /// is none, above 1 all.
+    pub fn written_as(share: f32) -> Self {
+        share.to_string().parse().unwrap_or(if share > 1.0 { Self(WHOLE) } else { Self(0) })
+    }
+
     /// Whether it is all there is.
     pub const fn is_whole(self) -> bool {
         self.0 == WHOLE
@@ -98,6 +104,7 @@ mod tests {
         for k in 0..=1000usize {
             let s = share(&format!("{}.{:03}", k / 1000, k % 1000));
             assert_eq!(s, Share::of_parts(k as u32, 1000));
+            assert_eq!(s, Share::written_as(s.value() as f32));
             for n in 0..=600 {
                 assert_eq!(s.at_most(n), k * n / 1000, "{k}/1000 of {n}");
                 assert_eq!(s.at_least(n), (k * n).div_ceil(1000), "{k}/1000 of {n}");

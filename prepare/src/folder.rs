@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use common::cli;
+use common::share::Share;
 use model::artifact::{self, Data};
 use model::images::{MOST_CLASSES, Unsaved};
-use model::{Preparation, Provenance};
+use model::{Preparation, Provenance, classes};
 use photos::{self, Trouble};
 use rayon::prelude::*;
 use std::io::Write;
@@ -16,8 +17,8 @@ const CHUNK: usize = 128;
 /// What is accepted.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Share of the pictures that may be unreadable, 0 to 1.
-    pub unreadable: f32,
+    /// Share of the pictures that may be unreadable.
+    pub unreadable: Share,
     /// Most pixels of a picture.
     pub max_pixels: u64,
 }
@@ -69,7 +70,7 @@ pub fn prepare(
             }
         }
     }
-    let allowed = (f64::from(limits.unreadable) * paths.len() as f64) as usize;
+    let allowed = limits.unreadable.at_most(paths.len());
     if unreadable.len() > allowed || kept.is_empty() {
         for (path, reason) in &unreadable {
             cli::note(&format!("unreadable: {}: {reason}", path.display()));
@@ -102,7 +103,7 @@ fn labels(paths: &[PathBuf], names: &[String]) -> Result<(Vec<Option<usize>>, Ve
                 max < MOST_CLASSES,
                 "class {max}: at most {MOST_CLASSES} classes are supported"
             );
-            (0..=max).map(|c| c.to_string()).collect()
+            classes::numbers(max + 1)
         }
         Some(max) => {
             let given = names.len();

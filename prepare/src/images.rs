@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use common::cli;
+use common::share::Share;
 use model::images::MOST_CLASSES;
 use model::{Fit, Preparation, artifact};
 use photos::MAX_PIXELS;
@@ -36,13 +37,12 @@ pub(crate) struct Images {
     /// Obey the EXIF orientation (off, as in torchvision).
     #[arg(long)]
     exif: bool,
-    /// Class names in the order of the class numbers, separated by commas.
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
-    classes: Vec<String>,
+    #[command(flatten)]
+    classes: cli::Classes,
     /// Share of the pictures that may be unreadable and are left out, with a line on stderr each; more
     /// are an error.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
-    unreadable: f32,
+    #[arg(long, value_name = "SHARE", default_value = "0.01")]
+    unreadable: Share,
     /// Pictures of more pixels are unreadable. Decoding takes up to seventeen bytes for each, on every
     /// thread.
     #[arg(long, value_name = "N", default_value_t = MAX_PIXELS)]
@@ -59,18 +59,16 @@ impl Images {
         self.threads.start()?;
         let _claim = artifact::claim(&self.out, &[])?;
         let most = MOST_CLASSES;
-        ensure!(self.classes.len() <= most, "--classes: at most {most} classes are supported");
+        let names = self.classes.names()?;
+        ensure!(names.len() <= most, "--classes: at most {most} classes are supported");
         let how = Preparation { size: self.size.into(), fit: self.fit, exif: self.exif };
-        let share = self.unreadable;
-        ensure!((0.0..=1.0).contains(&share), "--unreadable {share}: expected 0 to 1");
-        let limits = Limits { unreadable: share, max_pixels: self.max_pixels };
+        let limits = Limits { unreadable: self.unreadable, max_pixels: self.max_pixels };
         let total = Listing::of(&self.folder)?.pictures.len();
         // The scratch file and the artifact.
         artifact::check_room(&self.out, 2 * (total * how.bytes()) as u64)?;
         let bar = cli::progress(total, "decoding");
-        let report = folder::prepare(&self.folder, how, &self.classes, limits, &self.out, |n| {
-            bar.inc(n as u64)
-        })?;
+        let report =
+            folder::prepare(&self.folder, how, names, limits, &self.out, |n| bar.inc(n as u64))?;
         bar.finish_and_clear();
         cli::record(&self.out, "prepare images", total);
         for (path, reason) in &report.unreadable {

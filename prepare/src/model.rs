@@ -6,11 +6,13 @@ use crate::nearest::nearest;
 use anyhow::{Context, Result, bail, ensure};
 use checkpoint::{Bundle, Contents, Format, Tensor, Values};
 use common::cli;
+use common::share::Share;
 use graph::families;
 use graph::grid::Grids;
 use graph::schedule::{Fusing, Schedule};
 use graph::{Graph, Op, Weights};
 use model::artifact::{self, Header, Kind};
+use model::classes;
 use model::{Fit, Input, Model as Network, Normalization, Preparation, Provenance, Source};
 use photos::MAX_PIXELS;
 use prepare::folder::Limits;
@@ -55,16 +57,15 @@ pub(crate) struct Model {
     /// network, such as model, then the largest, then the first].
     #[arg(long, value_name = "NAME")]
     weights_of: Option<String>,
-    /// Class names in the order of the logits, separated by commas [default: numbers].
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
-    classes: Vec<String>,
+    #[command(flatten)]
+    classes: cli::Classes,
     /// Where to write the model.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Share of the --photos that may be unreadable and are left out, with a line on stderr each; more are an
     /// error. Without --photos nothing is read.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
-    unreadable: f32,
+    #[arg(long, value_name = "SHARE", default_value = "0.01")]
+    unreadable: Share,
     /// Of --photos, those of more pixels are unreadable.
     #[arg(long, value_name = "N", default_value_t = MAX_PIXELS)]
     max_pixels: u64,
@@ -123,8 +124,6 @@ enum Colour {
 impl Model {
     pub(crate) fn run(self) -> Result<String> {
         self.threads.start()?;
-        let share = self.unreadable;
-        ensure!((0.0..=1.0).contains(&share), "--unreadable {share}: expected 0 to 1");
         let _claim = artifact::claim(&self.out, &[&self.file])?;
         let bytes = std::fs::read(&self.file)
             .with_context(|| format!("cannot read {}", self.file.display()))?;
@@ -216,9 +215,10 @@ impl Model {
             Some(epsilon) => with_epsilon(&graph, epsilon).context("--epsilon")?,
         };
         let n = graph.classes();
-        let classes = match self.classes.len() {
-            0 => (0..n).map(|c| c.to_string()).collect(),
-            given if given == n => self.classes.clone(),
+        let names = self.classes.names()?;
+        let classes = match names.len() {
+            0 => classes::numbers(n),
+            given if given == n => names.to_vec(),
             given => bail!("--classes names {given} classes, the network has {n}"),
         };
         let size = usize::from(self.input.size);

@@ -2,14 +2,15 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
+use common::share::Share;
 use model::{Fit, Images, Preparation};
 use photos::{self, MAX_PIXELS};
 use prepare::folder::{Limits, prepare};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const LENIENT: Limits = Limits { unreadable: 0.5, max_pixels: MAX_PIXELS };
-const STRICT: Limits = Limits { unreadable: 0.25, max_pixels: MAX_PIXELS };
+const LENIENT: Limits = Limits { unreadable: Share::of_parts(1, 2), max_pixels: MAX_PIXELS };
+const STRICT: Limits = Limits { unreadable: Share::of_parts(1, 4), max_pixels: MAX_PIXELS };
 
 fn picture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../common/photos/tests/pictures").join(name)

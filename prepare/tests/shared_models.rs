@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr)] // tests say what they measured
 
 use common::executor::Device;
+use common::share::Share;
 use common::{answers, score};
 use graph::families;
 use graph::grid::Grids;
@@ -90,7 +91,7 @@ fn the_tutorials_student_answers_as_in_torch() {
     let mut ask = |folder: &str| {
         let out = dir.path().join("images.safetensors");
         let from = shared.join("data").join(folder);
-        let all = Limits { unreadable: 0.0, max_pixels: MAX_PIXELS };
+        let all = Limits { unreadable: Share::of_parts(0, 1), max_pixels: MAX_PIXELS };
         prepare(&from, preparation, &[], all, &out, |_| {}).unwrap();
         let images = Images::load(&out).unwrap();
         let logits = answers::of_images(&mut *executor, &images, &normalization, |_| {}).unwrap();

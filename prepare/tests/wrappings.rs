@@ -275,10 +275,9 @@ fn what_is_assumed_is_said() {
     let (model, _) = Model::load(&folder.path().join("out.safetensors")).unwrap();
     assert!(model.input.preparation.exif);
     assert_eq!(model.graph, graph.with_epsilon(1e-3).unwrap());
-    for (flags, error) in [
-        (["--epsilon", "0"], "--epsilon"),
-        (["--unreadable", "2"], "--unreadable 2: expected 0 to 1"),
-    ] {
+    for (flags, error) in
+        [(["--epsilon", "0"], "--epsilon"), (["--unreadable", "2"], "expected a share from 0 to 1")]
+    {
         let (made, said) = prepare(folder.path(), &flags);
         assert!(!made.status.success() && said.contains(error), "{said}");
     }

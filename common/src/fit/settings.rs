@@ -1,5 +1,6 @@
 //! The settings of a training run.
 
+use crate::share::Share;
 use anyhow::{Result, ensure};
 use kernels::optim::{Rule, Update};
 use serde::Serialize;
@@ -122,7 +123,7 @@ impl OnGrids {
 
     /// The first epoch, from 0, with settled integers.
     pub(super) fn settle_at(&self, epochs: u32) -> usize {
-        let settled = (f64::from(self.settle) * f64::from(epochs)).ceil() as usize;
+        let settled = Share::written_as(self.settle).at_least(epochs as usize);
         epochs as usize - settled.min(epochs as usize)
     }
 }

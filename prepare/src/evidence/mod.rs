@@ -124,7 +124,7 @@ fn read(model: &Model, folder: &Path, limits: Limits) -> Result<Vec<Vec<u8>>> {
         .step_by(step)
         .map(|p| (p, photos::prepare(p, &model.input.preparation, limits.max_pixels)))
         .collect();
-    let allowed = (f64::from(limits.unreadable) * read.len() as f64) as usize;
+    let allowed = limits.unreadable.at_most(read.len());
     let (mut pixels, mut unreadable) = (Vec::new(), 0);
     for (path, found) in read {
         match found {
