@@ -4,7 +4,7 @@
 use checkpoint::{Bundle, Tensor};
 use graph::families::{self, Family};
 use graph::{Array, Graph, Result, Weights};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Parts of names that a wrapper adds to those of what it wraps, the whole network or one module of it:
 /// DataParallel, torch.compile, FSDP, activation checkpoints, Lightning's Fabric, Opacus.
@@ -40,6 +40,8 @@ pub(crate) fn is_of_training(name: &str) -> bool {
 /// Tensors under their names without wrappers, in the order of the file.
 pub(crate) struct Names<'a> {
     tensors: Vec<(String, &'a Tensor)>,
+    /// Places of tensors, sorted by their names.
+    sorted: Vec<usize>,
 }
 
 /// The tensors of a network.
@@ -74,12 +76,18 @@ impl<'a> Names<'a> {
         if !is_apart {
             return Self::of_file(bundle);
         }
-        Self { tensors: bundle.iter().map(|(n, t)| (plain(n), t)).collect() }
+        Self::called(bundle.iter().map(|(n, t)| (plain(n), t)).collect())
     }
 
     /// Of a file's tensors as they are called there.
     pub(crate) fn of_file(bundle: &'a Bundle) -> Self {
-        Self { tensors: bundle.iter().map(|(n, t)| (n.clone(), t)).collect() }
+        Self::called(bundle.iter().map(|(n, t)| (n.clone(), t)).collect())
+    }
+
+    fn called(tensors: Vec<(String, &'a Tensor)>) -> Self {
+        let mut sorted: Vec<usize> = (0..tensors.len()).collect();
+        sorted.sort_by_key(|i| &tensors[*i].0);
+        Self { tensors, sorted }
     }
 
     /// Beginnings of names, the shortest first, then in the order of the file.
@@ -87,9 +95,9 @@ impl<'a> Names<'a> {
         let mut seen = BTreeSet::new();
         let mut prefixes = vec![""];
         for (name, _) in &self.tensors {
-            for (dot, _) in name.match_indices('.') {
-                if seen.insert(&name[..=dot]) {
-                    prefixes.push(&name[..=dot]);
+            for prefix in beginnings(name) {
+                if seen.insert(prefix) {
+                    prefixes.push(prefix);
                 }
             }
         }
@@ -103,8 +111,15 @@ impl<'a> Names<'a> {
         self.under(prefix).map(|(name, tensor)| (name.to_owned(), shape(tensor))).collect()
     }
 
+    /// How many tensors are under `prefix`.
+    pub(crate) fn count(&self, prefix: &str) -> usize {
+        self.under(prefix).count()
+    }
+
     fn under<'s>(&'s self, prefix: &'s str) -> impl Iterator<Item = (&'s str, &'a Tensor)> {
-        self.tensors.iter().filter_map(move |(n, t)| Some((n.strip_prefix(prefix)?, *t)))
+        let first = self.sorted.partition_point(|i| *self.tensors[*i].0 < *prefix);
+        let all = self.sorted[first..].iter().map(|i| &self.tensors[*i]);
+        all.map_while(move |(n, t)| Some((n.strip_prefix(prefix)?, *t)))
     }
 
     /// The tensors of a part by its own names.
@@ -124,8 +139,12 @@ impl<'a> Names<'a> {
     /// name for the network, the largest, the first of the file.
     pub(crate) fn known<'f>(&self, families: &'f [Family]) -> Result<Vec<Known<'f>>> {
         let forms = families::forms(families)?;
+        let least = forms.iter().map(|(_, form)| form.parameters().count()).min().unwrap_or(0);
         let mut known = Vec::new();
         for prefix in self.prefixes() {
+            if self.under(prefix).take(least).count() < least {
+                continue;
+            }
             let shapes = self.shapes(prefix);
             let parts = forms.iter().filter_map(|(family, form)| {
                 let graph = like(form, &shapes)?;
@@ -134,7 +153,8 @@ impl<'a> Names<'a> {
             });
             known.extend(parts.min_by_key(|k| k.part.beside.len()));
         }
-        let doubts: Vec<String> = known.iter().map(|k| self.doubt(k, &known)).collect();
+        let readers = self.readers(&known);
+        let doubts: Vec<String> = known.iter().map(|k| doubt(k, &readers)).collect();
         known.iter_mut().zip(doubts).for_each(|(k, doubt)| k.doubt = doubt);
         let is_preferred = |k: &Known| {
             let last = k.part.prefix.trim_end_matches('.').rsplit('.').next();
@@ -147,28 +167,21 @@ impl<'a> Names<'a> {
         Ok(known)
     }
 
-    /// Why a network may be no network by itself.
-    fn doubt(&self, of: &Known, all: &[Known]) -> String {
-        let Known { family, part: Part { prefix, graph, beside, .. }, .. } = of;
-        let name = family.name;
-        if let Some(beside) = listed(beside.iter().map(String::as_str)) {
-            return format!(
-                "all tensors of a {name} are here; if {beside} beside them are no part of what it computes, \
-                 --arch {name} takes it without them"
-            );
+    /// Of layers that are of no known network, by the number of channels they read, the first.
+    fn readers(&self, known: &[Known]) -> BTreeMap<usize, &str> {
+        let prefixes: BTreeSet<&str> = known.iter().map(|k| k.part.prefix.as_str()).collect();
+        let is_inside =
+            |n| prefixes.contains("") || beginnings(n).any(|prefix| prefixes.contains(prefix));
+        let mut readers = BTreeMap::new();
+        for (name, tensor) in &self.tensors {
+            if let [_, input, ..] = tensor.shape[..]
+                && !is_inside(name)
+                && !is_of_training(name)
+            {
+                readers.entry(input).or_insert(name.as_str());
+            }
         }
-        let is_outside = |n: &str| all.iter().all(|k| !n.starts_with(&k.part.prefix));
-        let reads = |t: &Tensor| t.shape.len() > 1 && t.shape[1] == graph.classes();
-        let reader =
-            self.tensors.iter().find(|(n, t)| is_outside(n) && reads(t) && !is_of_training(n));
-        reader.map_or_else(String::new, |(reader, _)| {
-            let part = prefix.trim_end_matches('.');
-            format!(
-                "all tensors of a {name} are here under {part}, and {reader} may read its {} answers; if not, \
-                 --weights-of {part} takes it alone",
-                graph.classes()
-            )
-        })
+        readers
     }
 
     /// Where most tensors of `graph` are, as a part of the file.
@@ -197,6 +210,32 @@ impl<'a> Names<'a> {
         }
         tensors
     }
+}
+
+/// Why a network may be no network by itself; nothing where no tensor says so.
+fn doubt(of: &Known, readers: &BTreeMap<usize, &str>) -> String {
+    let Known { family, part: Part { prefix, graph, beside, .. }, .. } = of;
+    let (name, part, answers) = (family.name, prefix.trim_end_matches('.'), graph.classes());
+    if let Some(beside) = listed(beside.iter().map(String::as_str)) {
+        return format!(
+            "all tensors of a {name} are here; if {beside} beside them are no part of what it computes, \
+             --arch {name} takes it without them"
+        );
+    }
+    readers.get(&answers).map_or_else(String::new, |reader| {
+        format!(
+            "all tensors of a {name} are here under {part}, and {reader} may read its {answers} answers; if \
+             not, --weights-of {part} takes it alone"
+        )
+    })
+}
+
+/// Deepest modules that are looked for networks.
+const MOST_DEEP: usize = 16;
+
+/// What a name begins with, to each of its dots.
+fn beginnings(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices('.').take(MOST_DEEP).map(|(dot, _)| &name[..=dot])
 }
 
 /// `form` at the widths and ranks of tensors that may be more than its own; None if they are others.
@@ -239,11 +278,13 @@ fn part(prefix: &str, graph: Graph, shapes: &Weights) -> Option<Part> {
 /// Names in few words: counters by their kind, others by the module they are of.
 pub(crate) fn listed<'n>(names: impl Iterator<Item = &'n str>) -> Option<String> {
     let mut groups: Vec<(&str, usize, &str)> = Vec::new();
+    let mut places = BTreeMap::new();
     for name in names {
         let last = name.rsplit('.').next().unwrap_or(name);
         let first = name.split('.').next().unwrap_or(name);
         let key = if COUNTERS.contains(&last) { last } else { first };
-        match groups.iter_mut().find(|(k, ..)| *k == key) {
+        let place = *places.entry(key).or_insert(groups.len());
+        match groups.get_mut(place) {
             Some((_, count, _)) => *count += 1,
             None => groups.push((key, 1, name)),
         }

@@ -245,6 +245,24 @@ fn what_differs_is_always_said() {
     );
 }
 
+/// A file of very many small modules, and of very deep ones, is looked through in no time.
+#[test]
+fn many_modules_take_no_time() {
+    let start = std::time::Instant::now();
+    let small = |name: String| (name, Array::filled(&[1, 1], 0.5));
+    let deep = format!("{}weight", "a.".repeat(2000));
+    let names = (0..10_000).map(|i| format!("m{}.b{i}.weight", i / 40));
+    let tensors: Vec<_> = names.chain((0..60).map(|i| format!("{i}.{deep}"))).map(small).collect();
+    let folder = folder(&tensors);
+    let (made, said) = prepare(folder.path(), &[]);
+    assert!(
+        made.status.success() && said.contains("none of the known networks; nearest is"),
+        "{said}"
+    );
+    // Hours would be a hang; machines differ, and this takes seconds.
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}
+
 /// What no file says is said to be assumed, and what the flags say is kept.
 #[test]
 fn what_is_assumed_is_said() {
@@ -281,4 +299,25 @@ fn what_is_assumed_is_said() {
         let (made, said) = prepare(folder.path(), &flags);
         assert!(!made.status.success() && said.contains(error), "{said}");
     }
+}
+
+/// Where --photos reads pictures, the flags that prepare images has for them mean the same.
+#[test]
+fn photos_are_read_as_prepare_images_reads_them() {
+    let (graph, weights) = family("plain", 0.125, 4);
+    let folder = folder(&entries(&graph, &weights, ""));
+    let photos = folder.path().join("photos");
+    fs::create_dir(&photos).unwrap();
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../common/photos/tests/pictures");
+    for name in ["rgb.jpg", "grey.png", "rgb.png"] {
+        fs::copy(pictures.join(name), photos.join(name)).unwrap();
+    }
+    fs::write(photos.join("broken.jpg"), b"not a picture").unwrap();
+    let (made, said) = prepare(folder.path(), &["--photos", "photos"]);
+    assert!(!made.status.success() && said.contains("--photos: photos/broken.jpg: "), "{said}");
+    let (made, said) = prepare(folder.path(), &["--photos", "photos", "--unreadable", "0.25"]);
+    assert!(made.status.success() && said.contains("unreadable: photos/broken.jpg: "), "{said}");
+    let small = ["--photos", "photos", "--unreadable", "0.25", "--max-pixels", "4"];
+    let (made, said) = prepare(folder.path(), &small);
+    assert!(!made.status.success() && said.contains("--photos: photos/"), "{said}");
 }
