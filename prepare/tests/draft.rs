@@ -60,3 +60,42 @@ fn a_wrong_graph_is_an_error_that_names_it() {
         assert!(!folder.path().join("m.safetensors").exists());
     }
 }
+
+/// Squeeze-and-excitation, as in MobileNetV3: as a chain the tensors fit, and the network would be another.
+#[test]
+fn a_draft_that_cannot_be_said_is_refused_unchanged() {
+    let chain = "input 3;features.0.0:conv 3>16 k3 p1;features.0.1:bn 16;relu;\
+                 features.1.block.0.0:conv 16>16 k3 p1 g16;features.1.block.0.1:bn 16;relu;\
+                 features.1.block.1.fc1:conv 16>8 k1 bias;features.1.block.1.fc2:conv 8>16 k1 bias;\
+                 features.1.block.2.0:conv 16>24 k1;features.1.block.2.1:bn 24;gap;\
+                 classifier.0:linear 24>5 bias";
+    let graph: Graph = chain.parse().unwrap();
+    let folder = folder(&graph);
+    let folder = folder.path();
+    let bundle = prepare(folder, &["bundle.safetensors"]);
+    assert!(bundle.status.success(), "{bundle:?}");
+    fs::write(folder.join("net.txt"), &bundle.stdout).unwrap();
+    let refused = prepare(folder, &["model.safetensors", "--graph", "net.txt"]);
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let lacking = "features.1.block.1.fc1: squeeze-and-excitation";
+    assert!(!refused.status.success() && error.contains(lacking), "{error}");
+    assert!(!folder.join("model.safetensors").exists());
+}
+
+/// By --graph, and as a family of known names.
+#[test]
+fn a_single_logit_is_refused_with_what_to_do() {
+    let one = GRAPH.replace("6>5", "6>1").parse().unwrap();
+    let mut family = graph::families::resnet18([4, 4, 8, 8], 2).unwrap().to_string();
+    family = family.replace(">2 bias", ">1 bias");
+    for (graph, flags) in [(&one, vec!["--graph", "net.txt"]), (&family.parse().unwrap(), vec![])] {
+        let folder = folder(graph);
+        fs::write(folder.path().join("net.txt"), graph.to_string()).unwrap();
+        let refused = prepare(folder.path(), &[&["m.safetensors"], &flags[..]].concat());
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success(), "{error}");
+        assert!(error.contains("x.pt: the network gives 1 logit"), "{error}");
+        assert!(error.contains("a row of zeros before that of its last weight"), "{error}");
+        assert!(!folder.path().join("m.safetensors").exists());
+    }
+}

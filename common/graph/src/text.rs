@@ -1,5 +1,6 @@
 //! Graphs as text, as artifacts store them: one node per `;`. Written by hand, one node per line does
-//! as well, and what stands behind a `#` is not read.
+//! as well, and what stands behind a `#` is not read. A line that begins with `?` is what a draft leaves open:
+//! with it the text is refused.
 //!
 //! ```text
 //! input 3;cnn.0.0:conv 3>16 k3 p1 bias;cnn.0.1:bn 16;relu6;max k2 s2;…;gap;fc.0:linear 256>11 bias
@@ -14,6 +15,9 @@ use crate::network::{Graph, MAX_NODES, Node};
 use crate::op::{Op, Words};
 use std::fmt;
 use std::str::FromStr;
+
+/// What a line begins with that somebody must settle before the text is a graph.
+pub(crate) const OPEN: &str = "? ";
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,6 +46,12 @@ impl FromStr for Graph {
         let lines: Vec<String> = text.lines().map(code).collect();
         let parts = lines.iter().flat_map(|l| l.split(';')).map(str::trim);
         let parts: Vec<&str> = parts.filter(|p| !p.is_empty()).take(MAX_NODES + 1).collect();
+        let open: Vec<&str> = parts.iter().filter_map(|p| p.strip_prefix(OPEN)).collect();
+        ensure!(
+            open.is_empty(),
+            "a draft that is not this network; settle this, then take out the lines that begin with \"?\": {}",
+            open.join("; ")
+        );
         let node = |(i, part): (usize, &&str)| {
             parse_node(part, i).map_err(|e| e.at(format!("node {i}, {part:?}")))
         };

@@ -121,6 +121,14 @@ fn work_has_a_largest_size() {
     );
 }
 
+/// Of a margin alone a wide window makes a result.
+#[test]
+fn pictures_of_nothing_are_refused() {
+    let text = "input 3;a:conv 3>4 k15 p14;gap;f:linear 4>2";
+    assert_eq!(refusal(schedule(text, 0)), "pictures of 0 px");
+    assert!(schedule(text, 1).is_ok());
+}
+
 /// A network that answers nothing but its first class.
 #[test]
 fn one_logit_is_refused() {

@@ -31,7 +31,7 @@ fn files(model: &Model, folder: &Path, bits: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn refusal(bytes: Vec<u8>) -> String {
-    format!("{:#}", Model::parse("m.bin", bytes).err().expect("refused"))
+    format!("{:#}", Model::parse("m.bin", bytes).expect_err("refused"))
 }
 
 /// Two thousand bytes: 768 channels, then 196,608, on pictures of 4,096 px they are 13 TB.
