@@ -14,8 +14,8 @@ model=${MODEL:-$here/model.bin}
 [ -f "$model" ] || { echo "error: $model is missing: run make submission DATA=..., or name another file: \
 MODEL=artifacts/smoke/model.bin" >&2; exit 1; }
 # Where class numbers can be seen, the model must have them.
-classes=
-for split in training validation; do [ -d "$1/$split" ] && [ -r "$1/$split" ] && classes=$1/$split; done
+classes=()
+for split in training validation; do [ -d "$1/$split" ] && [ -r "$1/$split" ] && classes+=(--classes-of "$1/$split"); done
 infer=$here/target/release/infer
 [ -x "$infer" ] || cargo build --release --quiet --manifest-path "$here/Cargo.toml" -p infer
-"$infer" predict --model "$model" --photos "$photos" ${classes:+--classes-of "$classes"} --out "$2"
+"$infer" predict --model "$model" --photos "$photos" ${classes[@]+"${classes[@]}"} --out "$2"

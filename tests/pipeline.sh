@@ -75,6 +75,9 @@ mkdir -p "$work/foreign/testing" "$work/foreign/training"
 cp "$photos/testing/0000."* "$work/foreign/testing/"
 cp "$photos/testing/0000."* "$work/foreign/training/12_0.jpg"
 refuses "a model of other classes" "has classes 0 to 12, the model knows 10" bash hw7_test.sh "$work/foreign" "$work/x.csv"
+mkdir "$work/foreign/validation"
+refuses "a model of other classes, validation/ being empty," "has classes 0 to 12, the model knows 10" \
+    bash hw7_test.sh "$work/foreign" "$work/x.csv"
 MODEL=$work/none refuses "no model" "is missing: run make submission" bash hw7_test.sh "$photos" "$work/x.csv"
 
 # --- a grader's folder: whatever lies beside testing/, there is a CSV, as long as no class is seen that the model lacks

@@ -27,9 +27,9 @@ pub(crate) struct Predict {
     #[arg(long, value_name = "FOLDER")]
     photos: PathBuf,
     /// Fail if a picture of this folder, named [class]_[anything], has a class number that the model does
-    /// not have. A folder that shows no class numbers says nothing.
+    /// not have. A folder that shows no class numbers says nothing. May be given again.
     #[arg(long, value_name = "FOLDER")]
-    classes_of: Option<PathBuf>,
+    classes_of: Vec<PathBuf>,
     /// Pictures of more pixels are refused, as in prepare images.
     #[arg(long, value_name = "N", default_value_t = MAX_PIXELS)]
     max_pixels: u64,
@@ -48,7 +48,7 @@ impl Predict {
         let (model, source) = Model::load(&self.model)?;
         let classes = model.classes.join(", ");
         cli::note(&format!("model {} (hash {}): {classes}", source.name, source.hash));
-        self.classes_of.as_deref().map_or(Ok(()), |folder| check_classes(folder, &model))?;
+        self.classes_of.iter().try_for_each(|folder| check_classes(folder, &model))?;
         let mut executor = self.compute.device.executor(&model)?;
         let paths = photos::list(&self.photos, cli::note)?;
         check_ids(&paths)?;
