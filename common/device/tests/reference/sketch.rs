@@ -91,12 +91,9 @@ pub(crate) fn random_graph(rng: &mut Rng, size: usize) -> Graph {
         if s.rng.chance(0.7) {
             let c = s.channels;
             let epsilon = ["", " eps1e-3", " eps0.1"][layer % 3];
-            let is_norm = s.rng.chance(0.85);
-            s.node(&if is_norm {
-                format!("n{layer}:bn {c}{epsilon}")
-            } else {
-                format!("n{layer}:scale {c}")
-            });
+            let norm =
+                if s.rng.chance(0.85) { format!("bn {c}{epsilon}") } else { format!("scale {c}") };
+            s.node(&format!("n{layer}:{norm}"));
         }
         if s.rng.chance(0.5) && s.side == before_side && start > 0 {
             s.join(start, before);
