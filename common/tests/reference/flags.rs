@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Runs `program` with each list of flags; it must refuse it in these words.
-pub fn refused(program: &str, table: &[(&str, &str)]) {
+pub(crate) fn refused(program: &str, table: &[(&str, &str)]) {
     for (flags, expected) in table {
         let done = Command::new(program).args(flags.split_whitespace()).output().unwrap();
         let told = String::from_utf8_lossy(&done.stderr);

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Variable → its words.
-pub type Recipe = BTreeMap<String, Vec<String>>;
+pub(crate) type Recipe = BTreeMap<String, Vec<String>>;
 
 /// Name and variables of every recipe; `root` is the folder of the workspace.
-pub fn all(root: &Path) -> Vec<(String, Recipe)> {
+pub(crate) fn all(root: &Path) -> Vec<(String, Recipe)> {
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(root.join("recipes")).unwrap().map(|e| e.unwrap().path()).collect();
     paths.sort();
