@@ -4,9 +4,12 @@
 """
 
 import hashlib
+import os
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -125,8 +128,8 @@ def sweep(stage, command, flag, work, every, tries, failures):
                 if "panicked" in traced.stderr:
                     failures.append(f"{what}: {traced.stderr}")
                 if traced.returncode > 0 and "error: " not in traced.stderr and kind != "open":
-                    # A closed stderr cannot tell.
-                    if "write(2" not in trace.read_text():
+                    # A message that cannot be written tells nobody.
+                    if not any("write(2" in l and "INJECTED" in l for l in trace.read_text().splitlines()):
                         failures.append(f"{what}: no message")
                 again = run(full)
                 if again.returncode != 0 or digest(out) != reference:
@@ -174,10 +177,36 @@ def damage(work, every):
     print(f"ok: {count} damaged files, of every kind, are refused by name")
 
 
+def without_locks(work):
+    """Where files cannot be locked, as on NFS without its lock daemon, a second run is refused all the same."""
+    command, _ = stages(work)["train"]
+    out, lock = work / "unlocked.safetensors", work / ".unlocked.safetensors.lock"
+
+    def train(epochs):
+        at = command.index("--epochs") + 1
+        stage = [BIN / command[0], *command[1:at], epochs, *command[at + 1 :], "--out", out]
+        return list(map(str, ["strace", "-f", "-qq", "-o", work / "trace", "-e", "trace=flock", "-e", "inject=flock:error=ENOLCK", *stage]))
+
+    first = subprocess.Popen(train(100_000), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (lock.is_file() and "@" in lock.read_text()):
+        assert first.poll() is None, "the first run ended"
+        time.sleep(0.02)
+    owner = lock.read_text()
+    second = run(train(1))
+    assert second.returncode == 1 and f"another run is writing it (process {owner} holds" in second.stderr, second.stderr
+    os.kill(int(owner.split("@")[0]), signal.SIGKILL)
+    first.wait()
+    assert lock.is_file() and not out.exists()
+    third = run(train(1))
+    assert third.returncode == 0 and out.is_file() and not lock.exists(), third.stderr
+    print("ok: without locks a second run is refused, and the lock of a killed one taken over")
+
+
 def main():
     work, every = Path(sys.argv[2]), sys.argv[3] == "all"
     prepare(work)
     damage(work, every)
+    without_locks(work)
     tries, failures = Counter(), []
     for stage, (command, flag) in stages(work).items():
         before = sum(tries.values())

@@ -9,6 +9,13 @@ fail() { echo "FAILED: $*" >&2; exit 1; }
 pass() { echo "ok: $*"; }
 bin=target/release A=artifacts/smoke
 pictures="--images $A/training.safetensors --validation $A/validation.safetensors"
+# $1: recipe, $2: variable: the flags that make gives a stage, with two epochs.
+flags() { make -s RECIPE="$1" --eval "flags: ; @: \$(info \$($2))" flags | sed -E 's/--epochs [0-9]+/--epochs 2/'; }
+
+# A run that begins anew ends with the same bytes, too.
+knows_itself() {
+    if grep 'starting anew' "$work/stderr"; then fail "$1 does not know its own state"; fi
+}
 
 # $1: what, $2: signal, rest: the command without --out. Stopped several times, then run to its end.
 goes_on() {
@@ -20,6 +27,7 @@ goes_on() {
         sleep $wait
         kill -s "$signal" $! 2>/dev/null || true
         wait $! 2>/dev/null || true
+        knows_itself "$what"
         [ ! -e "$out" ] || break
         stops=$((stops + 1))
         if [ "$signal" != KILL ] && [ -s "$work/stderr" ]; then
@@ -28,7 +36,13 @@ goes_on() {
         fi
     done
     [ $stops -gt 0 ] || fail "$what was over before it could be stopped"
+    local state=$work/stopped.state.safetensors
+    [ -e "$state" ] || state=
     "$@" --out "$out" >/dev/null 2>"$work/stderr"
+    knows_itself "$what"
+    case $what in train | distill*)
+        [ -z "$state" ] || grep -q '^continuing after epoch' "$work/stderr" || fail "$what does not go on: $(cat "$work/stderr")" ;;
+    esac
     cmp "$out" "$work/whole.safetensors" || fail "$what, stopped by $signal, ends with other bytes"
     [ ! -e "$work/stopped.state.safetensors" ] || fail "$what leaves its state behind"
     left=$(find "$work" -name '*.part' -o -name '*.lock' | head -1)
@@ -37,12 +51,14 @@ goes_on() {
     rm -f "$work"/stopped.*
 }
 # shellcheck disable=SC2086
-train="$bin/train $pictures --arch studentnet --width 0.7 --epochs 2 --ema 0.99 --augment flip,shift=0.1 --seed 5"
+train="$bin/train $pictures $(flags food11-like-short TEACHER)"
 for signal in INT TERM KILL; do
     goes_on train $signal $train
 done
-goes_on "distill --quant" TERM $bin/distill $pictures --logits $A/logits.safetensors --init $A/tuned1.safetensors \
-    --quant $A/plan.safetensors --epochs 2 --ema 0.9 --seed 5
+distill="$bin/distill $pictures --logits $A/logits.safetensors"
+goes_on distill INT $distill $(flags food11 STUDENT)
+goes_on "distill --init" KILL $distill --init $A/cut1.safetensors $(flags food11-like TUNE)
+goes_on "distill --quant" TERM $distill --init $A/tuned1.safetensors --quant $A/plan.safetensors $(flags food11 QUANT)
 goes_on "infer logits" INT $bin/infer logits --teacher $A/teacher.safetensors --teacher $A/student.safetensors \
     --images $A/training.safetensors --augment flip,mixup=0.3 --views 3
 goes_on "quantize plan" TERM $bin/quantize plan --model $A/student.safetensors --images $A/validation.safetensors \

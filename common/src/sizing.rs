@@ -24,6 +24,7 @@ pub struct Sizing {
     /// What --bytes reckons with; 2.4 is what files of 300,000 bytes came to at the highest accuracy
     /// (RESULTS.md).
     #[arg(long, value_name = "B", default_value_t = 2.4, requires = "bytes")]
+    #[arg(conflicts_with_all = ["width", "params"])]
     #[serde(skip_serializing_if = "is_usual")]
     pub bits_per_weight: f32,
     /// By how much the stem makes pictures smaller, for small pictures: 1, 2 or 4, at most the family's

@@ -43,10 +43,10 @@ struct Distill {
     #[arg(long, value_name = "FILE")]
     logits: PathBuf,
     /// Model to start from, instead of a fresh --arch.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["Fresh", "Sizing"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = FRESH)]
     init: Option<PathBuf>,
     /// Plan to train for (quantize plan), made for the model given as --init.
-    #[arg(long, value_name = "PLAN", requires = "init")]
+    #[arg(long, value_name = "PLAN", requires = "init", conflicts_with_all = FRESH)]
     quant: Option<PathBuf>,
     /// Where to write the student.
     #[arg(long, value_name = "FILE")]
@@ -63,6 +63,10 @@ struct Distill {
     #[command(flatten)]
     compute: cli::Compute,
 }
+
+/// The flags of [`Fresh`]. What needs --init excludes them by itself, too: clap does not ask for a flag that
+/// one which is there excludes.
+const FRESH: [&str; 3] = ["arch", "raw_pixels", "Sizing"];
 
 /// A student that is not given as --init.
 #[derive(Serialize, clap::Args)]
@@ -88,11 +92,11 @@ struct Student {
     #[arg(long, default_value_t = 20.0)]
     temperature: f32,
     /// With --quant: loss per bit of the average weight; more makes a smaller file.
-    #[arg(long, default_value_t = 0.0, requires = "quant")]
+    #[arg(long, default_value_t = 0.0, requires = "quant", conflicts_with_all = FRESH)]
     rate: f32,
     /// With --quant: share of the epochs, the last ones, in which integers are settled and only
     /// scales and biases are trained.
-    #[arg(long, default_value_t = 0.25, requires = "quant")]
+    #[arg(long, default_value_t = 0.25, requires = "quant", conflicts_with_all = FRESH)]
     settle: f32,
 }
 

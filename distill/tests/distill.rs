@@ -29,29 +29,30 @@ fn flags_that_exclude_or_need_each_other_are_refused() {
         ("--extra-blocks 1", "--extra-blocks <N>"),
         ("--raw-pixels", "--raw-pixels"),
     ];
-    let alone = "--arch plain";
-    let needs = [
-        (format!("{alone} --rate 0"), "not provided:\n  --quant <PLAN>"),
-        (format!("{alone} --settle 0.25"), "not provided:\n  --quant <PLAN>"),
-        ("--init none --rate 0.1".into(), "not provided:\n  --quant <PLAN>"),
-        (format!("{alone} --quant none"), "cannot be used with '--arch <ARCH>'"),
-        (format!("{alone} --width 1 --params 9"), "cannot be used with"),
-        (format!("{alone} --bits-per-weight 3"), "not provided:\n  --bytes <N>"),
-        (String::new(), "not provided:\n  --arch <ARCH>"),
-        // What used to be taken without a word, and is taken now.
-        ("--init none --quant none --rate 0 --settle 1".into(), "cannot read none"),
-        (format!("{alone} --raw-pixels --extra-blocks 1 --stem-stride 1"), "cannot read none"),
+    let others = [
+        ("--arch plain --rate 0", "'--arch <ARCH>' cannot be used with '--rate <RATE>'"),
+        ("--arch plain --settle 0.25", "'--arch <ARCH>' cannot be used with '--settle <SETTLE>'"),
+        ("--arch plain --quant none", "'--arch <ARCH>' cannot be used with '--quant <PLAN>'"),
+        ("--init none --rate 0.1", "not provided:\n  --quant <PLAN>"),
+        ("--init none --settle 0.1", "not provided:\n  --quant <PLAN>"),
+        ("--quant none --rate 0", "not provided:\n  --init <FILE>"),
+        ("--quant none --width 1", "'--quant <PLAN>' cannot be used with"),
+        ("--arch plain --width 1 --params 9", "cannot be used with"),
+        ("--arch plain --bits-per-weight 3", "not provided:\n  --bytes <N>"),
+        ("", "not provided:\n  --arch <ARCH>"),
+        // These go together.
+        ("--init none --quant none --rate 0 --settle 1", "cannot read none"),
+        ("--arch plain --raw-pixels --extra-blocks 1 --stem-stride 1", "cannot read none"),
     ];
     let out = concat!(env!("CARGO_TARGET_TMPDIR"), "/x");
     let files = format!("--images none --validation none --logits none --out {out}");
     for (flags, flag) in with_init {
         let all = format!("{files} --init none {flags}");
-        flags::refused(
-            DISTILL,
-            &[(&all, flag), (&all, "'--init <FILE>'"), (&all, "cannot be used with")],
-        );
+        for told in ["'--init <FILE>' cannot be used with", flag] {
+            flags::refused(DISTILL, &[(&all, told)]);
+        }
     }
-    for (flags, told) in &needs {
+    for (flags, told) in others {
         flags::refused(DISTILL, &[(&format!("{files} {flags}"), told)]);
     }
 }

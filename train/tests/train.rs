@@ -22,7 +22,8 @@ fn flags_that_exclude_each_other_are_refused() {
         ("--width 1 --bytes 9", "'--width <WIDTH>' cannot be used with '--bytes <N>'"),
         ("--params 9 --bytes 9", "'--params <N>' cannot be used with '--bytes <N>'"),
         ("--bits-per-weight 3", "not provided:\n  --bytes <N>"),
-        ("--bits-per-weight 3 --params 9", "cannot be used with"),
+        ("--bits-per-weight 3 --width 1", "cannot be used with '--width <WIDTH>'"),
+        ("--bits-per-weight 3 --params 9", "cannot be used with '--params <N>'"),
     ];
     let files = "--images none --validation none --out none/x --arch plain";
     let table = table.map(|(flags, told)| (format!("{files} {flags}"), told));
