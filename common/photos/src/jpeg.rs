@@ -2,8 +2,8 @@
 //!
 //! zune-jpeg is fast, and wrong without a word about some files that the standard (ITU-T T.81) allows:
 //! components in scans of their own, a first component sampled more coarsely than another. jpeg-decoder
-//! takes half as long again and reads those. Which of the two, if any, a file is for, is read here from its
-//! markers; `tests/jpegs` holds the measurements.
+//! is slower, and reads those. Which of the two, if any, a file is for, is read here from its markers;
+//! `tests/jpegs` holds files of every kind.
 
 use crate::Trouble;
 use image::RgbImage;
