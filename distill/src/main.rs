@@ -166,7 +166,7 @@ fn run(args: &Distill) -> Result<String> {
     let mut train = Images::load(&args.images)?;
     let validation = Images::load(&args.validation)?;
     if alpha < 1.0 {
-        train.all_labels().context("labels weigh something but at --alpha 1")?;
+        train.labels_to_learn_from().context("labels weigh something but at --alpha 1")?;
     } else if train.classes.is_empty() {
         train.classes.clone_from(&validation.classes);
     }

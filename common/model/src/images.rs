@@ -145,6 +145,23 @@ impl Images {
         Ok(known)
     }
 
+    /// The label of every picture, to learn from.
+    ///
+    /// # Errors
+    /// As [`Images::all_labels`]; class names beyond the last class that a picture has.
+    pub fn labels_to_learn_from(&self) -> Result<Vec<usize>> {
+        let labels = self.all_labels()?;
+        let (named, seen) = (self.classes.len(), labels.iter().max().map_or(0, |last| last + 1));
+        ensure!(
+            seen == named,
+            "{}: {named} classes are named, its pictures have {seen}, and of {} nothing can be learnt: run \
+             prepare images with --classes for those that there are, or without",
+            self.source.name,
+            self.classes[seen..].join(", ")
+        );
+        Ok(labels)
+    }
+
     /// Mean and standard deviation of each colour over all pixels, in 0..1.
     pub fn moments(&self) -> ([f32; 3], [f32; 3]) {
         let plane = self.size() * self.size();

@@ -64,7 +64,7 @@ impl Model {
     /// deviation.
     ///
     /// # Errors
-    /// Pictures without classes, or none of the last class, or too small for the network; what `build` says.
+    /// Pictures without classes, or too small for the network; what `build` says.
     pub fn fresh(
         build: impl FnOnce(usize) -> Result<Graph>,
         images: &Images,
@@ -74,14 +74,6 @@ impl Model {
         let at = &images.source.name;
         let classes = images.classes.clone();
         ensure!(!classes.is_empty(), "{at}: its pictures have no labels");
-        let seen = images.labels.iter().flatten().max().map_or(0, |last| last + 1);
-        ensure!(
-            seen == classes.len(),
-            "{at}: {} classes are named, its pictures have {seen}, and of {} no network can learn anything: run \
-             prepare images with --classes for those that there are, or without",
-            classes.len(),
-            classes[seen..].join(", ")
-        );
         let graph = build(classes.len())?;
         let preparation = images.preparation;
         Schedule::new(&graph, preparation.size, Fusing::NONE)

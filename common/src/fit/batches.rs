@@ -46,7 +46,7 @@ impl<'a> Batches<'a> {
         is_rendered: bool,
     ) -> Result<Self> {
         let weigh = !matches!(targets, Targets::Teacher { loss, .. } if loss.alpha == 1.0);
-        let labels = weigh.then(|| images.all_labels()).transpose()?;
+        let labels = weigh.then(|| images.labels_to_learn_from()).transpose()?;
         ensure!(images.len() >= 2, "{}: too few pictures to train on", images.source.name);
         let (policy, view_seed) = match targets {
             Targets::Labels(policy) => (*policy, settings.seed),
