@@ -54,11 +54,9 @@ def by_onnxruntime(model, pixels):
 
 def check_pools():
     """Every pool that PyTorch allows, of windows up to 5, on 12, 13 and 14 px with values of both signs."""
-    import onnxruntime
-
-    images = few(40)
+    images = few(36)
     pixels = load_file(images)["pixels"].astype(np.float32) / 255
-    stems = {12: "k5 s3", 13: "k3 s3", 14: "k3 s3 p1"}
+    stems = {12: "k3 s3", 13: "k3 s3 p2", 14: "k10 s2"}  # of 36 px
     count, worst = 0, 0.0
     for (verb, kernel, stride), ceil, side in product(product(("max", "avg"), range(1, 6), range(1, 5)), ("", " ceil"), stems):
         for padding in range(kernel // 2 + 1):
@@ -69,8 +67,8 @@ def check_pools():
             model = written(f"input 3;a:conv 3>4 {stems[side]} bias;{pool};f:linear 4>10 k{across} bias")
             try:
                 answers = by_onnxruntime(model, pixels)
-            except onnxruntime.capi.onnxruntime_pybind11_state.ONNXRuntimeError as e:
-                raise AssertionError(f"onnxruntime refuses {pool} on {side} px: {e}") from e
+            except Exception as e:  # onnxruntime's have no common type
+                raise AssertionError(f"{pool} on {side} px: {e}") from e
             off = float(np.abs(answers - ours(model, images)).max())
             assert off < TOLERANCE, f"{pool} on {side} px: off by {off} in onnxruntime"  # not for nan either
             count, worst = count + 1, max(worst, off)
