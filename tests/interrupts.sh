@@ -19,11 +19,13 @@ knows_itself() {
 
 # $1: what, $2: signal, rest: the command without --out. Stopped several times, then run to its end.
 goes_on() {
-    local what=$1 signal=$2 out=$work/stopped.safetensors stops=0
+    local what=$1 signal=$2 out=$work/stopped.safetensors state=$work/stopped.state.safetensors stops=0
     shift 2
     "$@" --out "$work/whole.safetensors" >/dev/null
     for wait in 0.15 0.4 0.7 0.5; do
         "$@" --out "$out" >/dev/null 2>"$work/stderr" &
+        # Who is killed keeps what an epoch left.
+        [ "$signal" != KILL ] || until [ -e "$state" ] || [ -e "$out" ]; do sleep 0.02; done
         sleep $wait
         kill -s "$signal" $! 2>/dev/null || true
         wait $! 2>/dev/null || true
@@ -36,7 +38,6 @@ goes_on() {
         fi
     done
     [ $stops -gt 0 ] || fail "$what was over before it could be stopped"
-    local state=$work/stopped.state.safetensors
     [ -e "$state" ] || state=
     "$@" --out "$out" >/dev/null 2>"$work/stderr"
     knows_itself "$what"
