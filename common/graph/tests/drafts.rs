@@ -84,12 +84,15 @@ fn flat_layers_and_unknown_ones_are_said() {
     assert_eq!(lines.join("\n").parse::<Graph>().unwrap().to_string(), nodes);
 }
 
-/// The networks of `drafts/torchvision.txt`: their names, and names and shapes of their tensors.
-fn networks() -> Vec<(&'static str, Vec<(String, Vec<usize>)>)> {
+/// Names and shapes.
+type Tensors = Vec<(String, Vec<usize>)>;
+
+/// The networks of `drafts/torchvision.txt`: their names and tensors.
+fn networks() -> Vec<(&'static str, Tensors)> {
     let paragraph = |text: &'static str| {
         let mut lines = text.lines();
         let name = lines.next().unwrap();
-        let mut tensors = Vec::new();
+        let mut tensors = Tensors::new();
         for line in lines {
             let (layer, ends) = line.split_once(' ').unwrap();
             for end in ends.split(' ') {
