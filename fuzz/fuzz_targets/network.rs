@@ -9,9 +9,9 @@ use graph::schedule::{Fusing, Schedule};
 use kernels::Network;
 
 /// Largest sizes that are run: more takes longer and shows nothing else.
-const MOST_FLOATS: u64 = 1 << 20;
-const MOST_PARAMETERS: usize = 1 << 18;
-const MOST_MULTIPLICATIONS: u64 = 1 << 26;
+const MOST_FLOATS: u64 = 1 << 17;
+const MOST_PARAMETERS: usize = 1 << 16;
+const MOST_MULTIPLICATIONS: u64 = 1 << 23;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let [size, pictures, text @ ..] = bytes else { return };

@@ -77,9 +77,8 @@ impl Calibration {
         self.chosen.len()
     }
 
-    /// Batches of picture numbers, each of two at least: one has no variance.
     fn batches(&self) -> impl Iterator<Item = &[usize]> {
-        self.chosen.chunks(BATCH).filter(|b| b.len() > 1)
+        batches(&self.chosen)
     }
 
     /// `[b, size, size, 3]`, normalized.
@@ -133,5 +132,27 @@ impl Calibration {
         }
         bar.finish_and_clear();
         Ok(())
+    }
+}
+
+/// Batches of picture numbers, each of two at least: one has no variance, so the last joins those before it.
+fn batches(chosen: &[usize]) -> impl Iterator<Item = &[usize]> {
+    let lone = if chosen.len() % BATCH == 1 { chosen.len().min(BATCH + 1) } else { 0 };
+    let (even, rest) = chosen.split_at(chosen.len() - lone);
+    even.chunks(BATCH).chain(rest.chunks(BATCH + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every picture counts, and none alone.
+    #[test]
+    fn no_picture_is_left_out() {
+        for n in 2..=3 * BATCH + 2 {
+            let chosen: Vec<usize> = (0..n).collect();
+            assert_eq!(batches(&chosen).flatten().count(), n);
+            assert!(batches(&chosen).all(|b| (2..=BATCH + 1).contains(&b.len())), "{n}");
+        }
     }
 }

@@ -101,7 +101,7 @@ fn difference(graph: &Graph, size: usize, seed: u64) -> Option<f64> {
 fn what_is_a_network_runs_and_what_is_none_is_refused() {
     let (mut refused, mut large, mut ran, mut compared) = (0, 0, 0, 0);
     let mut worst = (0.0, String::new());
-    for seed in 0..6000 {
+    for seed in 0..2000 {
         let rng = &mut Rng::new(seed, "mutation", 0);
         let size = 3 + rng.below(14);
         let text = mutated(&random_graph(rng, size).to_string(), rng);
@@ -133,6 +133,6 @@ fn what_is_a_network_runs_and_what_is_none_is_refused() {
         "{refused} refused, {large} too large, {ran} ran, {compared} compared, off by {:.1e} at most: {}",
         worst.0, worst.1
     );
-    assert!(ran > 500 && compared > 300 && refused > 500, "{ran} {compared} {refused}");
+    assert!(ran > 200 && compared > 120 && refused > 500, "{ran} {compared} {refused}");
     assert!(worst.0 < 1e-3, "{worst:?}");
 }

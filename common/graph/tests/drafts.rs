@@ -92,7 +92,7 @@ fn networks() -> Vec<(&'static str, Tensors)> {
     let paragraph = |text: &'static str| {
         let mut lines = text.lines();
         let name = lines.next().unwrap();
-        let mut tensors = Vec::new();
+        let mut tensors = Tensors::new();
         for line in lines {
             let (layer, ends) = line.split_once(' ').unwrap();
             for end in ends.split(' ') {
