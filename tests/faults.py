@@ -188,8 +188,11 @@ def without_locks(work):
         return list(map(str, ["strace", "-f", "-qq", "-o", work / "trace", "-e", "trace=flock", "-e", "inject=flock:error=ENOLCK", *stage]))
 
     first = subprocess.Popen(train(100_000), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    begun = time.monotonic()
     while not (lock.is_file() and "@" in lock.read_text()):
-        assert first.poll() is None, "the first run ended"
+        if time.monotonic() > begun + 60:
+            first.kill()
+            sys.exit("FAILED: without locks a run does not write its name into the lock file")
         time.sleep(0.02)
     owner = lock.read_text()
     second = run(train(1))
