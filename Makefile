@@ -41,7 +41,7 @@ HAND_IN ?=
 
 # What make or a shell would take for something else than a part of a name.
 hash := \#
-SPECIAL := ( ) & ; | < > * ? [ ] ' " ` \ $$ : % ! $(hash)
+SPECIAL := ( ) & ; | < > * ? [ ] ' " ` \ $$ : % ! = $(hash)
 odd = $(if $(filter command environment,$(origin $1)),$(strip $(if $(word 2,$(value $1)),spaces) $(foreach c,$(SPECIAL),$(findstring $c,$(value $1)))))
 $(foreach v,DATA OUT TEACHER_FILE TEACHER_B HAND_IN,$(if $(call odd,$v),$(error $v must not contain $(call odd,$v): make a \
   symbolic link to it with a plain name)))

@@ -25,7 +25,7 @@ goes_on() {
     for wait in 0.15 0.4 0.7 0.5; do
         "$@" --out "$out" >/dev/null 2>"$work/stderr" &
         # Who is killed keeps what an epoch left.
-        [ "$signal" != KILL ] || until [ -e "$state" ] || [ -e "$out" ]; do sleep 0.02; done
+        [ "$signal" != KILL ] || until [ -e "$state" ] || [ -e "$out" ] || ! kill -0 "$!" 2>/dev/null; do sleep 0.02; done
         sleep $wait
         kill -s "$signal" $! 2>/dev/null || true
         wait $! 2>/dev/null || true

@@ -174,11 +174,12 @@ pass "a recipe that leaves names out, and three classes"
 refused "an unknown recipe" 'no recipe "nothing"' RECIPE=nothing
 refused "a folder without pictures" "no folder training validation testing in it" DATA="$work"
 refused "a space in a path" "must not contain spaces" DATA="$work/a b"
-for odd in '(' ')' '&' "'" '$' '"' '`' ';' '|' '#' ':' '\' '%' '*' '!'; do
+for odd in '(' ')' '&' "'" '$' '"' '`' ';' '|' '#' ':' '\' '%' '*' '!' '='; do
     if submission DATA="$work/a${odd}b"; then fail "a path with $odd was accepted"; fi
     grep -qF "DATA must not contain $odd: make a" "$work/log" || fail "a path with $odd: $(tail -3 "$work/log")"
 done
 pass "what make or a shell would take for something else in a path is refused by name"
+refused "a checkpoint of Lightning's" "TEACHER_FILE must not contain =" TEACHER_FILE="$work/epoch=1-step=2.ckpt"
 refused "a command in a path" "DATA must not contain" DATA="$work/a;touch\${IFS}$work/ran"
 [ ! -e "$work/ran" ] || fail "what stood in a path was run"
 refused "make of 2006" "GNU make 4.2 or newer is needed, this is 3.81" MAKE_VERSION=3.81

@@ -217,10 +217,11 @@ impl Progress {
 
     /// What is to be written, after so much silence where there is no bar.
     fn due(&self, silence: Duration) -> Option<String> {
-        let told = self.told.try_lock().ok()?;
+        let mut told = self.told.try_lock().ok()?;
         if !self.bar.is_hidden() || told.elapsed() < silence {
             return None;
         }
+        *told = Instant::now();
         let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
         Some(format!("{}: {} of {}", self.what, HumanCount(done), HumanCount(all)))
     }

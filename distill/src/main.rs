@@ -167,7 +167,7 @@ fn run(args: &Distill) -> Result<String> {
     let validation = Images::load(&args.validation)?;
     if alpha < 1.0 {
         train.labels_to_learn_from().context("labels weigh something but at --alpha 1")?;
-    } else if train.classes.is_empty() {
+    } else if train.all_labels().is_err() {
         train.classes.clone_from(&validation.classes);
     }
     let logits = Logits::load(&args.logits)?;

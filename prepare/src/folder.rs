@@ -107,7 +107,11 @@ fn labels(paths: &[PathBuf], names: &[String]) -> Result<(Vec<Option<usize>>, Ve
         }
         Some(max) => {
             let given = names.len();
-            ensure!(max < given, "a picture has class {max}, but {given} class names were given");
+            ensure!(
+                max < given,
+                "a picture has class {max}, but {given} class names were given: --classes (CLASSES= of make) \
+                 takes one for each, or none"
+            );
             ensure!(given <= MOST_CLASSES, "{given} class names: at most {MOST_CLASSES}");
             names.to_vec()
         }

@@ -35,23 +35,31 @@ pub fn check(names: &[String]) -> Result<()> {
 /// Other names, another order, or too many classes; the message says which.
 pub fn agree(model: &[String], pictures: &[String]) -> Result<()> {
     let (known, found) = (model.len(), pictures.len());
+    // Older files hold the spaces of "cat, dog".
+    let is_same = |(ours, theirs): (&String, &String)| ours.trim() == theirs.trim();
     let fits = if are_numbers(pictures) {
         found <= known
     } else {
-        pictures == model || are_numbers(model) && found == known
+        found == known && (are_numbers(model) || model.iter().zip(pictures).all(is_same))
     };
     if fits {
         return Ok(());
     }
     let remedy = if are_numbers(model) {
         "give them to prepare images and to what makes the model alike".to_owned()
+    } else if check(model).is_err() {
+        "run prepare images without --classes".to_owned()
     } else {
         format!("run prepare images with --classes {:?}", model.join(","))
     };
     ensure!(found == known, "{found} classes, the model knows {known}: {remedy}");
-    let other = (0..known).find(|c| model[*c] != pictures[*c]).unwrap_or_default();
-    let (theirs, ours) = (&pictures[other], &model[other]);
-    let order = if model.contains(theirs) { "in another order" } else { "other classes" };
+    let other = (0..known).find(|c| !is_same((&model[*c], &pictures[*c]))).unwrap_or_default();
+    let (theirs, ours) = (pictures[other].trim(), model[other].trim());
+    let order = if model.iter().any(|name| name.trim() == theirs) {
+        "in another order"
+    } else {
+        "other classes"
+    };
     bail!("{order}: class {other} is {theirs:?} there, {ours:?} in the model: {remedy}")
 }
 
@@ -85,6 +93,8 @@ mod tests {
             ("cat,dog", "0", None),
             ("0,1", "cat,dog", None),
             ("0,1,2", "0,1", None),
+            ("cat, dog", "cat,dog", None),
+            ("cat,cat,dog", "cat,dog,cow", Some("run prepare images without --classes")),
             ("cat,dog", "dog,cat", Some("in another order: class 0 is \"dog\" there")),
             ("cat,dog", "cat,cow", Some("other classes: class 1 is \"cow\" there, \"dog\" in")),
             ("cat,dog", "cat", Some("1 classes, the model knows 2: run prepare images")),

@@ -102,14 +102,14 @@ pub fn list(folder: &Path, say: impl FnOnce(&str)) -> Result<Vec<PathBuf>> {
 fn reason_against(entry: &DirEntry) -> Option<String> {
     let path = entry.path();
     let end = path.extension().unwrap_or_default().to_ascii_lowercase();
-    if PICTURES.iter().any(|p| end == *p) {
-        return None;
-    }
+    let is_called_one = PICTURES.iter().any(|p| end == *p);
     let unread = |name: &str| Some(format!("{name}, which is not read (save it as JPEG or PNG)"));
     // What the entry leads to, as opening it does.
     match path.metadata() {
-        Err(_) => return Some("what cannot be read".to_owned()),
         Ok(about) if about.is_dir() => return Some("folders".to_owned()),
+        // Whoever calls it a picture is told what is wrong with it.
+        _ if is_called_one => return None,
+        Err(_) => return Some("what cannot be read".to_owned()),
         Ok(about) if !about.is_file() => return Some("devices, pipes and sockets".to_owned()),
         Ok(_) => {}
     }

@@ -35,7 +35,7 @@ fn folder() -> tempfile::TempDir {
     save("labels.csv", b"BM is how this text begins, which is no bitmap");
     save("empty", b"");
     fs::create_dir(dir.path().join("cats")).unwrap();
-    fs::create_dir(dir.path().join("dogs")).unwrap();
+    fs::create_dir(dir.path().join("dogs.jpg")).unwrap();
     dir
 }
 
@@ -69,7 +69,7 @@ fn pictures_are_known_by_name_or_content() {
     assert_eq!(
         told,
         "6 of 17 passed over: AVIF, which is not read (save it as JPEG or PNG): 1 (3_2.bin); HEIC, which is \
-         not read (save it as JPEG or PNG): 1 (3_1.heic); folders: 2 (cats, dogs); no pictures by name or \
+         not read (save it as JPEG or PNG): 1 (3_1.heic); folders: 2 (cats, dogs.jpg); no pictures by name or \
          content: 2 (empty, labels.csv)"
     );
 }

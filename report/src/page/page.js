@@ -45,7 +45,8 @@ function pixels(picture, width, height) {
 
 async function logitsOf(blob) {
   const bytes = new Uint8Array(await blob.arrayBuffer());
-  // JPEG decoders differ, so ours is asked; of PNG there is but one reading.
+  // JPEG decoders differ, so ours is asked, which refuses the uncommon kinds that it would read wrongly; what
+  // else a picture is, the browser reads.
   if (bytes[0] === 0xff && bytes[1] === 0xd8) return ask("classify_file", bytes);
   const how = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
   const picture = await createImageBitmap(blob, how).catch(() => {

@@ -5,12 +5,13 @@ use anyhow::{Context, Result, bail};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The lock of a file: `.X.lock` beside X, as long as this lives.
 pub(super) struct Lock {
     path: PathBuf,
     /// What the system locks, until it is closed.
-    _file: File,
+    file: File,
 }
 
 impl Drop for Lock {
@@ -34,37 +35,72 @@ impl Lock {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let lock = path.with_file_name(format!(".{name}.lock"));
         loop {
-            let (mut file, is_new) = open(&lock)
+            let (file, is_new) = open(&lock)
                 .with_context(|| format!("no file can be made in {}", parent(path).display()))?;
-            match try_lock(&file) {
-                // A run that ended meanwhile may have removed the file that was opened here.
-                Ok(()) if is_at(&file, &lock) => return Ok(Self { path: lock, _file: file }),
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => bail!(
+            let locked = try_lock(&file);
+            if matches!(locked, Err(TryLockError::WouldBlock)) {
+                bail!(
                     "another run is writing it (it holds {}): wait for it, or name another file",
                     lock.display()
-                ),
-                Err(TryLockError::Error(_)) if is_new => {
-                    file.write_all(own_name().as_bytes())?;
-                    return Ok(Self { path: lock, _file: file });
-                }
-                Err(TryLockError::Error(_)) => {
-                    let mut owner = String::new();
-                    file.read_to_string(&mut owner)?;
-                    if !has_ended(&owner) {
-                        bail!(
-                            "another run is writing it (process {owner} holds {0}, where the file system \
-                             has no locks): wait for it, or name another file; if it has ended, remove {0}",
-                            lock.display()
-                        );
-                    }
-                    if is_at(&file, &lock) {
-                        std::fs::remove_file(&lock)?;
-                    }
-                }
+                );
             }
+            // A run that ended meanwhile may have removed the file that was opened here.
+            if !is_at(&file, &lock) {
+                continue;
+            }
+            let is_locked = locked.is_ok();
+            if !is_new {
+                let mut owner = String::new();
+                (&file).read_to_string(&mut owner)?;
+                if is_held(&owner, &file, is_locked) {
+                    let owner = if owner.is_empty() { "of unknown number" } else { &owner };
+                    bail!(
+                        "another run is writing it (process {owner} holds {0}, where the file system has no \
+                         locks): wait for it, or name another file; if it has ended, remove {0}",
+                        lock.display()
+                    );
+                }
+                if !is_locked {
+                    remove(&file, &lock)?;
+                    continue;
+                }
+                file.set_len(0)?;
+            }
+            // From here on the file goes with an error, too.
+            let lock = Self { path: lock, file };
+            if !is_locked {
+                (&lock.file).write_all(own_name().as_bytes())?;
+            }
+            return Ok(lock);
         }
     }
+}
+
+/// Whether a lock file that was there already is somebody's. One without a name is a system's lock, which
+/// others cannot have; or it is about to get its name, or older programs, which wrote none, have left it.
+fn is_held(owner: &str, file: &File, is_locked: bool) -> bool {
+    const NAMED_AFTER: Duration = Duration::from_secs(60);
+    if !owner.is_empty() {
+        return !has_ended(owner);
+    }
+    let age = file.metadata().and_then(|m| m.modified()).map(|t| t.elapsed().unwrap_or_default());
+    !is_locked && age.is_ok_and(|age| age < NAMED_AFTER)
+}
+
+/// Removes the lock at `path` if it still is `file`. It is moved aside first: what another run has put in its
+/// place meanwhile is looked at and goes back.
+fn remove(file: &File, path: &Path) -> Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{}-{:?}", std::process::id(), std::thread::current().id()));
+    let aside = PathBuf::from(aside);
+    match std::fs::rename(path, &aside) {
+        Ok(()) if is_at(file, &aside) => std::fs::remove_file(&aside)?,
+        Ok(()) => std::fs::rename(&aside, path)?,
+        // Another run was faster.
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        Err(e) => return Err(e).context("a lock that nobody holds cannot be removed"),
+    }
+    Ok(())
 }
 
 /// The file at `path`, and whether it was not there before.
@@ -157,21 +193,41 @@ mod tests {
         drop(Lock::by(none, &out).unwrap());
         assert!(!lock.exists());
         // What another machine's processes do, and whose a lock without a name is, nobody knows.
-        for owner in [format!("{}@elsewhere", ended.id()), String::new()] {
+        for (owner, told_as) in
+            [(format!("{}@elsewhere", ended.id()), ""), (String::new(), "unknown")]
+        {
             std::fs::write(&lock, &owner).unwrap();
             let told = refused();
-            assert!(told.contains(&owner) && told.contains("if it has ended, remove "), "{told}");
+            assert!(told.contains(&owner) && told.contains(told_as), "{told}");
+            assert!(told.contains("if it has ended, remove "), "{told}");
         }
+        // Programs that knew no names left such files, which are older than any that is about to get one.
+        let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        File::options().write(true).open(&lock).unwrap().set_modified(hour_ago).unwrap();
+        drop(Lock::by(none, &out).unwrap());
+        assert!(!lock.exists());
+        // Who has the system's lock still minds one that was taken by name.
+        let by_name = Lock::by(none, &out).unwrap();
+        assert!(format!("{:#}", Lock::of(&out).err().unwrap()).contains(&name));
+        drop(by_name);
+        std::fs::write(&lock, format!("{}@{}", ended.id(), host())).unwrap();
+        drop(Lock::of(&out).unwrap());
+        assert!(!lock.exists());
     }
 
-    /// Of many that come at the same time, one gets it.
+    /// Of many that come at the same time, one gets it, whether or not a killed run has left its own.
     #[test]
     fn one_of_many_gets_the_lock() {
         let dir = tempfile::tempdir().unwrap();
-        let out = dir.path().join("x.bin");
+        let (out, lock) = (dir.path().join("x.bin"), dir.path().join(".x.bin.lock"));
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
         let start = std::sync::Barrier::new(8);
         let (start, out) = (&start, &out);
-        for _ in 0..50 {
+        for i in 0..100 {
+            if i % 2 == 0 {
+                std::fs::write(&lock, format!("{}@{}", ended.id(), host())).unwrap();
+            }
             let got = std::thread::scope(|s| {
                 let all: Vec<_> = (0..8)
                     .map(|_| {
