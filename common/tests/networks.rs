@@ -225,6 +225,21 @@ fn weights_are_checked_by_name_and_shape() {
 mod formula;
 use formula::{formula, formula_picture, off};
 
+/// What PyTorch says of a network.
+struct Torch {
+    name: &'static str,
+    /// A graph's text, or a family and its width.
+    graph: &'static str,
+    size: usize,
+    logits: [f32; 22],
+    training_logits: [f32; 22],
+    gradient_norms: &'static [(&'static str, f32)],
+    buffer_sums: &'static [(&'static str, f32)],
+    /// Losses of three steps, and logits afterwards.
+    adamw: ([f32; 3], [f32; 22]),
+    sgd: ([f32; 3], [f32; 22]),
+}
+
 include!("reference/torch_networks.rs");
 
 fn torch_graph(case: &Torch) -> Graph {

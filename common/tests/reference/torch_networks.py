@@ -246,20 +246,6 @@ def main():
     torch.manual_seed(0)
     print("// Made by torch_networks.py with PyTorch", torch.__version__.split("+")[0])
     print("""
-struct Torch {
-    name: &'static str,
-    /// A graph's text, or a family and its width.
-    graph: &'static str,
-    size: usize,
-    logits: [f32; 22],
-    training_logits: [f32; 22],
-    gradient_norms: &'static [(&'static str, f32)],
-    buffer_sums: &'static [(&'static str, f32)],
-    /// Losses of three steps, and logits afterwards.
-    adamw: ([f32; 3], [f32; 22]),
-    sgd: ([f32; 3], [f32; 22]),
-}
-
 const TORCH: &[Torch] = &[""")
     widths = [4, 8, 16, 32, 64, 64, 64, 64]
     case("studentnet", "studentnet 0.25", 48, StudentNet(widths, 11))

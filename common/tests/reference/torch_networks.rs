@@ -1,19 +1,5 @@
 // Made by torch_networks.py with PyTorch 2.15.0
 
-struct Torch {
-    name: &'static str,
-    /// A graph's text, or a family and its width.
-    graph: &'static str,
-    size: usize,
-    logits: [f32; 22],
-    training_logits: [f32; 22],
-    gradient_norms: &'static [(&'static str, f32)],
-    buffer_sums: &'static [(&'static str, f32)],
-    /// Losses of three steps, and logits afterwards.
-    adamw: ([f32; 3], [f32; 22]),
-    sgd: ([f32; 3], [f32; 22]),
-}
-
 const TORCH: &[Torch] = &[
     Torch {
         name: "studentnet",
