@@ -2,9 +2,10 @@
 
 use crate::evidence;
 use crate::names::{Known, Names};
-use crate::nearest::nearest;
+use crate::nearest::{few, nearest};
 use anyhow::{Context, Result, bail, ensure};
 use checkpoint::{Bundle, Contents, Format, Tensor, Values};
+use clap::parser::ValueSource;
 use common::cli;
 use common::share::Share;
 use graph::families;
@@ -37,6 +38,9 @@ use std::path::PathBuf;
   prepare model mine.pt --out bundle.safetensors >net.txt     # then correct net.txt
   prepare model mine.pt --graph net.txt --photos some-photos --size 128 --out model.safetensors")]
 pub(crate) struct Model {
+    // Looks at all flags, so before those that take theirs.
+    #[command(flatten)]
+    given: Given,
     /// File to read.
     file: PathBuf,
     /// The network, where it is none of the families or not quite: in the language of artifacts (FORMAT.md,
@@ -75,12 +79,60 @@ pub(crate) struct Model {
     threads: cli::Threads,
 }
 
-/// What the header keeps: what was assumed beyond the file.
+/// What the header keeps of a model: what was read, and what was assumed beyond the file.
 #[derive(Serialize)]
 struct Record<'a> {
     network: &'a str,
     #[serde(flatten)]
+    part: Option<Part<'a>>,
+    #[serde(flatten)]
     input: &'a Feeding,
+}
+
+/// Which of several networks in the file was read, and all that the header keeps of a bundle.
+#[derive(Serialize)]
+struct Part<'a> {
+    weights_of: &'a str,
+}
+
+/// Of the flags that only models need, those on the command line, by name.
+struct Given(Vec<&'static str>);
+
+const OF_MODELS: [&str; 11] = [
+    "photos",
+    "classes",
+    "unreadable",
+    "max-pixels",
+    "size",
+    "fit",
+    "mean",
+    "colour",
+    "std",
+    "exif",
+    "epsilon",
+];
+
+impl clap::Args for Given {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        command
+    }
+}
+
+impl clap::FromArgMatches for Given {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        let source = |flag: &str| matches.value_source(&flag.replace('-', "_"));
+        let is_given = |flag: &&str| source(flag) == Some(ValueSource::CommandLine);
+        Ok(Self(OF_MODELS.into_iter().filter(is_given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// How the network was fed; no weights file says so. The defaults are the course's.
@@ -106,9 +158,14 @@ struct Feeding {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     exif: bool,
     /// ε of every batch norm [default: what --graph says, else 1e-5 as in PyTorch; Keras has 1e-3].
-    #[arg(long, alias = "eps", value_name = "E")]
+    #[arg(long, alias = "eps", value_name = "E", value_parser = epsilon)]
     #[serde(skip_serializing_if = "Option::is_none")]
     epsilon: Option<f32>,
+}
+
+fn epsilon(text: &str) -> Result<f32, &'static str> {
+    let value = text.parse().ok().filter(|v| *v > 0.0 && *v <= 1.0);
+    value.ok_or("expected a number above 0 and at most 1, such as 1e-3")
 }
 
 /// Order of a picture's planes.
@@ -135,7 +192,7 @@ impl Model {
         .with_context(at)?;
         notes.iter().for_each(|n| cli::note(&format!("{}: {n}", self.file.display())));
         if !others.is_empty() {
-            cli::note(&format!("--weights-of reads another dictionary: {}", others.join(", ")));
+            cli::note(&format!("--weights-of reads another dictionary: {}", few(&others)));
         }
         let hash = Source::hash(&bytes);
         match self.network(&bundle).with_context(at)? {
@@ -143,7 +200,15 @@ impl Model {
                 graph.check_values(&weights).with_context(at)?;
                 self.save_model(&name, graph, weights, format, hash)
             }
-            None => self.save_bundle(&bundle, format, hash),
+            None => {
+                if !self.given.0.is_empty() {
+                    let flags: Vec<String> =
+                        self.given.0.iter().map(|f| format!("--{f}")).collect();
+                    let flags = flags.join(", ");
+                    cli::note(&format!("nothing is done with {flags}: the network is unknown"));
+                }
+                self.save_bundle(&bundle, format, hash)
+            }
         }
     }
 
@@ -183,6 +248,10 @@ impl Model {
         }
         let weights = names.weights(&part)?;
         Ok(Some((family.name.to_owned(), part.graph, weights)))
+    }
+
+    fn part(&self) -> Option<Part<'_>> {
+        self.weights_of.as_deref().map(|weights_of| Part { weights_of })
     }
 
     fn provenance(&self, settings: &impl Serialize, hash: String) -> Result<Provenance> {
@@ -235,10 +304,8 @@ impl Model {
             let limits = Limits { unreadable: self.unreadable, max_pixels: self.max_pixels };
             evidence::weigh(&model, folder, limits)?;
         }
-        model.save(
-            &self.out,
-            &self.provenance(&Record { network: name, input: &self.input }, hash)?,
-        )?;
+        let record = Record { network: name, part: self.part(), input: &self.input };
+        model.save(&self.out, &self.provenance(&record, hash)?)?;
         Ok(format!(
             "{}: {name} of {} parameters from a {format} file",
             self.out.display(),
@@ -249,7 +316,7 @@ impl Model {
     fn save_bundle(self, bundle: &Bundle, format: Format, hash: String) -> Result<String> {
         // The order of the original, which safetensors does not keep.
         let names: Vec<&String> = bundle.iter().map(|(n, _)| n).collect();
-        let header = Header::new(Kind::Bundle, &self.provenance(&(), hash)?, &names)?;
+        let header = Header::new(Kind::Bundle, &self.provenance(&self.part(), hash)?, &names)?;
         let tensor = |(name, t): &(String, Tensor)| -> Result<artifact::Tensor> {
             Ok(match &t.values {
                 Values::I64(v) => artifact::Tensor::i64(name, &t.shape, v),

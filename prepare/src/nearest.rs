@@ -113,7 +113,8 @@ fn words(layers: &Layers) -> String {
 /// Names that a line shows of those that differ.
 const MOST_SHOWN: usize = 4;
 
-fn few(names: &[String]) -> String {
+/// Names in a line: the first of them, and how many more.
+pub(crate) fn few(names: &[String]) -> String {
     let shown = names[..names.len().min(MOST_SHOWN)].join(", ");
     match names.len().saturating_sub(MOST_SHOWN) {
         0 => shown,

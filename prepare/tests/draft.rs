@@ -82,6 +82,61 @@ fn a_draft_that_cannot_be_said_is_refused_unchanged() {
     assert!(!folder.join("model.safetensors").exists());
 }
 
+/// Of a network that is kept as a bundle nothing but the tensors is read: flags for models are named, those
+/// that were given.
+#[test]
+fn flags_that_do_nothing_are_said() {
+    let folder = folder(&GRAPH.parse().unwrap());
+    let run = |flags: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_prepare"));
+        command.current_dir(folder.path()).args(["model", "x.pt", "--out", "out.safetensors"]);
+        let made = command.args(flags).output().unwrap();
+        (made.status.success(), String::from_utf8_lossy(&made.stderr).into_owned())
+    };
+    for (flags, named) in [
+        (&["--threads", "1"][..], None),
+        // Also what would have been so by itself.
+        (&["--size", "256"], Some("--size")),
+        (
+            &[
+                "--photos",
+                "/nonexistent",
+                "--classes",
+                "a,b",
+                "--mean",
+                "0,0,1",
+                "--colour",
+                "bgr",
+                "--eps=1e-3",
+            ],
+            Some("--photos, --classes, --mean, --colour, --epsilon"),
+        ),
+        (
+            &[
+                "--exif",
+                "--std=1,1,2",
+                "--fit",
+                "squash",
+                "--max-pixels",
+                "9",
+                "--unreadable",
+                "0.5",
+            ],
+            Some("--unreadable, --max-pixels, --fit, --std, --exif"),
+        ),
+    ] {
+        let (is_made, said) = run(flags);
+        assert!(is_made, "{said}");
+        let lines: Vec<&str> = said.lines().filter(|l| l.contains("nothing is done")).collect();
+        let expected = named.map(|n| format!("nothing is done with {n}: the network is unknown"));
+        assert_eq!(lines, expected.as_deref().into_iter().collect::<Vec<_>>(), "{said}");
+    }
+    for epsilon in ["7", "0", "-1e-3", "NaN", "inf"] {
+        let (is_made, said) = run(&[&format!("--epsilon={epsilon}")]);
+        assert!(!is_made && said.contains("expected a number above 0 and at most 1"), "{said}");
+    }
+}
+
 /// By --graph, and as a family of known names.
 #[test]
 fn a_single_logit_is_refused_with_what_to_do() {

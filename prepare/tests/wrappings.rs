@@ -6,6 +6,7 @@
 use graph::families::{self, Knobs};
 use graph::{Array, Graph, Weights};
 use model::Model;
+use model::artifact::Artifact;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -129,6 +130,28 @@ fn another_network_is_taken_by_its_name() {
         said.contains("--weights-of: nothing is called ema: names begin with student, teacher"),
         "{said}"
     );
+}
+
+/// Which part of a file was read stands in what was made of it, model or bundle, and nothing where all was.
+#[test]
+fn the_part_that_was_read_is_recorded() {
+    let (graph, weights) = family("plain", 0.125, 4);
+    let known = [entries(&graph, &weights, "a."), entries(&graph, &weights, "b.")].concat();
+    let other: Graph = "input 3;x:conv 3>4 k3;relu;gap;f:linear 4>2".parse().unwrap();
+    let drawn = graph::init::weights(&other, 1);
+    let unknown = [entries(&other, &drawn, "a."), entries(&other, &drawn, "b.")].concat();
+    for tensors in [known, unknown] {
+        let folder = folder(&tensors);
+        for part in [Some("a"), Some("b"), None] {
+            let flags: Vec<&str> = part.iter().flat_map(|p| ["--weights-of", p]).collect();
+            let (made, said) = prepare(folder.path(), &flags);
+            assert!(made.status.success(), "{said}");
+            let made = Artifact::read(&folder.path().join("out.safetensors")).unwrap();
+            let settings = &made.source.provenance.settings;
+            let recorded = settings.get("weights_of").and_then(|v| v.as_str());
+            assert_eq!(recorded, part, "{settings}");
+        }
+    }
 }
 
 /// A graph of one's own is found the same way.

@@ -32,6 +32,8 @@ struct Dict<'a> {
     entries: &'a [(Id, Id)],
     /// Its tensors.
     count: usize,
+    /// Whether it is an optimizer's, or lies under a whole number as what an optimizer knows of each weight.
+    is_optimizers: bool,
 }
 
 impl Dict<'_> {
@@ -69,9 +71,9 @@ impl<'a> Pickle<'a> {
             notes.extend(self.unknown_tensors(dict));
         }
         let mut tensors = under(tensors, names);
-        if dicts.len() > 1 {
-            let paths: Vec<&str> = dicts.iter().map(Dict::name).collect();
-            let those = || format!("the file's dictionaries: {}", paths.join(", "));
+        let mut networks = dicts.iter().filter(|d| !d.is_optimizers).map(Dict::name).peekable();
+        if dicts.len() > 1 && networks.peek().is_some() {
+            let those = || format!("the file's dictionaries: {}", few(networks));
             tensors = tensors.with_context(those);
         }
         let is_chosen = |d: &&Dict| chosen.iter().any(|p| p.path == d.path);
@@ -80,7 +82,8 @@ impl<'a> Pickle<'a> {
             notes.push(format!("{} are read as one, under their names", names.join(" and ")));
         }
         let rest: Vec<&Dict> = dicts.iter().filter(|d| !is_chosen(d)).collect();
-        let networks = rest.iter().filter(|d| self.is_network(d) && !d.path.is_empty());
+        let could_be = |d: &&&Dict| self.is_network(d) && !d.path.is_empty() && !d.is_optimizers;
+        let networks = rest.iter().filter(could_be);
         let others: Vec<String> = networks.map(|d| d.path.clone()).collect();
         if let Some(first) = rest.iter().rev().max_by_key(|d| d.count) {
             let more = match rest.len() {
@@ -110,8 +113,8 @@ impl<'a> Pickle<'a> {
     fn dicts(&self) -> Vec<Dict<'_>> {
         let mut found = Vec::new();
         let mut seen = BTreeSet::new();
-        let mut queue = VecDeque::from([(self.root, String::new(), 0, None)]);
-        while let Some((id, path, depth, parent)) = queue.pop_front() {
+        let mut queue = VecDeque::from([(self.root, String::new(), 0, None, false)]);
+        while let Some((id, path, depth, parent, is_optimizers)) = queue.pop_front() {
             if !seen.insert(id) {
                 continue;
             }
@@ -121,21 +124,23 @@ impl<'a> Pickle<'a> {
                     let tensors = entries.iter().filter(|(k, v)| is_named(k) && self.is_tensor(*v));
                     let count = tensors.count();
                     for (k, v) in entries {
-                        let (key, parent) = match &self.objects[*k] {
-                            Object::Text(t) => (t.clone(), Some((id, t.as_str()))),
-                            Object::Int(n) => (n.to_string(), None),
+                        let (key, parent, is_its) = match &self.objects[*k] {
+                            Object::Text(t) => (t.clone(), Some((id, t.as_str())), is_optimizer(t)),
+                            Object::Int(n) => (n.to_string(), None, true),
                             _ => continue,
                         };
                         let dot = if path.is_empty() { "" } else { "." };
-                        queue.push_back((*v, format!("{path}{dot}{key}"), depth + 1, parent));
+                        let path = format!("{path}{dot}{key}");
+                        queue.push_back((*v, path, depth + 1, parent, is_optimizers || is_its));
                     }
                     if count > 0 {
-                        found.push(Dict { path, depth, parent, entries, count });
+                        found.push(Dict { path, depth, parent, entries, count, is_optimizers });
                     }
                 }
                 Object::Made(Made::Array(array)) => {
                     if let Raw::Objects(ids) = &array.raw {
-                        queue.extend(ids.iter().map(|id| (*id, path.clone(), depth, None)));
+                        let inside = |id: &Id| (*id, path.clone(), depth, None, is_optimizers);
+                        queue.extend(ids.iter().map(inside));
                     }
                 }
                 _ => {}
@@ -266,12 +271,26 @@ pub(super) fn under(tensors: Bundle, part: Option<&str>) -> Result<Bundle> {
     let Some(prefix) = shortest.map(str::to_owned) else {
         let first = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
         let firsts: BTreeSet<String> = tensors.iter().map(|(n, _)| first(n)).collect();
-        let firsts: Vec<String> = firsts.into_iter().take(MOST_SHOWN).collect();
-        bail!("nothing is called {part}: names begin with {}", firsts.join(", "));
+        let firsts = few(firsts.iter().map(String::as_str));
+        bail!("nothing is called {part}: names begin with {firsts}");
     };
     let rest = |(n, t): (String, Tensor)| Some((n.strip_prefix(&prefix)?.to_owned(), t));
     Ok(tensors.into_iter().filter_map(rest).collect())
 }
 
-/// Beginnings of names that an error shows.
+/// Whether a key is one that training scripts give an optimizer: `optimizer`, `optimizer_state_dict`, `d_optim`.
+fn is_optimizer(key: &str) -> bool {
+    key.split('_').any(|word| ["optim", "optimizer", "optimizers", "optimiser"].contains(&word))
+}
+
+/// Names that an error shows; of more, how many.
 const MOST_SHOWN: usize = 12;
+
+fn few<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let names: Vec<&str> = names.collect();
+    let shown = names[..names.len().min(MOST_SHOWN)].join(", ");
+    match names.len().saturating_sub(MOST_SHOWN) {
+        0 => shown,
+        n => format!("{shown} and {n} more"),
+    }
+}

@@ -61,6 +61,17 @@ const STATE_DICT: &str = "give the network's weights: torch.save(model.state_dic
 const ARRAYS: &str = "save its arrays under the names and in the order of axes that PyTorch has (a convolution: \
                       [output, input, height, width]): numpy.savez(path, **arrays)";
 
+/// Whether a file begins as safetensors do: with the length of a header of JSON. To be asked before what else
+/// a file may be, for that length can be any number: 640 is how a pickle begins, 19,280 an archive, 35,615
+/// what gzip compressed. In none of those is byte 8 a brace behind four bytes of zero.
+pub(super) fn is_safetensors(bytes: &[u8]) -> bool {
+    let length = bytes.first_chunk().map(|l| u64::from_le_bytes(*l));
+    length.is_some_and(|l| l <= MOST_HEADER) && bytes.get(8) == Some(&b'{')
+}
+
+/// The longest header that the safetensors library takes, bytes.
+const MOST_HEADER: u64 = 100_000_000;
+
 /// What a file of none of the forms that are read is, and what to do; None where nobody knows.
 pub(super) fn told(bytes: &[u8]) -> Option<String> {
     if bytes.is_empty() {
@@ -85,8 +96,12 @@ pub(super) fn told(bytes: &[u8]) -> Option<String> {
              without them, {ARRAYS}"
         )),
         Some(Protobuf::TensorFlow) => Some(format!("a TensorFlow SavedModel: {ARRAYS}")),
-        None => is_json(bytes).then(|| {
+        None if is_json(bytes) => Some(
             "JSON text, such as the index of a model in several files: give a file of weights"
+                .to_owned(),
+        ),
+        None => (bytes.get(8) == Some(&b'{')).then(|| {
+            "damaged safetensors, whose header would be longer than any: fetch the file again"
                 .to_owned()
         }),
     }

@@ -96,7 +96,10 @@ pub fn read_part(bytes: &[u8], part: &str) -> Result<Contents> {
 }
 
 fn contents(bytes: &[u8], part: Option<&str>) -> Result<Contents> {
-    let (format, Found { tensors, mut notes, others }) = if bytes.starts_with(b"PK") {
+    let (format, Found { tensors, mut notes, others }) = if formats::is_safetensors(bytes) {
+        let tensors = dicts::under(safetensors::read(bytes)?, part)?;
+        (Format::Safetensors, Found { tensors, ..Found::default() })
+    } else if bytes.starts_with(b"PK") {
         read_zip(bytes, part)?
     } else if torch::is_legacy(bytes) {
         (Format::TorchLegacy, torch::legacy(bytes, part)?)
@@ -105,9 +108,6 @@ fn contents(bytes: &[u8], part: Option<&str>) -> Result<Contents> {
         (Format::Pickle, pickle.found(bytes.len(), part)?)
     } else if let Some(what) = formats::told(bytes) {
         bail!("{what}");
-    } else if bytes.get(8) == Some(&b'{') {
-        let tensors = dicts::under(safetensors::read(bytes)?, part)?;
-        (Format::Safetensors, Found { tensors, ..Found::default() })
     } else {
         bail!("neither a PyTorch file, a pickle, an npz nor safetensors");
     };

@@ -127,6 +127,18 @@ fn a_part_of_a_file_is_read_by_its_name() {
     };
     let e = missing("averaged.pt", "best");
     assert!(e.contains("the file's dictionaries: model, model_ema: nothing is called best"), "{e}");
+    // An optimizer's moments, one dictionary per weight, are nobody's network.
+    for file in ["everything.pt", "everything_legacy.pt"] {
+        assert_eq!(checkpoint::read(&bytes(file)).unwrap().others, ["ema"], "{file}");
+        let e = missing(file, "best");
+        assert!(
+            e.contains(
+                "the file's dictionaries: the outermost one, model, ema: nothing is called best"
+            ),
+            "{e}"
+        );
+    }
+    assert_eq!(checkpoint::read_part(&bytes("everything.pt"), "state.0").unwrap().tensors.len(), 3);
     let e = missing("types.safetensors", "best");
     assert!(e.contains("nothing is called best: names begin with bf16, bool, e4m3"), "{e}");
 }

@@ -107,7 +107,7 @@ fn networks() -> Vec<(&'static str, Tensors)> {
 }
 
 /// What the draft of each shows that the language lacks; nothing where it lacks nothing.
-const LACKING: [(&str, &[&str]); 29] = [
+const LACKING: [(&str, &[&str]); 33] = [
     (
         "mobilenet_v3_small",
         &["features.1.block.1.fc1, features.4.block.2.fc1: squeeze-and-excitation"],
@@ -130,6 +130,9 @@ const LACKING: [(&str, &[&str]); 29] = [
     ("vgg11", &[]),
     ("vgg11_bn", &[]),
     ("alexnet", &[]),
+    // Fire modules: two convolutions read what the one before them squeezed.
+    ("squeezenet1_0", &["features.5.expand3x3", ": branches: it reads another node"]),
+    ("squeezenet1_1", &["features.3.expand3x3", ": branches: it reads another node"]),
     ("excited", &["se.0: squeeze-and-excitation"]),
     ("reduced", &["_se_reduce: squeeze-and-excitation"]),
     ("mixer", &["mix: linear layers before convolutions"]),
@@ -143,6 +146,8 @@ const LACKING: [(&str, &[&str]); 29] = [
     ("bare", &["1.running_mean [8]: a batch norm without weight and bias"]),
     ("prelu", &["1.weight [8]: tensors of no operation"]),
     ("line", &["1.bias [8]: a convolution of other than two dimensions"]),
+    ("perceptron", &[]),
+    ("unnamed", &["fc.0: squeeze-and-excitation"]),
     ("oblong", &["1, 2: a window that is not square"]),
 ];
 
@@ -166,4 +171,39 @@ fn drafts_that_cannot_be_said_are_refused() {
         }
         assert!(refused.contains("a draft that is not this network"), "{refused}");
     }
+}
+
+/// What is put together is not multiplied: in the order of PyTorch, and by names, as safetensors may have it.
+#[test]
+fn fire_modules_do_not_excite() {
+    for name in ["squeezenet1_0", "squeezenet1_1"] {
+        let (_, mut tensors) = networks().into_iter().find(|(n, _)| *n == name).unwrap();
+        let in_order = draft(&tensors);
+        tensors.sort();
+        for text in [in_order, draft(&tensors)] {
+            assert!(!text.contains("squeeze-and-excitation"), "{name}:\n{text}");
+            let refused = text.parse::<Graph>().expect_err(name).to_string();
+            assert!(refused.contains(": branches: "), "{refused}");
+        }
+    }
+}
+
+/// What is to be done about a doubt stands in its line, and the error has the whole line.
+#[test]
+fn errors_say_all_that_drafts_do() {
+    let mut texts = std::collections::BTreeSet::new();
+    for (name, tensors) in networks() {
+        let text = draft(&tensors);
+        let doubts: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("? ")).collect();
+        let error = text.parse::<Graph>().err().map(|e| e.to_string()).unwrap_or_default();
+        for doubt in doubts {
+            assert!(!doubt.contains([';', '#']), "{doubt}");
+            assert!(error.contains(doubt), "{name}: {doubt}\nis not in {error}");
+            texts.insert(doubt.split_once(": ").unwrap().1.to_owned());
+        }
+    }
+    // Every kind of doubt has been seen.
+    assert_eq!(texts.len(), 11, "{texts:?}");
+    let remedy = "say by @ what is read, and where they meet (add, concat)";
+    assert!(texts.iter().any(|t| t.starts_with("branches: ") && t.contains(remedy)), "{texts:?}");
 }

@@ -34,7 +34,7 @@ pub(super) enum Doubt {
 }
 
 impl Doubt {
-    /// In words.
+    /// In words, without the signs that end a line of a graph's text (`;` and `#`).
     fn text(self) -> &'static str {
         match self {
             Self::Excitation => {
@@ -59,7 +59,7 @@ impl Doubt {
                 "a batch norm without weight and bias: add to the file a weight of ones and a bias of zeros"
             }
             Self::Branches => {
-                "branches: it reads another node than the one before it, or branches end here; say by @ what is \
+                "branches: it reads another node than the one before it, or branches end here, say by @ what is \
                  read, and where they meet (add, concat)"
             }
             Self::Tensors => "tensors of no operation",
@@ -148,12 +148,13 @@ pub(super) fn among(layers: &[Layer<'_>], doubts: &mut Doubts) {
     let is_conv = |l: &Layer| matches!(l.kind, Kind::Conv { .. });
     let last_conv = layers.iter().rposition(is_conv).unwrap_or(0);
     for (i, layer) in layers.iter().enumerate() {
-        if let Some(next) = layers.get(i + 1)
-            && excites(layer, next, layers.get(i + 2))
-        {
-            doubts.push(Doubt::Excitation, layer.name);
+        if excites(layers, i, last_conv) {
+            match second_branch(&layers[i..]) {
+                Some(second) => doubts.push(Doubt::Branches, second.name),
+                None => doubts.push(Doubt::Excitation, layer.name),
+            }
         } else if matches!(layer.kind, Kind::Linear { .. }) && i < last_conv {
-            let is_second = i > 0 && excites(&layers[i - 1], layer, layers.get(i + 1));
+            let is_second = i > 0 && excites(layers, i - 1, last_conv);
             if !is_second {
                 let attends = has_part(layer.name, &ATTENTION);
                 let doubt = if attends { Doubt::Attention } else { Doubt::LinearBefore };
@@ -178,14 +179,28 @@ fn begins_block(layers: &[Layer<'_>], i: usize) -> bool {
     is_first && others.any(|l| !layers[i].shares(Some(l), depth + 1))
 }
 
-/// Whether `layer` squeezes channels that `next` widens to as many again without a norm behind either: by
-/// names, or where both have a bias, as those of a bottleneck between norms have not.
-fn excites(layer: &Layer<'_>, next: &Layer<'_>, behind: Option<&Layer<'_>>) -> bool {
+/// Whether layer `i` squeezes channels that the next widens to as many again without a norm behind either: by
+/// names, or where both have a bias, as those of a bottleneck between norms have not. Linear layers behind the
+/// last convolution do so too, as those of a classifier: of them only names tell.
+fn excites(layers: &[Layer<'_>], i: usize, last_conv: usize) -> bool {
+    let [layer, next, behind, ..] = &layers[i..] else { return false };
     let (Some([c, squeezed]), Some([input, output])) = (layer.pointwise(), next.pointwise()) else {
         return false;
     };
-    let goes_on = behind.is_some_and(|l| !matches!(l.kind, Kind::Norm { .. }));
+    let goes_on = !matches!(behind.kind, Kind::Norm { .. });
     let is_named = has_part(layer.name, &EXCITATIONS) || has_part(next.name, &EXCITATIONS);
-    let shows = is_named || (layer.has_bias() && next.has_bias());
+    let is_linear = |l: &Layer| matches!(l.kind, Kind::Linear { .. });
+    let classifies = (is_linear(layer) || is_linear(next)) && i + 1 > last_conv;
+    let shows = is_named || (layer.has_bias() && next.has_bias() && !classifies);
     c == output && input == squeezed && squeezed < c && goes_on && shows
+}
+
+/// Of channels that two convolutions of one module read after they were squeezed, the second: what both give
+/// is put together (Iandola et al. 2016, "SqueezeNet", section 3.2, the Fire module), and multiplies nothing.
+fn second_branch<'s, 'a>(layers: &'s [Layer<'a>]) -> Option<&'s Layer<'a>> {
+    let [squeeze, first, second, ..] = layers else { return None };
+    let [_, squeezed] = squeeze.pointwise()?;
+    let reads = matches!(second.kind, Kind::Conv { input, .. } if input == squeezed);
+    // Each pixel of one channel is also what a convolution of as many groups as channels reads.
+    (reads && squeezed > 1 && first.shares(Some(second), first.path.len() - 1)).then_some(second)
 }

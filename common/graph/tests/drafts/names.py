@@ -19,6 +19,16 @@ class Excited(nn.Module):
         self.last = nn.Conv2d(32, 10, 3)
 
 
+class Unnamed(nn.Module):
+    """The same with biases, under names that say nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 32, 3)
+        self.fc = nn.Sequential(nn.Linear(32, 4), nn.ReLU(), nn.Linear(4, 32), nn.Sigmoid())
+        self.last = nn.Conv2d(32, 10, 3)
+
+
 class Reduced(nn.Module):
     """Squeeze-and-excitation under the names of EfficientNet-PyTorch."""
 
@@ -78,6 +88,20 @@ SMALL = {
     "bare": sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, affine=False)),
     "prelu": sequential(nn.Conv2d(3, 8, 3), nn.PReLU(8)),
     "line": sequential(nn.Conv2d(3, 8, 3), nn.Conv1d(8, 8, 3)),
+    "perceptron": nn.Sequential(
+        nn.Conv2d(3, 16, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 64),
+        nn.ReLU(),
+        nn.Linear(64, 16),
+        nn.ReLU(),
+        nn.Linear(16, 64),
+        nn.ReLU(),
+        nn.Linear(64, 10),
+    ),
+    "unnamed": Unnamed(),
     "oblong": sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, (1, 7)), nn.Conv2d(8, 8, (7, 1))),
 }
 
@@ -99,6 +123,8 @@ LARGE = {
     "vgg11": None,
     "vgg11_bn": None,
     "alexnet": None,
+    "squeezenet1_0": 14,
+    "squeezenet1_1": 14,
 }
 
 
