@@ -164,8 +164,8 @@ struct Feeding {
 }
 
 fn epsilon(text: &str) -> Result<f32, &'static str> {
-    let value = text.parse().ok().filter(|v| *v > 0.0 && *v <= 1.0);
-    value.ok_or("expected a number above 0 and at most 1, such as 1e-3")
+    let value = text.parse().ok().filter(|v| (1e-12..=1.0).contains(v));
+    value.ok_or("expected a number from 1e-12 to 1, such as 1e-3")
 }
 
 /// Order of a picture's planes.

@@ -89,9 +89,9 @@ planted sums.cu "a part left out" "k < chunks; ++k) sum += partials[k * stride +
 
 # --- a submission from end to end, and what a device that is not there is told
 mkdir -p "$work/photos" && tar -xzf samples/pictures.tar.gz -C "$work/photos"
-for split in training:120 validation:40 testing:20; do
+for split in training:120 validation:40 testing:20; do # of every class
     mkdir -p "$work/data/${split%:*}"
-    find "$work/photos/${split%:*}" -type f | sort | awk -v n="${split#*:}" 'NR % 3 == 1 && k++ < n' \
+    find "$work/photos/${split%:*}" -type f | sort | awk -v n="${split#*:}" 'NR % 25 == 1 && k++ < n' \
         | xargs -I{} cp {} "$work/data/${split%:*}/"
 done
 make --no-print-directory submission FEATURES=cuda DEVICE=cuda BIN="$target/release" OUT="$work/out" RECIPE=smoke \

@@ -218,7 +218,7 @@ impl Graph {
     /// The same network with ε = `epsilon` in every batch norm; one without batch norms as it is.
     ///
     /// # Errors
-    /// An ε that is not above 0 and at most 1.
+    /// An ε that is not from 10⁻¹² to 1.
     pub fn with_epsilon(&self, epsilon: f32) -> Result<Self> {
         let mut nodes = self.nodes.clone();
         for node in &mut nodes {

@@ -4,7 +4,9 @@
 //! No state dict holds ε, and it is not the same everywhere: PyTorch's default is 1e-5, Keras's 1e-3. In a
 //! graph's text it is a word, `bn 32 eps1e-3`, left out where it is PyTorch's.
 
-use super::{Change, Operation, Parameter, Result, Role, Walk, Words, ensure, kept, meets};
+use super::{
+    Change, Operation, Parameter, Result, Role, Walk, Words, decimal, ensure, kept, meets,
+};
 
 /// ε where nothing says another. Nobody but the reader and the writer of a graph's text knows it: whoever
 /// computes asks the batch norm for its own.
@@ -15,7 +17,7 @@ const DEFAULT: f32 = 1e-5;
 pub struct BatchNorm {
     /// Channels.
     pub channels: usize,
-    /// ε: added to the variance; above 0, 1 at most.
+    /// ε: added to the variance; 10⁻¹² to 1.
     pub epsilon: f32,
 }
 
@@ -45,8 +47,8 @@ impl Operation for BatchNorm {
         let Self { channels: own, epsilon } = *self;
         meets(own, channels[0])?;
         ensure!(
-            epsilon > 0.0 && epsilon <= 1.0,
-            "an epsilon of {epsilon} is not above 0 and at most 1"
+            decimal::RANGE.contains(&epsilon),
+            "the epsilon of a batch norm is not from 1e-12 to 1"
         );
         Ok(own)
     }
@@ -54,7 +56,11 @@ impl Operation for BatchNorm {
     fn text(&self) -> String {
         let Self { channels, epsilon } = self;
         // The shortest digits that are read back as the same number.
-        let own = if *epsilon == DEFAULT { String::new() } else { format!(" eps{epsilon:e}") };
+        let own = if *epsilon == DEFAULT {
+            String::new()
+        } else {
+            format!(" eps{}", decimal::write(*epsilon))
+        };
         format!("bn {channels}{own}")
     }
 

@@ -11,6 +11,7 @@ mod avg_pool;
 mod batch_norm;
 mod concat;
 mod conv;
+mod decimal;
 mod global_avg_pool;
 mod input;
 mod linear;

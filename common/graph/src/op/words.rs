@@ -84,7 +84,9 @@ impl<'a> Words<'a> {
     pub(crate) fn epsilon(&mut self) -> Result<Option<f32>> {
         let found = self.take(|w| w.strip_prefix("eps"));
         let value = |text: &str| {
-            text.parse().map_err(|_| Error::new(format!("the epsilon {text:?} is not a number")))
+            let refused =
+                || Error::new(format!("the epsilon {text} is no decimal from 1e-12 to 1"));
+            super::decimal::read(text).ok_or_else(refused)
         };
         found.map(value).transpose()
     }
