@@ -121,8 +121,8 @@ elif [ -n "${CHROMIUM:-}" ] && [ -n "${NODE_MODULES:-}" ]; then
     # JPEGs of all kinds, pictures of other sizes, at 128 px with the widest student there is.
     mkdir "$work/jpegs"
     i=0
-    for file in common/photos/tests/pictures/*.jpg; do cp "$file" "$work/jpegs/$((i++ % 10))_$i.jpg"; done
-    for file in "$data"/training/?_*.png; do [ $((++i)) -gt 40 ] && break; cp "$file" "$work/jpegs/${file##*/}"; done
+    for file in common/photos/tests/pictures/*.jpg; do cp "$file" "$work/jpegs/$((i++ % 10))_j$i.jpg"; done
+    find "$data/training" -name '?_*.png' | sort | awk 'NR % 7 == 1' | xargs -I{} cp {} "$work/jpegs/" # of every class
     bin=target/release
     $bin/prepare images "$work/jpegs" --size 128 --classes "$(tr -d '"' <<<"$classes")" --out "$work/j.safetensors" >/dev/null
     $bin/train --images "$work/j.safetensors" --validation "$work/j.safetensors" --arch studentnet --width 2 --epochs 1 \
