@@ -164,7 +164,7 @@ struct Feeding {
 }
 
 fn epsilon(text: &str) -> Result<f32, &'static str> {
-    let value = text.parse().ok().filter(|v| (1e-12..=1.0).contains(v));
+    let value = text.parse().ok().filter(|v| graph::op::BatchNorm::RANGE.contains(v));
     value.ok_or("expected a number from 1e-12 to 1, such as 1e-3")
 }
 

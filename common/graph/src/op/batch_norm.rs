@@ -22,6 +22,9 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
+    /// Every ε that there can be: 10⁻¹² to 1.
+    pub const RANGE: std::ops::RangeInclusive<f32> = 1e-12..=1.0;
+
     pub(super) fn parse(_: &str, words: &mut Words) -> Result<Self> {
         Ok(Self { channels: words.number()?, epsilon: words.epsilon()?.unwrap_or(DEFAULT) })
     }
@@ -47,7 +50,7 @@ impl Operation for BatchNorm {
         let Self { channels: own, epsilon } = *self;
         meets(own, channels[0])?;
         ensure!(
-            decimal::RANGE.contains(&epsilon),
+            Self::RANGE.contains(&epsilon),
             "the epsilon of a batch norm is not from 1e-12 to 1"
         );
         Ok(own)

@@ -1,8 +1,8 @@
-//! Short decimals such as 1e-3 ↔ f32, exactly. The standard library's way is right for every float and brings
-//! code and tables into the engine of a page that are a thirtieth of it.
+//! Short decimals such as 1e-3 ↔ f32, exactly. The standard library's way is right for every float, and its
+//! code and tables are 17 kB of a page's engine, 13 of them when it is packed.
 
-/// The range that is read: 10⁻¹² to 1.
-pub(super) const RANGE: std::ops::RangeInclusive<f32> = 1e-12..=1.0;
+/// The range that is read.
+const RANGE: std::ops::RangeInclusive<f32> = super::BatchNorm::RANGE;
 
 /// Most digits of a number: fifteen are whole in an f64.
 const DIGITS: usize = 15;
