@@ -9,14 +9,14 @@
 //! and prints the class. No candle, no picture formats, no threads: see `cargo tree`.
 
 use anyhow::{Context, Result, ensure};
-use kernels::Network;
+use engine::Network;
 use std::io::{Read, Write};
 
 /// The file, from where `MODEL` says; a relative path begins in this folder.
 const SHIPPED: &[u8] = include_bytes!(env!("MODEL", "say which file: MODEL=../model.bin cargo build"));
 
 fn main() -> Result<()> {
-    let (model, _) = model::Model::parse(env!("MODEL"), SHIPPED.to_vec())?;
+    let (model, _) = artifacts::Model::parse(env!("MODEL"), SHIPPED.to_vec())?;
     let size = model.input.preparation.size;
     let mut pixels = Vec::new();
     std::io::stdin().read_to_end(&mut pixels).context("standard input")?;

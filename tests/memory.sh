@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 skip() { echo "skipped: $*"; if [ -n "${SKIPPED:-}" ]; then echo "$*" >>"$SKIPPED"; fi; exit 0; }
 command -v valgrind >/dev/null || skip "memory errors in the kernels: no valgrind"
-programs=$(cargo test --release -p device --no-run --message-format=json 2>/dev/null \
+programs=$(cargo test --release -p reference --no-run --message-format=json 2>/dev/null \
     | python3 -c 'import json, sys
 for line in sys.stdin:
     m = json.loads(line)
@@ -24,6 +24,6 @@ done <<<"$programs"
 
 # An unstable flag of a stable compiler, hence the first variable.
 host=$(rustc -vV | sed -n 's/^host: //p')
-RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --release --quiet -p device --target "$host" \
+RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --release --quiet -p reference --target "$host" \
     --target-dir target/asan --test layers --test convolution --test executors --test slimming >/dev/null
 echo "ok: AddressSanitizer finds nothing"

@@ -4,20 +4,20 @@
 mod traffic;
 
 use anyhow::{Context, Result};
+use artifacts::artifact::Data;
+use artifacts::images::Unsaved;
+use artifacts::{Fit as Square, Images, Input, Model, Normalization, Preparation, Provenance};
 use clap::Parser;
 use codec::{Quantized, Rows, Spec};
 use common::cli;
 use common::executor::Executor;
 use common::fit::{Fit, Optimizer, Pictures, Settings, Targets};
 use common::sizing::Sizing;
+use engine::Batch;
+use engine::loss::Loss;
+use engine::optim::{Rule, Update};
 use graph::grid::Grids;
 use graph::rng::Rng;
-use kernels::Batch;
-use kernels::loss::Loss;
-use kernels::optim::{Rule, Update};
-use model::artifact::Data;
-use model::images::Unsaved;
-use model::{Fit as Square, Images, Input, Model, Normalization, Preparation, Provenance};
 use std::cell::RefCell;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -86,7 +86,7 @@ fn run(args: &Bench) -> Result<String> {
         Mode::Code => return code(&model, args.steps),
         Mode::Traffic => return traffic::traffic(&model, args.size),
         Mode::Plan => {
-            let engine = kernels::engine::Engine::new(&model.graph, args.size)?;
+            let engine = engine::pass::Engine::new(&model.graph, args.size)?;
             return Ok(engine.to_string());
         }
         Mode::Forward => {

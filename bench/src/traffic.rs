@@ -1,9 +1,9 @@
 //! What a training step moves through the memory of a GPU, counted on paper.
 
 use anyhow::Result;
+use artifacts::Model;
 use graph::Op;
 use graph::schedule::{Fused, Fusing, Schedule};
-use model::Model;
 
 /// Floats per picture.
 #[derive(Default)]

@@ -2,7 +2,7 @@
 
 use crate::executor::Executor;
 use anyhow::{Context, Result};
-use model::{Images, Normalization};
+use artifacts::{Images, Normalization};
 use rayon::prelude::*;
 use std::sync::mpsc::sync_channel;
 

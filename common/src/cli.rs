@@ -3,9 +3,9 @@
 use crate::cost::{self, Cost};
 use crate::executor::Device;
 use anyhow::{Context, Result};
+use artifacts::{Fit, classes};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use model::{Fit, classes};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;

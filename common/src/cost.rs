@@ -2,7 +2,7 @@
 //! is made from it but tables, and no hash covers it.
 
 use anyhow::{Context, Result};
-use model::artifact;
+use artifacts::artifact;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

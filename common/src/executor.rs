@@ -4,11 +4,11 @@ use crate::view::View;
 #[cfg(feature = "cuda")]
 use anyhow::anyhow;
 use anyhow::{Result, bail};
-use kernels::loss::Loss;
-use kernels::optim::Update;
-use kernels::parametrisation::Parametrisation;
-use kernels::{Batch, State};
-use model::{Images, Model, Normalization};
+use artifacts::{Images, Model, Normalization};
+use engine::loss::Loss;
+use engine::optim::Update;
+use engine::parametrisation::Parametrisation;
+use engine::{Batch, State};
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -99,7 +99,7 @@ pub trait Executor: Send {
     fn upload(&mut self, state: State) -> Result<()>;
 }
 
-impl Executor for kernels::Network {
+impl Executor for engine::Network {
     fn parametrisation(&self) -> &Parametrisation {
         self.parametrisation()
     }
@@ -144,7 +144,7 @@ impl Executor for kernels::Network {
     }
 }
 
-impl Executor for device::Network {
+impl Executor for reference::Network {
     fn parametrisation(&self) -> &Parametrisation {
         self.parametrisation()
     }
@@ -189,7 +189,7 @@ impl Executor for device::Network {
 }
 
 #[cfg(feature = "cuda")]
-impl Executor for device::cuda::Network {
+impl Executor for cuda::Network {
     fn parametrisation(&self) -> &Parametrisation {
         self.parametrisation()
     }
@@ -287,10 +287,10 @@ impl Device {
         let Model { graph, weights, grids, .. } = model;
         let size = model.input.preparation.size;
         Ok(match self {
-            Self::Cpu => Box::new(kernels::Network::new(graph, weights, grids, size)?),
+            Self::Cpu => Box::new(engine::Network::new(graph, weights, grids, size)?),
             Self::Candle => {
                 let cpu = candle_core::Device::Cpu;
-                Box::new(device::Network::new(graph, weights, grids, size, &cpu)?)
+                Box::new(reference::Network::new(graph, weights, grids, size, &cpu)?)
             }
             #[cfg(feature = "cuda")]
             Self::Cuda(number) => {
@@ -298,7 +298,7 @@ impl Device {
                     let reason = e.to_string().lines().next().unwrap_or_default().to_owned();
                     anyhow!("no CUDA device {number}: {reason}; nvidia-smi lists those there are")
                 })?;
-                Box::new(device::cuda::Network::new(graph, weights, grids, size, &device)?)
+                Box::new(cuda::Network::new(graph, weights, grids, size, &device)?)
             }
             #[cfg(not(feature = "cuda"))]
             Self::Cuda(_) => bail!(WITHOUT),

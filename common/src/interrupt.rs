@@ -2,7 +2,7 @@
 
 use crate::cli;
 use anyhow::{Context, Result, bail, ensure};
-use model::artifact::{self, Artifact, Data, Header, Kind, Provenance, Tensor};
+use artifacts::artifact::{self, Artifact, Data, Header, Kind, Provenance, Tensor};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};

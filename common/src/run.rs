@@ -4,8 +4,8 @@ use crate::cli;
 use crate::fit::{Epoch, Fit, Progress, Saved, Summary};
 use crate::interrupt::{self, Watch};
 use anyhow::{Context, Result};
-use model::Provenance;
-use model::artifact::{self, Artifact, save_bytes};
+use artifacts::Provenance;
+use artifacts::artifact::{self, Artifact, save_bytes};
 use std::path::{Path, PathBuf};
 
 /// Where the results go.

@@ -66,7 +66,7 @@ impl Row {
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.serialize(self)?;
-        model::artifact::save_bytes(path, &writer.into_inner()?)
+        artifacts::artifact::save_bytes(path, &writer.into_inner()?)
     }
 
     /// Read the rows of a CSV.

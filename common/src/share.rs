@@ -122,7 +122,7 @@ mod tests {
     }
 
     fn serde_json_text(share: Share) -> String {
-        let settings = model::Provenance::new("prune channels", &share).unwrap().settings;
+        let settings = artifacts::Provenance::new("prune channels", &share).unwrap().settings;
         settings.to_string()
     }
 }

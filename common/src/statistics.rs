@@ -1,7 +1,7 @@
 //! What answers say: right per class, confused with what, how sure, and whether two models differ.
 
 use crate::score::argmax;
-use model::Answers;
+use artifacts::Answers;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// Whether each picture was answered rightly.

@@ -5,8 +5,8 @@
 //! the student later sees the very same view ("consistent teaching", Beyer et al. 2022,
 //! "Knowledge distillation: a good teacher is patient and consistent", section 3.1).
 
+use artifacts::{Images, Normalization, Policy};
 use graph::rng::Rng;
-use model::{Images, Normalization, Policy};
 
 /// Where and how one picture is looked at.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -115,7 +115,7 @@ impl View {
 #[cfg(feature = "cuda")]
 impl View {
     /// This view of `picture`, as kernels on a CUDA device are told of it.
-    pub fn on_device(&self, picture: usize) -> device::cuda::View {
+    pub fn on_device(&self, picture: usize) -> cuda::View {
         let (how, [top, bottom, left, right]) = match self.mixing {
             Mixing::None => (0, [0; 4]),
             Mixing::Mixup(_) => (1, [0; 4]),
@@ -126,7 +126,7 @@ impl View {
             let ([[yy, yx], [xy, xx]], [cy, cx], [b, c, a]) = (s.matrix, s.center, s.colour);
             [yy, yx, xy, xx, cy, cx, b, c, a]
         };
-        device::cuda::View {
+        cuda::View {
             places: [picture as u32, partner as u32, how, top, bottom, left, right],
             weight: self.weight,
             shots: [shot(&self.own), shot(&other)],

@@ -2,12 +2,12 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
+use artifacts::answers::About;
+use artifacts::artifact::Data;
+use artifacts::images::Unsaved;
+use artifacts::{Answers, Fit, Images, Preparation, Provenance};
 use common::cost::Cost;
 use common::statistics::{self as st, Bin, Paired};
-use model::answers::About;
-use model::artifact::Data;
-use model::images::Unsaved;
-use model::{Answers, Fit, Images, Preparation, Provenance};
 use std::path::Path;
 
 const LABELS: [usize; 4] = [0, 1, 1, 0];

@@ -3,13 +3,13 @@
 #![cfg(feature = "cuda")]
 #![allow(clippy::print_stderr)] // tests say what they measured
 
+use artifacts::artifact::Data;
+use artifacts::images::Unsaved;
+use artifacts::{Fit, Images, Normalization, Policy, Preparation, Provenance};
 use common::view::{View, render};
 use graph::Graph;
 use graph::grid::Grids;
 use graph::rng::Rng;
-use model::artifact::Data;
-use model::images::Unsaved;
-use model::{Fit, Images, Normalization, Policy, Preparation, Provenance};
 
 const SIZE: usize = 21;
 const COUNT: usize = 9;
@@ -40,8 +40,7 @@ fn views_equal_those_of_the_cpu() {
     let graph: Graph = "input 3;gap;f:linear 3>2 bias".parse().unwrap();
     let weights = graph::init::weights(&graph, 1);
     let device = candle_core::Device::new_cuda(0).unwrap();
-    let mut network =
-        device::cuda::Network::new(&graph, &weights, &Grids::new(), SIZE, &device).unwrap();
+    let mut network = cuda::Network::new(&graph, &weights, &Grids::new(), SIZE, &device).unwrap();
     let pixels = (0..COUNT).map(|i| images.pixels(i));
     assert!(network.keep(pixels, COUNT, [normalization.mean, normalization.std]).unwrap());
     assert_eq!(network.kept(), COUNT * 3 * SIZE * SIZE);

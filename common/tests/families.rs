@@ -5,6 +5,7 @@
 #[path = "reference/formula.rs"]
 mod formula;
 
+use artifacts::{Fit, Input, Model, Normalization, Preparation};
 use common::executor::Device;
 use common::sizing::Sizing;
 use formula::{formula, formula_picture, off};
@@ -12,7 +13,6 @@ use graph::families::{self, ALL, Knobs};
 use graph::grid::Grids;
 use graph::rewrite::{Factoring, Windowed};
 use graph::{Graph, Op, Weights};
-use model::{Fit, Input, Model, Normalization, Preparation};
 
 include!("reference/torch_families.rs");
 

@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 const STAGES: [&str; 7] = ["prepare", "train", "distill", "prune", "quantize", "infer", "report"];
 
 /// Crate, its folder, the crates of the house it may depend on.
-const CRATES: [(&str, &str, &[&str]); 8] = [
+const CRATES: [(&str, &str, &[&str]); 9] = [
     ("graph", "common/graph", &[]),
     ("codec", "common/codec", &["graph"]),
-    ("model", "common/model", &["graph", "codec"]),
-    ("kernels", "common/kernels", &["graph"]),
-    ("device", "common/device", &["graph", "kernels"]),
+    ("artifacts", "common/artifacts", &["graph", "codec"]),
+    ("engine", "common/engine", &["graph"]),
+    ("reference", "common/reference", &["graph", "engine"]),
+    ("cuda", "common/cuda", &["graph", "engine"]),
     ("checkpoint", "common/checkpoint", &["graph"]),
-    ("photos", "common/photos", &["model"]),
-    ("common", "common", &["graph", "codec", "model", "kernels", "device"]),
+    ("photos", "common/photos", &["artifacts"]),
+    ("common", "common", &["graph", "codec", "artifacts", "engine", "reference", "cuda"]),
 ];
 
 /// What everything else may depend on: programs above the stages' shared crates.
@@ -38,9 +39,9 @@ const ABOVE: [&str; 11] = [
 
 /// Outside crate → where alone it may be used (path prefixes).
 const OWNERS: [(&str, &[&str]); 28] = [
-    ("candle_core", &["common/device/", "common/src/executor.rs"]),
-    ("candle_nn", &["common/device/"]),
-    ("gemm", &["common/kernels/src/conv/gemm.rs"]),
+    ("candle_core", &["common/reference/", "common/cuda/", "common/src/executor.rs"]),
+    ("candle_nn", &["common/reference/"]),
+    ("gemm", &["common/engine/src/conv/gemm.rs"]),
     ("image", &["common/photos/"]),
     ("zune_jpeg", &["common/photos/"]),
     ("jpeg_decoder", &["common/photos/"]),
@@ -48,12 +49,12 @@ const OWNERS: [(&str, &[&str]); 28] = [
     ("fast_image_resize", &["common/photos/"]),
     ("indicatif", &["common/src/cli.rs"]),
     ("mimalloc", &["common/src/cli.rs"]),
-    ("safetensors", &["common/model/src/artifact.rs", "common/checkpoint/"]),
-    ("rustix", &["common/model/src/artifact/"]),
+    ("safetensors", &["common/artifacts/src/artifact.rs", "common/checkpoint/"]),
+    ("rustix", &["common/artifacts/src/artifact/"]),
     ("signal_hook", &["common/src/interrupt.rs"]),
     ("statrs", &["common/src/statistics.rs"]),
-    ("tempfile", &["common/model/src/artifact/", "bench/"]),
-    ("blake3", &["common/model/src/artifact/"]),
+    ("tempfile", &["common/artifacts/src/artifact/", "bench/"]),
+    ("blake3", &["common/artifacts/src/artifact/"]),
     ("zip", &["common/checkpoint/"]),
     ("half", &["common/codec/", "common/checkpoint/"]),
     (
@@ -337,14 +338,14 @@ fn every_fault_is_seen() {
     };
     plant("train/Cargo.toml", "prune.workspace = true", "train depends on the stage prune");
     plant("common/graph/Cargo.toml", "anyhow.workspace = true", "it depends on nothing");
-    plant("common/kernels/Cargo.toml", "model.workspace = true", "kernels depends on model");
-    plant("common/model/Cargo.toml", "kernels.workspace = true", "model depends on kernels");
-    plant("common/codec/Cargo.toml", "model.workspace = true", "codec depends on model");
+    plant("common/engine/Cargo.toml", "artifacts.workspace = true", "engine depends on artifacts");
+    plant("common/artifacts/Cargo.toml", "engine.workspace = true", "artifacts depends on engine");
+    plant("common/codec/Cargo.toml", "artifacts.workspace = true", "codec depends on artifacts");
     plant("common/src/view.rs", "use crate::fit::Fit;", "stands above it");
     plant("common/src/score.rs", "use crate::{answers, cli};", "stands above it");
-    plant("common/model/src/images.rs", "use crate::plan::Plan;", "lead to each other");
+    plant("common/artifacts/src/images.rs", "use crate::plan::Plan;", "lead to each other");
     plant("common/checkpoint/src/object.rs", "use crate::pickle::Pickle;", "lead to each other");
-    plant("common/kernels/src/pool.rs", "use candle_core::Tensor;", "belongs to");
+    plant("common/engine/src/pool.rs", "use candle_core::Tensor;", "belongs to");
     plant("common/codec/src/grid.rs", "use candle_core::Tensor;", "belongs to");
     plant("bench/src/main.rs", "use candle_core::Tensor;", "belongs to");
     plant("report/src/show.rs", "use image::RgbImage;", "belongs to");

@@ -1,14 +1,14 @@
 //! Networks as data: counts, shapes, folding, channel groups, and their outputs against PyTorch.
 
+use artifacts::{Fit, Input, Model, Normalization, Preparation};
 use common::executor::{Device, Executor};
+use engine::Batch;
+use engine::loss::Loss;
+use engine::optim::{Rule, Update};
 use graph::families::{self, Knobs, resnet18, studentnet};
 use graph::grid::Grids;
 use graph::rng::Rng;
 use graph::{Array, Graph, Weights};
-use kernels::Batch;
-use kernels::loss::Loss;
-use kernels::optim::{Rule, Update};
-use model::{Fit, Input, Model, Normalization, Preparation};
 use std::collections::BTreeMap;
 
 const WIDTHS: [usize; 8] = [16, 32, 64, 128, 256, 256, 256, 256];
@@ -106,8 +106,8 @@ fn shapes_follow_the_windows() {
 /// Answers without folding: the engine with stored statistics.
 fn unfolded_logits(graph: &Graph, weights: &Weights, size: usize) -> Vec<f32> {
     let parameters = graph::Layout::of(graph).pack(weights).unwrap();
-    let mut engine = kernels::engine::Engine::new(graph, size).unwrap();
-    let mode = kernels::engine::Mode::Inference;
+    let mut engine = engine::pass::Engine::new(graph, size).unwrap();
+    let mode = engine::pass::Mode::Inference;
     engine.forward(&parameters, picture(size, 1), mode).unwrap().to_vec()
 }
 
@@ -261,8 +261,7 @@ fn passes_equal_torch() {
     for case in TORCH {
         let graph = torch_graph(case);
         let (weights, picture) = (formula(&graph), formula_picture(case.size));
-        let mut network =
-            kernels::Network::new(&graph, &weights, &Grids::new(), case.size).unwrap();
+        let mut network = engine::Network::new(&graph, &weights, &Grids::new(), case.size).unwrap();
         let y = network.logits(&picture).unwrap();
         assert!(off(&y, &case.logits) < 1e-5, "{}: {}", case.name, off(&y, &case.logits));
         let mut logits = Vec::new();

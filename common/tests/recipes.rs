@@ -1,10 +1,10 @@
 //! The flags of every recipe go into a header and come back: their runs go on and are known again.
 
+use artifacts::artifact::save;
+use artifacts::{Artifact, Header, Kind, Policy, Provenance};
 use clap::Parser;
 use common::fit::Settings;
 use common::sizing::Sizing;
-use model::artifact::save;
-use model::{Artifact, Header, Kind, Policy, Provenance};
 use serde::Serialize;
 use std::path::Path;
 

@@ -2,20 +2,20 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
+use artifacts::artifact::Data;
+use artifacts::images::Unsaved;
+use artifacts::logits::Views;
+use artifacts::{
+    Fit as Square, Images, Input, Logits, Model, Normalization, Policy, Preparation, Provenance,
+};
 use candle_core::{Tensor, Var};
 use codec::{Quantized, Rows};
 use common::executor::Device;
 use common::fit::{Fit, OnGrids, Optimizer, Pictures, Settings, Summary, Targets};
 use common::run::run;
+use engine::loss::Loss;
 use graph::grid::Grids;
 use graph::{Array, Weights};
-use kernels::loss::Loss;
-use model::artifact::Data;
-use model::images::Unsaved;
-use model::logits::Views;
-use model::{
-    Fit as Square, Images, Input, Logits, Model, Normalization, Policy, Preparation, Provenance,
-};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -50,13 +50,13 @@ fn distillation_loss_equals_the_tutorial() {
         let off =
             |g: &[f32]| g.iter().zip(gradient).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         let mut grad = [0.0; 6];
-        let y = kernels::loss::loss(&student, &labels, &teacher, 3, how, &mut grad);
+        let y = engine::loss::loss(&student, &labels, &teacher, 3, how, &mut grad);
         assert!((y - loss).abs() < 1e-5 && off(&grad) < 1e-6, "T {temperature}: {y} {grad:?}");
 
         let cpu = &candle_core::Device::Cpu;
         let tensor = |v: &[f32]| Tensor::from_slice(v, (2, 3), cpu).unwrap();
         let x = Var::from_tensor(&tensor(&student)).unwrap();
-        let y = device::loss(&x, &tensor(&labels), Some(&tensor(&teacher)), how).unwrap();
+        let y = reference::loss(&x, &tensor(&labels), Some(&tensor(&teacher)), how).unwrap();
         let grads = y.backward().unwrap();
         let y = f64::from(y.to_scalar::<f32>().unwrap());
         let g: Vec<f32> = grads.get(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap();

@@ -1,14 +1,14 @@
 //! Labelled pictures + a teacher's logits → a student. See `distill --help`.
 
 use anyhow::{Context, Result, bail, ensure};
+use artifacts::{Images, Logits, Model, Plan, Provenance, artifact};
 use clap::Parser;
 use common::cli;
 use common::executor::Device;
 use common::fit::{Fit, OnGrids, Pictures, Settings, Targets};
 use common::run::{self, run as train_to};
 use common::sizing::Sizing;
-use kernels::loss::Loss;
-use model::{Images, Logits, Model, Plan, Provenance, artifact};
+use engine::loss::Loss;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -2,11 +2,11 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
+use artifacts::artifact::Data;
+use artifacts::images::Unsaved;
+use artifacts::logits::Views;
+use artifacts::{Artifact, Fit, Images, Logits, Model, Preparation, Provenance};
 use graph::Array;
-use model::artifact::Data;
-use model::images::Unsaved;
-use model::logits::Views;
-use model::{Artifact, Fit, Images, Logits, Model, Preparation, Provenance};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

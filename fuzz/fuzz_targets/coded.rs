@@ -2,8 +2,8 @@
 //! hang or memory out of proportion. Its sum is set right: nothing behind it would be reached otherwise.
 #![no_main]
 
-use model::artifact::summed;
-use model::{Artifact, Model};
+use artifacts::artifact::summed;
+use artifacts::{Artifact, Model};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(artifact) = Artifact::parse("fuzzed", summed(bytes.to_vec())) {

@@ -6,7 +6,7 @@
 use graph::Graph;
 use graph::grid::Grids;
 use graph::schedule::{Fusing, Schedule};
-use kernels::Network;
+use engine::Network;
 
 /// Largest sizes that are run: more takes longer and shows nothing else.
 const MOST_FLOATS: u64 = 1 << 17;

@@ -1,11 +1,11 @@
 //! `infer eval`: how often a file is right.
 
 use anyhow::Result;
+use artifacts::answers::About;
+use artifacts::{Answers, Images, Model, Provenance, Source, artifact};
 use common::executor::Device;
 use common::score::{self, Row};
 use common::{answers, cli};
-use model::answers::About;
-use model::{Answers, Images, Model, Provenance, Source, artifact};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 

@@ -2,8 +2,8 @@
 
 use crate::onnx;
 use anyhow::Result;
+use artifacts::{Model, artifact};
 use common::cli;
-use model::{Model, artifact};
 use std::path::PathBuf;
 
 /// Write a model as ONNX, for other runtimes.

@@ -1,14 +1,14 @@
 //! `infer logits`: teachers' answers to K views of every picture, kept for students.
 
 use anyhow::{Context, Result, ensure};
+use artifacts::logits::Views;
+use artifacts::{Images, Logits as Cached, Model, Policy, Provenance, artifact};
 use common::answers::{self, BATCH};
 use common::executor::Device;
 use common::interrupt::{Partial, Watch};
 use common::view::{self, View};
 use common::{cli, run};
 use graph::Array;
-use model::logits::Views;
-use model::{Images, Logits as Cached, Model, Policy, Provenance, artifact};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
 //! `infer predict`: pictures → a CSV of class numbers.
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use artifacts::{Model, artifact};
 use common::{answers, cli, score};
-use model::{Model, artifact};
 use photos::listing::Listing;
 use photos::{MAX_PIXELS, Trouble};
 use std::collections::BTreeMap;

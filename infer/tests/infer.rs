@@ -2,11 +2,11 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
+use artifacts::artifact::Data;
+use artifacts::images::Unsaved;
+use artifacts::{Answers, Fit, Input, Model, Normalization, Preparation, Provenance};
 use graph::Graph;
 use graph::grid::Grids;
-use model::artifact::Data;
-use model::images::Unsaved;
-use model::{Answers, Fit, Input, Model, Normalization, Preparation, Provenance};
 use std::path::Path;
 use std::process::Command;
 

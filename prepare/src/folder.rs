@@ -1,11 +1,11 @@
 //! The pictures of a folder → an images artifact.
 
 use anyhow::{Context, Result, bail, ensure};
+use artifacts::artifact::{self, Data};
+use artifacts::images::{MOST_CLASSES, Unsaved};
+use artifacts::{Preparation, Provenance, classes};
 use common::cli;
 use common::share::Share;
-use model::artifact::{self, Data};
-use model::images::{MOST_CLASSES, Unsaved};
-use model::{Preparation, Provenance, classes};
 use photos::{self, Trouble};
 use rayon::prelude::*;
 use std::io::Write;

@@ -1,10 +1,10 @@
 //! `prepare images`: a folder of pictures → an images artifact.
 
 use anyhow::{Result, ensure};
+use artifacts::images::MOST_CLASSES;
+use artifacts::{Fit, Preparation, artifact};
 use common::cli;
 use common::share::Share;
-use model::images::MOST_CLASSES;
-use model::{Fit, Preparation, artifact};
 use photos::MAX_PIXELS;
 use photos::listing::Listing;
 use prepare::folder::{self, Limits};

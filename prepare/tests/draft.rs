@@ -2,8 +2,8 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
+use artifacts::Model;
 use graph::{Array, Graph};
-use model::Model;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};

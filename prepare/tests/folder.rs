@@ -2,8 +2,8 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
+use artifacts::{Fit, Images, Preparation};
 use common::share::Share;
-use model::{Fit, Images, Preparation};
 use photos::{self, MAX_PIXELS};
 use prepare::folder::{Limits, prepare};
 use std::fs;

@@ -3,12 +3,12 @@
 
 #![allow(clippy::print_stderr)] // tests say what they measured
 
+use artifacts::{Fit, Images, Input, Model, Normalization, Preparation};
 use common::executor::Device;
 use common::share::Share;
 use common::{answers, score};
 use graph::families;
 use graph::grid::Grids;
-use model::{Fit, Images, Input, Model, Normalization, Preparation};
 use photos::MAX_PIXELS;
 use prepare::folder::{Limits, prepare};
 use serde_json::Value;

@@ -3,10 +3,10 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
+use artifacts::Model;
+use artifacts::artifact::Artifact;
 use graph::families::{self, Knobs};
 use graph::{Array, Graph, Weights};
-use model::Model;
-use model::artifact::Artifact;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};

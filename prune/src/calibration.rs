@@ -1,13 +1,13 @@
 //! Calibration pictures: gradients for importance, and fresh batch-norm statistics.
 
 use anyhow::{Context, Result, ensure};
+use artifacts::artifact::{self, Claim};
+use artifacts::{Images, Model, Source};
 use common::cli;
 use common::executor::Device;
+use engine::Batch;
+use engine::loss::Loss;
 use graph::Weights;
-use kernels::Batch;
-use kernels::loss::Loss;
-use model::artifact::{self, Claim};
-use model::{Images, Model, Source};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

@@ -4,10 +4,10 @@ use crate::files::Files;
 use crate::importance::{self, By};
 use crate::limits::Limits;
 use anyhow::{Result, ensure};
+use artifacts::Model;
 use common::cli;
 use common::share::Share;
 use graph::channels::{Group, Unit};
-use model::Model;
 use serde::Serialize;
 
 /// Cut the channels that matter least.

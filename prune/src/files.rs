@@ -3,11 +3,11 @@
 use crate::calibration::{Calibration, Count, Pictures};
 use crate::limits::Limits;
 use anyhow::Result;
+use artifacts::artifact::Claim;
+use artifacts::{Model, Provenance, Source};
 use common::cli;
 use common::executor::Device;
 use graph::grid::Grids;
-use model::artifact::Claim;
-use model::{Model, Provenance, Source};
 use serde::Serialize;
 use std::path::PathBuf;
 

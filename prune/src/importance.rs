@@ -2,10 +2,10 @@
 
 use crate::calibration::Calibration;
 use anyhow::{Context, Result, bail};
+use artifacts::Model;
 use graph::channels::{Group, Unit};
 use graph::rng::Rng;
 use graph::{Role, Weights};
-use model::Model;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -171,11 +171,11 @@ fn effect(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use artifacts::{Fit, Input, Normalization, Preparation};
+    use engine::loss::Loss;
+    use engine::{Batch, Network};
     use graph::grid::Grids;
     use graph::{Array, Graph};
-    use kernels::loss::Loss;
-    use kernels::{Batch, Network};
-    use model::{Fit, Input, Normalization, Preparation};
 
     fn model() -> Model {
         let text = "input 3;a:conv 3>3 k1;n:bn 3;relu;d:conv 3>3 k3 p1 g3;m:bn 3;relu;gap;f:linear 3>2 bias";

@@ -1,11 +1,11 @@
 //! How small a model is to become, and what it becomes layer by layer.
 
 use anyhow::{Result, ensure};
+use artifacts::Model;
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli;
 use common::share::Share;
 use graph::Node;
-use model::Model;
 use serde::Serialize;
 
 /// What the smaller model must keep to; at most one of them.

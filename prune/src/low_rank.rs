@@ -4,11 +4,11 @@ use crate::files::Files;
 use crate::limits::Limits;
 use crate::svd::Svd;
 use anyhow::{Context, Result, ensure};
+use artifacts::Model;
 use common::cli;
 use graph::op::Conv;
 use graph::rewrite::{Factoring, Windowed};
 use graph::{Array, Graph, Node, Op, Weights};
-use model::Model;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -200,11 +200,11 @@ fn factored(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use artifacts::{Fit, Input, Normalization, Preparation};
     use common::executor::Device;
     use graph::families::{ALL, Knobs};
     use graph::grid::Grids;
     use graph::rng::Rng;
-    use model::{Fit, Input, Normalization, Preparation};
 
     const SIZE: usize = 32;
 

@@ -2,13 +2,13 @@
 
 use crate::state_dict::state_dict;
 use anyhow::{Context, Result, ensure};
+use artifacts::{Artifact, Kind, Model, Plan, Provenance, Source, artifact};
 use checkpoint::course::{self, Encoding};
 use codec::{Quantized, Rows, Spec};
 use common::cli;
 use common::executor::Device;
 use graph::rng::Rng;
 use graph::{Array, Weights};
-use model::{Artifact, Kind, Model, Plan, Provenance, Source, artifact};
 use std::path::{Path, PathBuf};
 
 /// Write a model as coded weights; refuse to write more bytes than the budget.

@@ -1,8 +1,8 @@
 //! What PyTorch calls a state dict: tensors by name, in the network's order.
 
 use anyhow::{Context, Result};
+use artifacts::{Artifact, Kind, Model};
 use graph::Array;
-use model::{Artifact, Kind, Model};
 
 /// The tensors of a model or bundle in the order of the PyTorch state dict.
 pub(crate) fn state_dict(artifact: &Artifact) -> Result<Vec<(String, Array)>> {

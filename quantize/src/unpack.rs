@@ -2,9 +2,9 @@
 
 use crate::state_dict::{of_model, state_dict};
 use anyhow::{Context, Result, ensure};
+use artifacts::{Artifact, Kind, Model, Provenance, artifact};
 use common::cli;
 use graph::{Array, Op, families};
-use model::{Artifact, Kind, Model, Provenance, artifact};
 use std::path::PathBuf;
 
 /// Decode a coded file into a plain model: f32 tensors with PyTorch's names.

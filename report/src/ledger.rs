@@ -1,10 +1,10 @@
 //! `report ledger`: every artifact below a folder.
 
 use anyhow::{Context, Result, ensure};
+use artifacts::{Answers, Artifact, Kind, Model};
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli::{self, count};
 use common::{score, statistics};
-use model::{Answers, Artifact, Kind, Model};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -102,7 +102,7 @@ fn entry(file: &Path, path: String) -> Result<Entry> {
         Kind::Model | Kind::Coded => Some(Model::from_artifact(&artifact)?.graph.parameter_count()),
         _ => None,
     };
-    let model::Source { kind, hash, bytes, provenance, .. } = artifact.source;
+    let artifacts::Source { kind, hash, bytes, provenance, .. } = artifact.source;
     let (stage, parents) = (provenance.stage, provenance.parents);
     Ok(Entry { path, kind, hash, bytes, stage, parents, parameters })
 }

@@ -1,10 +1,10 @@
 //! `report page`: a model as one web page.
 
 use anyhow::{Context, Result, ensure};
+use artifacts::{Model, artifact};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use common::cli::{self, count};
-use model::{Model, artifact};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

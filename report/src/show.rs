@@ -1,10 +1,10 @@
 //! `report show`: what a file is, what it was made from, what it holds.
 
 use anyhow::Result;
+use artifacts::{Artifact, Kind, Model, Plan};
 use codec::Part;
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli::count;
-use model::{Artifact, Kind, Model, Plan};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;

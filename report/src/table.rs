@@ -1,10 +1,10 @@
 //! `report table`: evaluations side by side.
 
 use anyhow::Result;
+use artifacts::artifact;
 use comfy_table::{CellAlignment, Table as Cells, presets};
 use common::cli::count;
 use common::score::Row;
-use model::artifact;
 use std::path::{Path, PathBuf};
 
 /// Print a table of evaluations written by infer eval.

@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 here=$PWD/tools/cuda target=$PWD/target/cuda
-kernels=common/device/src/cuda
+kernels=common/cuda/src
 checks=0
 pass() { checks=$((checks + 1)); echo "ok: $*"; }
 fail() { echo "FAILED: $*" >&2; exit 1; }
@@ -43,9 +43,9 @@ cargo clippy --release --locked --workspace --exclude typeset --all-targets --fe
 pass "clippy with CUDA"
 
 # --- the executor against the CPU engine, candle in f64 and PyTorch's numbers
-cargo test --release --locked -p device --features device/cuda --test cuda -- --nocapture
+cargo test --release --locked -p cuda --features cuda/cuda --test cuda -- --nocapture
 pass "the executor on the stand-in driver, threads in ascending order"
-EMU_ORDER=descending cargo test --release --locked -p device --features device/cuda --test cuda
+EMU_ORDER=descending cargo test --release --locked -p cuda --features cuda/cuda --test cuda
 pass "the same, threads in descending order"
 cargo test --release --locked -p common --features common/cuda --test networks
 pass "PyTorch's numbers on --device cuda"
@@ -57,7 +57,7 @@ program() { # package, test
     cargo test --release --locked -p "$1" --features "$1/cuda" --test "$2" --no-run --message-format=json 2>/dev/null \
         | TEST=$2 python3 -c 'import json, os, sys; print([m["executable"] for m in map(json.loads, sys.stdin) if m.get("target", {}).get("name") == os.environ["TEST"] and m.get("executable")][-1])'
 }
-engine=$(program device cuda)
+engine=$(program cuda cuda)
 views=$(program common cuda_views)
 planted() { # file, what, from, to
     mkdir -p "$work/kernels" && cp $kernels/*.cu "$work/kernels/"

@@ -1,13 +1,13 @@
 //! Labelled pictures → a model. See `train --help`.
 
 use anyhow::Result;
+use artifacts::{Images, Model, Policy, Provenance, artifact};
 use clap::Parser;
 use common::cli;
 use common::executor::Device;
 use common::fit::{Fit, Pictures, Settings, Targets};
 use common::run::{self, run as train_to};
 use common::sizing::Sizing;
-use model::{Images, Model, Policy, Provenance, artifact};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;

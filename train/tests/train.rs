@@ -2,9 +2,9 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
-use model::artifact::Data;
-use model::images::Unsaved;
-use model::{Fit, Preparation, Provenance};
+use artifacts::artifact::Data;
+use artifacts::images::Unsaved;
+use artifacts::{Fit, Preparation, Provenance};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

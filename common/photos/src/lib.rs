@@ -11,12 +11,12 @@ mod jpeg;
 pub use listing::{class_of, id_of, list};
 
 use anyhow::{Result, ensure};
+use artifacts::pictures::{Fit, MAX_SIZE, Preparation};
 use fast_image_resize as fir;
 use fir::images::{TypedImage, TypedImageRef};
 use fir::pixels::U8x3;
 use image::RgbImage;
 use image::metadata::Orientation;
-use model::pictures::{Fit, MAX_SIZE, Preparation};
 use std::path::Path;
 
 /// Most pixels of a picture that is decoded: Pillow's limit, beyond which it warns of a decompression

@@ -1,6 +1,6 @@
 //! JPEGs of every kind that the standard allows and tools write, against what Pillow makes of them.
 
-use model::{Fit, Preparation};
+use artifacts::{Fit, Preparation};
 use photos::{MAX_PIXELS, Trouble};
 
 include!("jpegs/jpegs.rs");

@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
-use model::{Fit, Preparation};
+use artifacts::{Fit, Preparation};
 use photos::MAX_PIXELS;
 use photos::listing::media_type_of;
 use std::fs;

@@ -1,6 +1,6 @@
 //! Pictures of every kind against what Pillow makes of them.
 
-use model::{Fit, Preparation};
+use artifacts::{Fit, Preparation};
 use photos::{self, MAX_PIXELS, Trouble};
 use std::path::{Path, PathBuf};
 

@@ -3,9 +3,9 @@
 use super::{Settings, Targets};
 use crate::view::{self, View};
 use anyhow::{Result, ensure};
+use artifacts::{Images, Model, Normalization, Policy};
+use engine::Batch;
 use graph::rng::Rng;
-use kernels::Batch;
-use model::{Images, Model, Normalization, Policy};
 use rayon::prelude::*;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 

@@ -2,7 +2,7 @@
 
 use crate::share::Share;
 use anyhow::{Result, ensure};
-use kernels::optim::{Rule, Update};
+use engine::optim::{Rule, Update};
 use serde::Serialize;
 
 /// The update rule.
@@ -100,7 +100,7 @@ impl Settings {
     }
 }
 
-/// How a network on grids ([`model::Model::grids`]) is trained.
+/// How a network on grids ([`artifacts::Model::grids`]) is trained.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct OnGrids {
     /// Largest size of the finished file, bytes; epochs beyond it are never the best.

@@ -4,9 +4,9 @@
 
 use super::{Progress, Summary};
 use anyhow::{Result, ensure};
+use artifacts::artifact::{self, Artifact, Header, Kind, Provenance, Tensor};
+use engine::State;
 use graph::Array;
-use kernels::State;
-use model::artifact::{self, Artifact, Header, Kind, Provenance, Tensor};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

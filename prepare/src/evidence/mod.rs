@@ -4,11 +4,11 @@
 mod readings;
 
 use anyhow::{Context, Result, ensure};
+use artifacts::Model;
 use common::cli;
+use engine::Network;
 use graph::grid::Grids;
 use graph::{Graph, Op};
-use kernels::Network;
-use model::Model;
 use photos::{self, Trouble};
 use prepare::folder::Limits;
 use rayon::prelude::*;
@@ -236,8 +236,8 @@ const LARGEST: f64 = 3.0;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use artifacts::{Fit, Input, Normalization, Preparation};
     use graph::rng::Rng;
-    use model::{Fit, Input, Normalization, Preparation};
 
     const SIZE: usize = 16;
 

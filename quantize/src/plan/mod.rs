@@ -4,6 +4,8 @@ mod assignment;
 mod sensitivity;
 
 use anyhow::{Result, ensure};
+use artifacts::plan::{self, round_to_budget};
+use artifacts::{Images, Model, Provenance, artifact};
 use assignment::{Layer, assign};
 use codec::{Choices, Quantized, Rows};
 use comfy_table::{CellAlignment, Table, presets};
@@ -12,8 +14,6 @@ use common::executor::Device;
 use common::interrupt::Partial;
 use common::run;
 use graph::grid::Grids;
-use model::plan::{self, round_to_budget};
-use model::{Images, Model, Provenance, artifact};
 use sensitivity::Measure;
 use serde::Serialize;
 use std::path::PathBuf;

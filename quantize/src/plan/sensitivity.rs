@@ -2,13 +2,13 @@
 
 use super::assignment::{BITS, Layer, PRICE};
 use anyhow::{Context, Result};
+use artifacts::plan::Sensitivity;
+use artifacts::{Images, Model};
 use codec::{Choice, Integers, Rows};
 use common::executor::Device;
 use common::interrupt::{Partial, Watch};
 use common::{answers, cli, score};
 use graph::{Role, Weights};
-use model::plan::Sensitivity;
-use model::{Images, Model};
 
 /// Answers of the float network on calibration pictures.
 pub(super) struct Measure<'a> {

@@ -10,10 +10,10 @@
 //! says where. Outputs are JSON. One thread, so a lock is never waited for.
 
 use anyhow::{Context, Result, ensure};
+use artifacts::Model;
+use engine::Network;
 use graph::limits::MAX_FLOATS;
 use graph::schedule::{Fusing, Schedule};
-use kernels::Network;
-use model::Model;
 use serde_json::json;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

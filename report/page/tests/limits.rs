@@ -1,9 +1,9 @@
 //! A page refuses what a browser has no memory for, in a sentence: a machine of 32 bits has no other way.
 
+use artifacts::{Fit, Input, Model, Normalization, Preparation, Provenance};
 use graph::Graph;
 use graph::families::studentnet;
 use graph::grid::Grids;
-use model::{Fit, Input, Model, Normalization, Preparation, Provenance};
 use page::Classifier;
 
 fn file(graph: &Graph, size: usize) -> Vec<u8> {

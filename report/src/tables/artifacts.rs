@@ -2,8 +2,8 @@
 
 use crate::ledger::{Entry, entries};
 use anyhow::{Context, Result};
+use artifacts::{Artifact, Model, Plan};
 use common::cost::Cost;
-use model::{Artifact, Model, Plan};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -5,9 +5,9 @@ mod pairs;
 mod stages;
 mod trials;
 
+use ::artifacts::artifact;
 use anyhow::{Context, Result, ensure};
 use common::cli::count;
-use model::artifact;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use trials::Trial;

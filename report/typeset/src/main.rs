@@ -9,10 +9,10 @@ mod pdf;
 mod words;
 
 use anyhow::{Context, Result};
+use artifacts::artifact;
 use clap::Parser;
 use common::cli::{self, count};
 use data::Data;
-use model::artifact;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use words::Language;

@@ -1,0 +1,182 @@
+//! An update over all variables, and the rounding of those on grids, in a few launches each.
+
+use crate::launch::{Arg, Kernels, Ptr, args};
+use crate::memory::{Buffer, Memory};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
+use candle_core::{CudaDevice, Result};
+use engine::optim::{Rule, Update};
+use engine::parametrisation::Parametrisation;
+use graph::Role;
+use graph::grid::top;
+
+/// What is done to each variable.
+pub(super) struct Kinds {
+    /// Bits: 1 it is updated, 2 it decays, 4 it is a γ.
+    kinds: CudaSlice<u8>,
+    settled: bool,
+}
+
+/// Partial sums of squares: threads, and how many of them a second thread adds up.
+const PARTS: usize = 4096;
+const PARTS_EACH: usize = 64;
+
+impl Kinds {
+    pub(super) fn new(p: &Parametrisation, settled: bool, device: &CudaDevice) -> Result<Self> {
+        let mut kinds = vec![0u8; p.len()];
+        for (range, decays) in p.updates(settled) {
+            kinds[range].fill(if decays { 3 } else { 1 });
+        }
+        p.layout().scales().for_each(|r| kinds[r].iter_mut().for_each(|k| *k |= 4));
+        Ok(Self { kinds: device.clone_htod(&kinds)?, settled })
+    }
+
+    /// Whether they hold for an update with `settled`.
+    pub(super) fn holds(&self, settled: bool) -> bool {
+        self.settled == settled
+    }
+}
+
+/// What an update works on, all of one layout.
+pub(super) struct Buffers<'a> {
+    pub(super) variables: &'a Buffer,
+    pub(super) gradient: &'a Buffer,
+    pub(super) moments: &'a [Buffer; 2],
+    pub(super) kinds: &'a Kinds,
+    pub(super) n: usize,
+}
+
+fn address<T>(slice: &CudaSlice<T>, device: &CudaDevice) -> Ptr {
+    Ptr(slice.device_ptr(&device.cuda_stream()).0)
+}
+
+/// Step number `step`, from 1.
+///
+/// # Errors
+/// A device that fails.
+pub(super) fn step(
+    update: &Update,
+    buffers: &Buffers,
+    step: i32,
+    kernels: &Kernels,
+    memory: &mut Memory,
+) -> Result<()> {
+    let Buffers { variables, gradient, moments: [first, second], kinds, n } = *buffers;
+    let kinds = address(&kinds.kinds, &kernels.device);
+    let (p, g) = (variables.at, gradient.at);
+    if update.slim > 0.0 {
+        kernels.each("slim", n, args![kinds, p, update.slim, g])?;
+    }
+    let mut scratch = None;
+    let mut scale = Ptr::NULL;
+    if update.clip > 0.0 {
+        // Doubles, so two floats each; then those of the second round, the sum, the factor.
+        let buffer = memory.take(2 * (PARTS + PARTS_EACH + 1) + 1)?;
+        let (some, sum) = (buffer.at.at(2 * PARTS), buffer.at.at(2 * (PARTS + PARTS_EACH)));
+        scale = sum.at(2);
+        let sizes = [PARTS, n.div_ceil(PARTS)].map(|n| Arg::L(n as u64));
+        let all = [sizes[0], sizes[1], kinds.into(), g.into(), buffer.at.into()];
+        let blocks = [PARTS.div_ceil(256) as u32, 1, 1];
+        kernels.grid("square_partials", blocks, 256, &[&[Arg::L(n as u64)], &all[..]].concat())?;
+        let each = Arg::L(PARTS_EACH as u64);
+        let rounds = PARTS / PARTS_EACH;
+        let all = [rounds.into(), each, buffer.at.into(), some.into()];
+        kernels.each("sum_doubles", PARTS_EACH, &all)?;
+        kernels.each("sum_doubles", 1, &[PARTS_EACH.into(), Arg::L(1), some.into(), sum.into()])?;
+        kernels.grid("clip_scale", [1, 1, 1], 1, args![sum, update.clip, scale])?;
+        scratch = Some(buffer);
+    }
+    let (lr, decay) = (update.lr, update.weight_decay);
+    match update.rule {
+        Rule::Sgd => {
+            kernels.each("sgd", n, args![kinds, g, scale, lr, 0.9f32, decay, p, first.at])?;
+        }
+        Rule::AdamW => {
+            let (beta1, beta2) = (0.9f32, 0.999f32);
+            let (correct1, correct2) = (1.0 - beta1.powi(step), (1.0 - beta2.powi(step)).sqrt());
+            let mut all = args![kinds, g, scale, lr, beta1, beta2, 1e-8f32, decay].to_vec();
+            all.extend_from_slice(args![correct1, correct2, p, first.at, second.at]);
+            kernels.each("adamw", n, &all)?;
+        }
+    }
+    scratch.into_iter().for_each(|b| memory.give(b));
+    Ok(())
+}
+
+/// Rows of all tensors on grids.
+pub(super) struct Rows {
+    count: usize,
+    /// Where the logarithms of the scales begin among the variables.
+    logs: u64,
+    starts: CudaSlice<u64>,
+    lengths: CudaSlice<u32>,
+    tops: CudaSlice<f32>,
+    is_weight: CudaSlice<f32>,
+}
+
+impl Rows {
+    /// None where nothing is on a grid.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn new(p: &Parametrisation, device: &CudaDevice) -> Result<Option<Self>> {
+        if p.is_identity() {
+            return Ok(None);
+        }
+        let (mut starts, mut lengths, mut tops, mut is_weight) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (slot, bits, logs) in p.on_grids() {
+            let slot = &p.layout().slots()[slot];
+            let length = slot.range.len() / logs.len().max(1);
+            for row in 0..logs.len() {
+                starts.push((slot.range.start + row * length) as u64);
+                lengths.push(length as u32);
+                tops.push(f32::from(top(bits)));
+                is_weight.push(f32::from(u8::from(slot.role == Role::Weight)));
+            }
+        }
+        Ok(Some(Self {
+            count: starts.len(),
+            logs: p.layout().len() as u64,
+            starts: device.clone_htod(&starts)?,
+            lengths: device.clone_htod(&lengths)?,
+            tops: device.clone_htod(&tops)?,
+            is_weight: device.clone_htod(&is_weight)?,
+        }))
+    }
+
+    fn tables(&self, device: &CudaDevice) -> [Arg; 4] {
+        [
+            self.count.into(),
+            address(&self.starts, device).into(),
+            address(&self.lengths, device).into(),
+            address(&self.tops, device).into(),
+        ]
+    }
+
+    /// Puts what the network computes with into `parameters`, which hold the variables already.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn round(&self, kernels: &Kernels, variables: Ptr, parameters: Ptr) -> Result<()> {
+        let mut all = self.tables(&kernels.device).to_vec();
+        all.extend([Arg::L(self.logs), variables.into(), parameters.into()]);
+        kernels.grid("round_rows", [self.count as u32, 1, 1], 32, &all)
+    }
+
+    /// Turns gradients of the parameters into those of the variables; `rate` is a loss per bit.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn gradients(
+        &self,
+        kernels: &Kernels,
+        rate: f32,
+        variables: Ptr,
+        gradient: Ptr,
+    ) -> Result<()> {
+        let mut all = self.tables(&kernels.device).to_vec();
+        all.extend_from_slice(args![address(&self.is_weight, &kernels.device), rate]);
+        all.extend([Arg::L(self.logs), variables.into(), gradient.into()]);
+        kernels.grid("grid_gradients", [self.count.div_ceil(64) as u32, 1, 1], 64, &all)
+    }
+}

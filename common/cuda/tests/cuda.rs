@@ -1,0 +1,254 @@
+//! The CUDA executor against the CPU engine and against candle's own operations in f64, on whatever
+//! CUDA device there is: a GPU, or the stand-in driver of tools/cuda, which runs the same kernels on the CPU.
+
+#![cfg(feature = "cuda")]
+#![allow(clippy::print_stderr)] // tests say what they measured
+
+#[path = "../../reference/tests/plain/case.rs"]
+mod case;
+#[path = "../../reference/tests/plain/sketch.rs"]
+mod sketch;
+#[path = "../../reference/tests/plain/stock.rs"]
+mod stock;
+
+use candle_core::Device;
+use case::{Case, LOSS, batch, f64s, largest, off, pictures};
+use cuda::Network;
+use engine::State;
+use engine::optim::{Rule, Update};
+use graph::families::Knobs;
+use graph::grid::Grids;
+use graph::rng::Rng;
+use graph::{Graph, Weights};
+use sketch::{on_grids, random_graph, random_weights};
+use std::cell::RefCell;
+
+fn network(graph: &Graph, weights: &Weights, grids: &Grids, size: usize) -> Network {
+    Network::new(graph, weights, grids, size, &Device::new_cuda(0).unwrap()).unwrap()
+}
+
+/// Loss, gradients and answers, with batches that shrink and grow.
+fn compare(
+    graph: &Graph,
+    size: usize,
+    batches: &[usize],
+    seed: u64,
+    tally: &RefCell<(usize, usize)>,
+) {
+    let weights = &random_weights(graph, seed);
+    let case = Case::new(graph, weights, size, tally, seed);
+    let at = case.at.clone();
+    let none = Grids::new();
+    let mut cpu = engine::Network::new(graph, weights, &none, size).unwrap();
+    let layout = cpu.parametrisation().layout().clone();
+    let mut cuda = network(graph, weights, &none, size);
+    for &b in batches {
+        let batch = batch(graph, b, size, seed + b as u64);
+        let (mut logits, mut r, mut loss) = (Vec::new(), Vec::new(), 0.0);
+        let pass = cpu.passes(batch.pictures.clone(), 0.0, |y, grad| {
+            let (labels, teacher) = (&batch.labels, &batch.teacher);
+            loss = engine::loss::loss(y, labels, teacher, graph.classes(), LOSS, grad);
+            (logits, r) = (y.to_vec(), grad.to_vec());
+            Ok(())
+        });
+        pass.unwrap();
+        let (found, gradient) = cuda.gradient(&batch, LOSS, 0.0).unwrap();
+        assert!((loss - found).abs() < 1e-4 * loss.max(1.0), "loss {found}, {loss} {at}");
+        case.check(&batch.pictures, &r, &logits, &layout.unpack(&gradient).unwrap());
+    }
+    let x = pictures(3, size, seed, 7);
+    let e = off(&cuda.logits(&x).unwrap(), &f64s(&cpu.logits(&x).unwrap()));
+    assert!(e < 1e-4, "answers {e} {at}");
+}
+
+/// Each behind a convolution, for itself; what it makes of 6 channels.
+const OPERATIONS: [(&str, &str, usize); 19] = [
+    ("dense convolution", "b:conv 6>7 k3 s2 p1 bias", 7),
+    ("pointwise convolution", "b:conv 6>7 k1", 7),
+    ("strided pointwise convolution", "b:conv 6>7 k1 s2", 7),
+    ("depthwise convolution", "b:conv 6>6 k3 p1 g6", 6),
+    ("grouped convolution", "b:conv 6>10 k3 s2 p1 g2 bias", 10),
+    ("linear layer on 9 × 9", "b:linear 6>5 k9 bias", 5),
+    ("batch norm", "b:bn 6", 6),
+    ("batch norm of another epsilon", "b:bn 6 eps0.1", 6),
+    ("scale and shift", "b:scale 6", 6),
+    ("relu", "relu", 6),
+    ("relu6", "relu6", 6),
+    ("hardswish", "hardswish", 6),
+    ("silu", "silu", 6),
+    ("max pool", "max k3 s2 p1 ceil", 6),
+    ("average pool", "avg k3 s2 p1 ceil", 6),
+    ("sum", "b:conv 6>6 k1;add @2,1", 6),
+    ("concatenation", "b:conv 6>4 k1;concat @2,1,2", 14),
+    ("split", "split 1..4", 3),
+    ("shuffle", "shuffle g3", 6),
+];
+
+/// Logits and gradients of each operation against the CPU engine's.
+#[test]
+fn each_operation_equals_that_of_the_cpu() {
+    for (what, operation, channels) in OPERATIONS {
+        let text =
+            format!("input 3;a:conv 3>6 k3 p1 bias;{operation};gap;f:linear {channels}>4 bias");
+        let graph: Graph = text.parse().unwrap();
+        let weights = random_weights(&graph, 5);
+        let (none, batch) = (Grids::new(), batch(&graph, 5, 9, 5));
+        let mut cpu = engine::Network::new(&graph, &weights, &none, 9).unwrap();
+        let mut cuda = network(&graph, &weights, &none, 9);
+        let loss = cpu.gradients(batch.clone(), LOSS, 0.0).unwrap();
+        let (found, gradient) = cuda.gradient(&batch, LOSS, 0.0).unwrap();
+        let answers = [cpu.logits(&batch.pictures), Ok(cuda.logits(&batch.pictures).unwrap())];
+        let [expected, answers] = answers.map(Result::unwrap);
+        let off = [off(&answers, &f64s(&expected)), off(&gradient, &f64s(cpu.gradient()))];
+        eprintln!("{what}: logits off by {:.1e}, gradients by {:.1e}", off[0], off[1]);
+        assert!((loss - found).abs() < 1e-5 && off.iter().all(|e| *e < 1e-5), "{what}: {off:?}");
+    }
+}
+
+#[test]
+fn random_networks_equal_the_others() {
+    let tally = RefCell::new((0, 0));
+    let (mut compared, mut seed) = (0, 1000);
+    while compared < 60 {
+        seed += 1;
+        let rng = &mut Rng::new(seed, "graph", 0);
+        let size = 5 + rng.below(14);
+        let graph = random_graph(rng, size);
+        if graph.shapes(size).is_ok() {
+            compare(&graph, size, &[4, 1, 6], seed, &tally);
+            compared += 1;
+        }
+    }
+    let (near, all) = *tally.borrow();
+    eprintln!("{compared} networks, {near} of {all} gradients near");
+    assert!(all - near <= all / 50, "only {near} of {all} gradients are near");
+}
+
+#[test]
+fn real_networks_equal_the_others() {
+    let tally = RefCell::new((0, 0));
+    let student = graph::families::studentnet([5, 11, 17, 30, 33, 29, 40, 50], 4).unwrap();
+    compare(&student, 32, &[6, 3], 1, &tally);
+    compare(&resnet(0.13), 40, &[5, 2], 3, &tally);
+    let (near, all) = *tally.borrow();
+    assert!(all - near <= all / 20, "only {near} of {all} gradients are near");
+}
+
+fn resnet(width: f32) -> Graph {
+    let knobs = Knobs { width, ..Knobs::standard(4) };
+    graph::families::find("resnet18").unwrap().build(&knobs).unwrap()
+}
+
+/// All but a hundredth of the values are within 2e-4 of the largest, and none is off by more than `most`.
+fn same(what: &str, a: &State, b: &State, most: f64) {
+    assert_eq!(a.steps, b.steps);
+    for (part, a, b) in [
+        ("variables", &a.variables, &b.variables),
+        ("average", &a.average, &b.average),
+        ("moments", &a.moments[0], &b.moments[0]),
+        ("second moments", &a.moments[1], &b.moments[1]),
+    ] {
+        assert_eq!(a.len(), b.len(), "{what}: {part}");
+        let near = 2e-4 * largest(f64s(b).into_iter()).max(1e-3);
+        let off: Vec<f64> =
+            a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs()).collect();
+        let far = off.iter().filter(|v| **v > near).count();
+        let worst = largest(off.iter().copied());
+        eprintln!("{what}: {part} off by {worst:.1e}, {far} of {} above {near:.1e}", a.len());
+        assert!(far <= a.len() / 100 && worst <= most.max(near), "{what}: {part}");
+    }
+}
+
+/// Three steps of both optimizers with everything an update can do; six on grids.
+#[test]
+fn training_is_that_of_the_cpu() {
+    // Without biases before batch norms: their gradients are rounding alone, and Adam makes whole steps of it.
+    let plain = resnet(0.13);
+    for (seed, rule, lr) in [(1, Rule::AdamW, 0.001), (2, Rule::Sgd, 0.01)] {
+        let plain = (plain.clone(), random_weights(&plain, seed), Grids::new());
+        let (graph, weights, grids) = on_grids(seed);
+        for (what, (graph, weights, grids), size, steps, lr) in [
+            ("resnet18", plain, 32, 3, lr),
+            ("on grids", (graph, weights, grids), 12, 6, 10.0 * lr),
+        ] {
+            let mut cpu = engine::Network::new(&graph, &weights, &grids, size).unwrap();
+            let mut cuda = network(&graph, &weights, &grids, size);
+            let start = cpu.state().variables.clone();
+            for step in 0..steps {
+                let update = Update {
+                    weight_decay: 0.1,
+                    clip: 0.5,
+                    ema: 0.9,
+                    rate: 0.02,
+                    settled: step >= 4,
+                    slim: 0.01,
+                    ..Update::new(rule, lr)
+                };
+                let batch = batch(&graph, 6, size, seed + step);
+                let a = cpu.step(batch.clone(), LOSS, &update).unwrap();
+                cuda.set_losses(0.0).unwrap();
+                cuda.step(&batch, &[], LOSS, &update).unwrap();
+                let b = cuda.losses().unwrap();
+                assert!(
+                    (a - b).abs() < 1e-4 * a.max(1.0),
+                    "{what}, {rule:?}, step {step}: {a} {b}"
+                );
+            }
+            let state = cuda.state().unwrap();
+            // Where a gradient is rounding alone AdamW makes whole steps of it, to either side.
+            let most = if rule == Rule::AdamW { 2.0 * f64::from(lr) * steps as f64 } else { 0.0 };
+            same(&format!("{what}, {rule:?}"), &state, cpu.state(), most);
+            let moved = largest(start.iter().zip(&state.variables).map(|(a, b)| f64::from(a - b)));
+            assert!(moved > 1e-3, "nothing was trained");
+            let mut other = network(&graph, &weights, &grids, size);
+            other.set_state(state.clone()).unwrap();
+            assert_eq!(other.state().unwrap(), state, "a state goes up as it came down");
+        }
+    }
+}
+
+/// Fresh statistics of batch norms, of three batches.
+#[test]
+fn statistics_are_those_of_the_cpu() {
+    let graph = resnet(0.13);
+    let weights = random_weights(&graph, 1);
+    let mut cpu = engine::Network::new(&graph, &weights, &Grids::new(), 24).unwrap();
+    let mut cuda = network(&graph, &weights, &Grids::new(), 24);
+    let batches = || (0..3).map(|k| pictures(4, 24, 1, k));
+    cpu.recalibrate(batches().map(Ok::<_, graph::Error>)).unwrap();
+    cuda.recalibrate(&mut batches()).unwrap();
+    let (a, b) = (cuda.state().unwrap().variables, &cpu.state().variables);
+    assert!(off(&a, &f64s(b)) < 1e-5, "{}", off(&a, &f64s(b)));
+    assert_ne!(a, cpu.parametrisation().variables(&weights, &Grids::new()).unwrap());
+}
+
+/// Twice the same: the same bytes. After the first step nothing is allocated on the device.
+#[test]
+fn steps_repeat_and_allocate_nothing() {
+    for (name, graph) in [("studentnet", student()), ("resnet18", resnet(0.2))] {
+        let weights = random_weights(&graph, 1);
+        let run = || {
+            let mut network = network(&graph, &weights, &Grids::new(), 32);
+            let update = Update { clip: 1.0, ema: 0.9, ..Update::new(Rule::AdamW, 1e-3) };
+            let (mut after_first, mut launches) = (0, 0);
+            network.set_losses(0.5).unwrap();
+            for step in 0..3 {
+                let before = network.launches();
+                network.step(&batch(&graph, 4, 32, step), &[], LOSS, &update).unwrap();
+                launches = network.launches() - before;
+                if step == 0 {
+                    after_first = network.allocations();
+                }
+            }
+            assert_eq!(network.allocations(), after_first, "a step allocates");
+            (network.losses().unwrap(), network.state().unwrap(), launches)
+        };
+        let first = run();
+        eprintln!("{name}: {} launches and products a step", first.2);
+        assert!(run() == first, "another run, other bytes");
+    }
+}
+
+fn student() -> Graph {
+    graph::families::studentnet([16, 32, 64, 128, 256, 256, 256, 256], 4).unwrap()
+}

@@ -1,0 +1,23 @@
+//! The reference executor: networks in candle's tensors, on any of candle's devices.
+//!
+//! [`Network`], right before fast, walks a graph node by node with candle's autograd; loss, update and moving
+//! average are candle operations on flat tensors, so that nothing leaves the device in a training step but the
+//! loss. What candle's own operations do wrongly or very slowly (candle-core 0.11.1) is a custom operation here,
+//! one file each: [`conv`], [`norm`], [`activation`], [`pool`], [`grid`]. On the CPU these call `engine`.
+//! Sums, concatenation, split and shuffle are candle's.
+//!
+//! Activations are NHWC, weights in PyTorch's layout, as in `engine`.
+
+pub mod activation;
+pub mod conv;
+mod forward;
+pub mod grid;
+mod loss;
+pub mod network;
+pub mod norm;
+mod optim;
+pub mod pool;
+mod tensors;
+
+pub use loss::loss;
+pub use network::Network;

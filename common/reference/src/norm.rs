@@ -1,0 +1,87 @@
+//! Batch norm with the statistics of the batch, fused with an activation, as a custom operation; see
+//! `engine::norm`.
+
+use crate::tensors::{floats, tensor_like, with_floats};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use engine::norm::{Affine, InputGradient, Moments, Normalize, moments};
+use graph::Bounds;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// `x` `[b, h, w, c]`, γ `[c]`, β `[c]` → `[b, h, w, c]`. One object serves one call: it keeps the
+/// moments for the backward pass.
+#[derive(Clone, Debug)]
+pub struct BatchNormAct {
+    epsilon: f32,
+    bounds: Bounds,
+    saved: Arc<Mutex<Option<Moments>>>,
+}
+
+const NAME: &str = "batch norm";
+
+impl BatchNormAct {
+    /// Batch norm with ε = `epsilon`, followed by a clamp.
+    pub fn new(epsilon: f32, bounds: Bounds) -> Self {
+        Self { epsilon, bounds, saved: Arc::default() }
+    }
+
+    /// The moments of the batch this went over, once it has.
+    fn moments(&self) -> Option<Moments> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl CustomOp3 for BatchNormAct {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        gamma: &CpuStorage,
+        lg: &Layout,
+        beta: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, gamma, beta) =
+            (floats(x, lx, NAME)?, floats(gamma, lg, NAME)?, floats(beta, lb, NAME)?);
+        let (_, _, _, channels) = lx.shape().dims4()?;
+        if gamma.len() != channels || beta.len() != channels {
+            bail!("batch norm of {channels} channels got {} γ and {} β", gamma.len(), beta.len())
+        }
+        let moments = moments(x, channels);
+        let affine = Affine::new(gamma, beta, &moments, self.epsilon);
+        let mut y = vec![0.0; x.len()];
+        Normalize::new(&affine, self.bounds).all(x, &mut y);
+        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(moments);
+        Ok((CpuStorage::F32(y), lx.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gamma: &Tensor,
+        beta: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let Some(moments) = self.moments() else { bail!("batch norm: backward before forward") };
+        let (dx, dgamma, dbeta) = with_floats(&[x, grad, gamma, beta], NAME, |s| {
+            let affine = Affine::new(s[2], s[3], &moments, self.epsilon);
+            let forward = Normalize::new(&affine, self.bounds);
+            let (mut dgamma, mut dbeta) = (vec![0.0; s[2].len()], vec![0.0; s[2].len()]);
+            let both = [&mut dgamma[..], &mut dbeta[..]];
+            let back =
+                InputGradient::of_norm(s[0], s[1], s[2], &moments, self.epsilon, forward, both);
+            let mut dx = s[1].to_vec();
+            back.all(s[0], &mut dx);
+            (dx, dgamma, dbeta)
+        })?;
+        Ok((
+            Some(tensor_like(dx, x)?),
+            Some(tensor_like(dgamma, gamma)?),
+            Some(tensor_like(dbeta, beta)?),
+        ))
+    }
+}

@@ -1,0 +1,125 @@
+//! Convolution against seven plain loops, gradients against finite differences in f64.
+
+mod plain;
+
+use graph::Window;
+use plain::{error, f64s, finite_differences, floats, values, var, weighted, weighted_tensor};
+use reference::conv::{Conv, ConvBias, Sliding};
+
+/// (batch, height, width, in, out, kernel, stride, padding, groups)
+const CASES: [[usize; 9]; 16] = [
+    [2, 6, 7, 3, 5, 3, 1, 1, 1],    // stem-like, channels no multiple of 8
+    [1, 9, 8, 3, 4, 7, 2, 3, 1],    // ResNet stem
+    [2, 5, 5, 4, 6, 1, 1, 0, 1],    // pointwise
+    [3, 5, 5, 4, 6, 1, 2, 0, 1],    // ResNet downsample
+    [2, 5, 4, 17, 17, 3, 1, 1, 17], // depthwise, 16 + 1 channels
+    [1, 7, 6, 25, 25, 3, 1, 1, 25], // depthwise, 16 + 8 + 1 channels
+    [1, 1, 1, 9, 9, 3, 1, 1, 9],    // depthwise on one pixel
+    [1, 2, 2, 8, 8, 3, 1, 1, 8],    // depthwise on two
+    [2, 7, 7, 5, 5, 3, 2, 1, 5],    // depthwise, stride 2, odd size
+    [1, 8, 7, 4, 4, 5, 1, 2, 4],    // depthwise 5×5
+    [1, 6, 6, 3, 3, 3, 1, 0, 3],    // depthwise without padding
+    [2, 5, 5, 6, 8, 3, 1, 1, 2],    // two groups
+    [1, 4, 4, 6, 9, 1, 1, 0, 3],    // grouped pointwise
+    [1, 5, 5, 4, 8, 3, 2, 1, 4],    // depthwise with multiplier 2
+    [3, 1, 1, 11, 7, 1, 1, 0, 1],   // linear layer
+    [1, 3, 3, 2, 2, 3, 1, 2, 1],    // padding 2: patches wholly outside in a row
+];
+
+fn reference(c: [usize; 9]) -> plain::Conv {
+    let [batch, height, width, input, output, kernel, stride, padding, groups] = c;
+    plain::Conv { batch, height, width, input, output, kernel, stride, padding, groups }
+}
+
+fn sliding(kernel: usize, stride: usize, padding: usize, groups: usize) -> Sliding {
+    Sliding { window: Window::new(kernel, stride, padding), groups }
+}
+
+#[test]
+fn values_and_gradients_equal_the_definition() {
+    for case in CASES {
+        let r = reference(case);
+        let (x_shape, w_shape) = (
+            [r.batch, r.height, r.width, r.input],
+            [r.output, r.input / r.groups, r.kernel, r.kernel],
+        );
+        let x = values(x_shape.iter().product(), 1);
+        let w = values(w_shape.iter().product(), 2);
+        let b = values(r.output, 3);
+        let (xv, wv, bv) = (var(&x, &x_shape), var(&w, &w_shape), var(&b, &[r.output]));
+        let window = sliding(r.kernel, r.stride, r.padding, r.groups);
+        let y = xv.apply_op3(&wv, &bv, ConvBias(window)).unwrap();
+        assert_eq!(y.dims(), [r.batch, r.out_height(), r.out_width(), r.output], "{case:?}");
+        let (x64, w64, b64) = (f64s(&x), f64s(&w), f64s(&b));
+        assert!(error(&floats(&y), &r.run(&x64, &w64, &b64)) < 1e-6, "{case:?}");
+
+        let g = values(y.elem_count(), 4);
+        let grads = weighted_tensor(&y, &g).backward().unwrap();
+        let check = |v: &candle_core::Var, expected: Vec<f64>, what: &str| {
+            let e = error(&floats(grads.get(v).unwrap()), &expected);
+            assert!(e < 1e-5, "{case:?}: d{what} is off by {e}");
+        };
+        check(&xv, finite_differences(&x, |x| weighted(&r.run(x, &w64, &b64), &g)), "x");
+        check(&wv, finite_differences(&w, |w| weighted(&r.run(&x64, w, &b64), &g)), "w");
+        check(&bv, finite_differences(&b, |b| weighted(&r.run(&x64, &w64, b), &g)), "b");
+
+        // Without a bias, and for an input that needs no gradient, the weight gradient is the same.
+        let y = xv.as_detached_tensor().apply_op2(&wv, Conv(window)).unwrap();
+        let alone = weighted_tensor(&y, &g).backward().unwrap();
+        assert_eq!(floats(alone.get(&wv).unwrap()), floats(grads.get(&wv).unwrap()), "{case:?}");
+    }
+}
+
+/// Large enough for several tiles, for partial weight gradients and for those by channel blocks.
+#[test]
+fn tiles_and_large_weights_equal_the_definition() {
+    for case in [
+        [3, 20, 21, 40, 24, 3, 1, 1, 1],
+        [2, 5, 5, 130, 70, 3, 1, 1, 1],
+        [2, 6, 6, 300, 260, 1, 1, 0, 1],
+    ] {
+        let r = reference(case);
+        let (x_shape, w_shape) =
+            ([r.batch, r.height, r.width, r.input], [r.output, r.input, r.kernel, r.kernel]);
+        let x = values(x_shape.iter().product(), 5);
+        let w = values(w_shape.iter().product(), 6);
+        let (xv, wv) = (var(&x, &x_shape), var(&w, &w_shape));
+        let window = sliding(r.kernel, r.stride, r.padding, 1);
+        let y = xv.apply_op2(&wv, Conv(window)).unwrap();
+        let (x64, w64, zero) = (f64s(&x), f64s(&w), vec![0.0; r.output]);
+        assert!(error(&floats(&y), &r.run(&x64, &w64, &zero)) < 1e-5, "{case:?}");
+        // The operation is linear in each argument, so ⟨g, conv(x, d)⟩ is the derivative along d.
+        let g = values(y.elem_count(), 7);
+        let grads = weighted_tensor(&y, &g).backward().unwrap();
+        let along = |grad: &candle_core::Var, d: &[f32]| -> f64 {
+            floats(grads.get(grad).unwrap()).iter().zip(d).map(|(a, b)| f64::from(a * b)).sum()
+        };
+        for seed in 8..12 {
+            let dw = values(w.len(), seed);
+            let expected = weighted(&r.run(&x64, &f64s(&dw), &zero), &g);
+            let got = along(&wv, &dw);
+            assert!(
+                (got - expected).abs() < 1e-3 * expected.abs().max(10.0),
+                "{case:?} {got} {expected}"
+            );
+            let dx = values(x.len(), seed);
+            let expected = weighted(&r.run(&f64s(&dx), &w64, &zero), &g);
+            let got = along(&xv, &dx);
+            assert!(
+                (got - expected).abs() < 1e-3 * expected.abs().max(10.0),
+                "{case:?} {got} {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn misfits_are_errors() {
+    let x = var(&values(2 * 4 * 4 * 6, 1), &[2, 4, 4, 6]);
+    let w = var(&values(6 * 3 * 9, 1), &[6, 3, 3, 3]);
+    let run = |window| x.apply_op2(&w, Conv(window)).is_err();
+    assert!(!run(sliding(3, 1, 1, 2)));
+    assert!(run(sliding(3, 1, 1, 1)));
+    assert!(run(sliding(5, 1, 1, 2)));
+    assert!(run(sliding(3, 0, 1, 2)));
+}

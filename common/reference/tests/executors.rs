@@ -1,0 +1,249 @@
+//! The engine of `kernels` against two others on networks made at random: the candle executor, whose
+//! custom operations share the engine's kernels but not its schedule, fusing, buffers or gradients'
+//! bookkeeping; and candle's own operations in f64 (`plain::stock`), which share nothing.
+
+#![allow(clippy::print_stderr)] // tests say what they measured
+
+#[path = "plain/case.rs"]
+mod case;
+#[path = "plain/sketch.rs"]
+mod sketch;
+#[path = "plain/stock.rs"]
+mod stock;
+
+use candle_core::Device;
+use case::{Case, LOSS, batch, f64s, largest, off, pictures};
+use engine::optim::{Rule, Update};
+use engine::{Batch, Network};
+use graph::Graph;
+use graph::families::Knobs;
+use graph::grid::Grids;
+use graph::rng::Rng;
+use sketch::{on_grids, random_graph, random_weights};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// A forward and a backward pass of the engine, batch after batch; one by the loss of the engine and of
+/// the candle executor; then answers of both.
+fn compare(
+    graph: &Graph,
+    size: usize,
+    batches: &[usize],
+    seed: u64,
+    tally: &RefCell<(usize, usize)>,
+) {
+    let weights = &random_weights(graph, seed);
+    let case = Case::new(graph, weights, size, tally, seed);
+    let at = case.at.clone();
+    let none = Grids::new();
+    let mut engine = Network::new(graph, weights, &none, size).unwrap();
+    let layout = engine.parametrisation().layout().clone();
+    for (k, &b) in batches.iter().enumerate() {
+        let x = pictures(b, size, seed, k as u64);
+        let rng = &mut Rng::new(seed, "gradient", k as u64);
+        let r: Vec<f32> = (0..b * graph.classes()).map(|_| rng.normal()).collect();
+        let logits = engine.passes(x.clone(), 0.0, |y, grad| {
+            grad.copy_from_slice(&r);
+            Ok(y.to_vec())
+        });
+        case.check(&x, &r, &logits.unwrap(), &layout.unpack(engine.gradient()).unwrap());
+    }
+    let mut candle = reference::Network::new(graph, weights, &none, size, &Device::Cpu).unwrap();
+    let batch = batch(graph, 5, size, seed);
+    let loss = engine.gradients(batch.clone(), LOSS, 0.0).unwrap();
+    let (expected, by_candle) = candle.gradient(&batch, LOSS, 0.0).unwrap();
+    assert!((loss - expected).abs() < 1e-4 * expected.max(1.0), "loss {loss}, {expected} {at}");
+    let by_engine = engine.gradient().to_vec();
+    let (mut logits, mut r) = (Vec::new(), Vec::new());
+    let pass = engine.passes(batch.pictures.clone(), 0.0, |y, grad| {
+        let Batch { labels, teacher, .. } = &batch;
+        engine::loss::loss(y, labels, teacher, graph.classes(), LOSS, grad);
+        (logits, r) = (y.to_vec(), grad.to_vec());
+        Ok(())
+    });
+    pass.unwrap();
+    for gradient in [by_engine, by_candle] {
+        case.check(&batch.pictures, &r, &logits, &layout.unpack(&gradient).unwrap());
+    }
+    let x = pictures(3, size, seed, 7);
+    let e = off(&engine.logits(&x).unwrap(), &f64s(&candle.logits(&x).unwrap()));
+    assert!(e < 1e-4, "answers {e} {at}");
+}
+
+/// 150 networks: every operation, kernels 1 to 5, strides, paddings, groups, odd sizes, channel counts
+/// that no vector divides, batches of 1 and batches that shrink and grow.
+#[test]
+fn the_engine_equals_the_others_on_random_networks() {
+    let mut seen = BTreeMap::<String, usize>::new();
+    let tally = RefCell::new((0, 0));
+    let (mut compared, mut misfits, mut seed) = (0, 0, 0);
+    while compared < 150 {
+        seed += 1;
+        let rng = &mut Rng::new(seed, "graph", 0);
+        let size = 5 + rng.below(14);
+        let graph = random_graph(rng, size);
+        if graph.shapes(size).is_err() {
+            misfits += 1;
+            continue;
+        }
+        compare(&graph, size, &[4, 1, 7, 4], seed, &tally);
+        compared += 1;
+        for node in graph.nodes() {
+            let text = node.op.about().text();
+            let verb = text.split(' ').next().unwrap();
+            *seen.entry(verb.to_owned()).or_default() += 1;
+        }
+    }
+    let (near, all) = *tally.borrow();
+    eprintln!(
+        "{compared} networks compared, {misfits} drawn that fit no picture; {near} of {all} gradients \
+         near: {seen:?}"
+    );
+    assert!(all - near <= all / 50, "only {near} of {all} gradients are near");
+    assert!(misfits < 30, "{misfits} of {seed} networks fit no picture");
+    for verb in [
+        "input",
+        "conv",
+        "linear",
+        "bn",
+        "scale",
+        "relu",
+        "relu6",
+        "hardswish",
+        "silu",
+        "max",
+        "avg",
+        "gap",
+        "add",
+        "concat",
+        "split",
+        "shuffle",
+    ] {
+        assert!(seen.get(verb).is_some_and(|n| *n >= 5), "{verb} occurs too seldom: {seen:?}");
+    }
+}
+
+/// The families, at widths that pruning leaves.
+#[test]
+fn the_engine_equals_the_others_on_real_networks() {
+    let tally = RefCell::new((0, 0));
+    let student = graph::families::studentnet([5, 11, 17, 30, 33, 29, 40, 50], 4).unwrap();
+    compare(&student, 32, &[6, 3], 1, &tally);
+    compare(&student, 45, &[3], 2, &tally);
+    let resnet = resnet(0.13);
+    compare(&resnet, 40, &[5, 2], 3, &tally);
+    let (near, all) = *tally.borrow();
+    assert!(all - near <= all / 20, "only {near} of {all} gradients are near");
+}
+
+/// Trained on grids, with a price on bits, both optimizers, clipping and averaging: losses and all
+/// variables stay together, and what is stored lies on the grids.
+#[test]
+fn training_on_grids_is_the_same_on_both() {
+    for (seed, rule, lr) in [(1, Rule::AdamW, 0.01), (2, Rule::Sgd, 0.3)] {
+        let (graph, weights, grids) = on_grids(seed);
+        let mut engine = Network::new(&graph, &weights, &grids, 12).unwrap();
+        let mut candle =
+            reference::Network::new(&graph, &weights, &grids, 12, &Device::Cpu).unwrap();
+        for step in 0..6 {
+            let update = Update {
+                weight_decay: 0.1,
+                clip: 0.5,
+                ema: 0.9,
+                rate: 0.02,
+                settled: step >= 4,
+                ..Update::new(rule, lr)
+            };
+            let batch = batch(&graph, 6, 12, seed + step);
+            let a = engine.step(batch.clone(), LOSS, &update).unwrap();
+            let b = candle.step(&batch, LOSS, &update).unwrap();
+            assert!((a - b).abs() < 1e-4 * b.max(1.0), "{rule:?}, step {step}: {a} {b}");
+        }
+        let (a, b) = (engine.state().clone(), candle.state().unwrap());
+        assert_eq!(a.steps, b.steps);
+        for (what, a, b) in [
+            ("variables", &a.variables, &b.variables),
+            ("average", &a.average, &b.average),
+            ("moments", &a.moments[0], &b.moments[0]),
+        ] {
+            let e = off(a, &f64s(b));
+            assert!(e < 2e-4, "{rule:?}: {what} {e}");
+        }
+        let start = engine.parametrisation().variables(&weights, &grids).unwrap();
+        let moved = largest(start.iter().zip(&a.variables).map(|(a, b)| f64::from(a - b)));
+        assert!(moved > 1e-3, "nothing was trained");
+        let (stored, now) = engine.parametrisation().stored(a.counting()).unwrap();
+        for (name, grid) in &now {
+            let columns = stored[name].values.len() / grid.scales.len();
+            for (row, s) in stored[name].values.chunks(columns).zip(&grid.scales) {
+                for v in row {
+                    let q = v / s.value();
+                    assert!(q == q.round() && q.abs() <= f32::from(graph::grid::top(grid.bits)));
+                }
+            }
+        }
+        assert!(now != grids, "scales are learned");
+    }
+}
+
+/// Fresh statistics of batch norms, of three batches.
+#[test]
+fn statistics_are_the_same_on_both() {
+    let graph = resnet(0.13);
+    let weights = random_weights(&graph, 1);
+    let mut engine = Network::new(&graph, &weights, &Grids::new(), 24).unwrap();
+    let mut candle =
+        reference::Network::new(&graph, &weights, &Grids::new(), 24, &Device::Cpu).unwrap();
+    let batches = || (0..3).map(|k| pictures(4, 24, 1, k));
+    engine.recalibrate(batches().map(Ok::<_, graph::Error>)).unwrap();
+    candle.recalibrate(&mut batches()).unwrap();
+    let (a, b) = (engine.state().variables.clone(), candle.state().unwrap().variables);
+    assert!(off(&a, &f64s(&b)) < 1e-5, "{}", off(&a, &f64s(&b)));
+    assert_ne!(a, engine.parametrisation().variables(&weights, &Grids::new()).unwrap());
+}
+
+/// The same bits for any number of threads.
+#[test]
+fn threads_do_not_change_a_bit() {
+    let graph = graph::families::studentnet([16, 32, 64, 121, 130, 130, 130, 140], 4).unwrap();
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let weights = random_weights(&graph, 1);
+            let mut network = Network::new(&graph, &weights, &Grids::new(), 64).unwrap();
+            let batch = batch(&graph, 9, 64, 1);
+            let update = Update {
+                weight_decay: 0.01,
+                clip: 1.0,
+                ema: 0.9,
+                ..Update::new(Rule::AdamW, 1e-3)
+            };
+            let loss = network.step(batch.clone(), LOSS, &update).unwrap();
+            let logits = network.logits(&batch.pictures).unwrap();
+            (loss, network.gradient().to_vec(), network.state().clone(), logits)
+        })
+    };
+    let one = run(1);
+    assert!(run(2) == one && run(4) == one);
+}
+
+/// After the first batch of a size no buffer is added.
+#[test]
+fn buffers_are_reused() {
+    let graph = resnet(0.2);
+    let weights = random_weights(&graph, 1);
+    let mut network = Network::new(&graph, &weights, &Grids::new(), 40).unwrap();
+    let mut step = || {
+        network.gradients(batch(&graph, 6, 40, 1), LOSS, 0.0).unwrap();
+        network.bytes()
+    };
+    let first = step();
+    for _ in 0..3 {
+        assert_eq!(step(), first);
+    }
+}
+
+fn resnet(width: f32) -> Graph {
+    let knobs = Knobs { width, ..Knobs::standard(4) };
+    graph::families::find("resnet18").unwrap().build(&knobs).unwrap()
+}
