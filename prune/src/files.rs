@@ -3,13 +3,13 @@
 use crate::calibration::{Calibration, Count, Pictures};
 use crate::limits::Limits;
 use anyhow::Result;
-use artifacts::artifact::Claim;
+use artifacts::artifact::{self, Claim};
 use artifacts::{Model, Provenance, Source};
 use common::cli;
 use common::executor::Device;
 use graph::grid::Grids;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Flags that name files, and what is done with them.
 #[derive(clap::Args)]
@@ -55,7 +55,13 @@ impl Files {
     /// An output that cannot be written, inputs that cannot be read or do not fit together.
     pub(crate) fn open(&self) -> Result<Opened> {
         self.compute.start()?;
-        let claim = self.pictures.claim(self.out.as_deref(), &self.model)?;
+        let inputs: Vec<&Path> = [Some(&self.model), self.pictures.images.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|p| &**p)
+            .collect();
+        let claim = |out| artifact::claim(out, &inputs);
+        let claim = self.out.as_deref().map(claim).transpose()?;
         let (mut model, source) = Model::load(&self.model)?;
         model.grids = Grids::new(); // what is made smaller leaves the grids it may have been on
         let calibration = self.pictures.load(&model, self.compute.device)?;
