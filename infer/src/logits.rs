@@ -4,10 +4,10 @@ use anyhow::{Context, Result, ensure};
 use artifacts::logits::Views;
 use artifacts::{Images, Logits as Cached, Model, Policy, Provenance, artifact};
 use common::answers::{self, BATCH};
+use common::cli;
 use common::executor::Device;
 use common::interrupt::{Partial, Watch};
 use common::view::{self, View};
-use common::{cli, run};
 use graph::Array;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -73,7 +73,7 @@ impl Logits {
         };
         let is_made = |l: &Cached| l.views == views && l.source.provenance == provenance;
         if self.reuse && Cached::load(&self.out).is_ok_and(|l| is_made(&l)) {
-            return Ok(run::kept(&self.out));
+            return Ok(cli::kept(&self.out));
         }
         let rows = views.views * images.len();
         // The sum, what was done of it, and both on the disk.
