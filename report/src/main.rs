@@ -4,6 +4,7 @@ mod compare;
 mod ledger;
 mod page;
 mod show;
+mod statistics;
 mod table;
 mod tables;
 

@@ -2,8 +2,8 @@
 
 use super::stages;
 use super::trials::{Trial, Way};
+use crate::statistics::{self as st, Paired};
 use anyhow::Result;
-use common::statistics::{self as st, Paired};
 use serde::Serialize;
 
 /// Two experiments on the same pictures, seed by seed.

@@ -1,7 +1,7 @@
 //! What each stage of the pipeline did to the answers.
 
 use super::trials::Trial;
-use common::statistics as st;
+use crate::statistics as st;
 use serde::Serialize;
 
 /// The stages in their order.

@@ -1,9 +1,9 @@
 //! Evaluations: one row each, and one for all seeds of an experiment.
 
+use crate::statistics as st;
 use anyhow::{Context, Result, ensure};
 use artifacts::Answers;
 use common::score;
-use common::statistics as st;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
