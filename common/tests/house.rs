@@ -38,7 +38,7 @@ const ABOVE: [&str; 11] = [
 ];
 
 /// Outside crate → where alone it may be used (path prefixes).
-const OWNERS: [(&str, &[&str]); 28] = [
+const OWNERS: [(&str, &[&str]); 27] = [
     ("candle_core", &["common/reference/", "common/cuda/", "common/src/executor.rs"]),
     ("candle_nn", &["common/reference/"]),
     ("gemm", &["common/engine/src/conv/gemm.rs"]),
@@ -69,7 +69,6 @@ const OWNERS: [(&str, &[&str]); 28] = [
         ],
     ),
     ("comfy_table", &["prune/", "quantize/", "report/"]),
-    ("nalgebra", &["prune/src/svd.rs"]),
     ("zopfli", &["report/src/page.rs"]),
     ("base64", &["report/src/page.rs", "report/typeset/src/html.rs"]),
     ("kuva", &["report/typeset/src/charts.rs"]),
