@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const STAGES: [&str; 7] = ["prepare", "train", "distill", "prune", "quantize", "infer", "report"];
 
 /// Crate, its folder, the crates of the house it may depend on.
-const CRATES: [(&str, &str, &[&str]); 9] = [
+const CRATES: [(&str, &str, &[&str]); 10] = [
     ("graph", "common/graph", &[]),
     ("codec", "common/codec", &["graph"]),
     ("artifacts", "common/artifacts", &["graph", "codec"]),
@@ -20,6 +20,7 @@ const CRATES: [(&str, &str, &[&str]); 9] = [
     ("checkpoint", "common/checkpoint", &["graph"]),
     ("photos", "common/photos", &["artifacts"]),
     ("common", "common", &["graph", "codec", "artifacts", "engine", "reference", "cuda"]),
+    ("rows", "report/rows", &[]),
 ];
 
 /// What everything else may depend on: programs above the stages' shared crates.
@@ -64,7 +65,7 @@ const OWNERS: [(&str, &[&str]); 27] = [
             "common/src/cost.rs",
             "common/src/fit/",
             "infer/src/predict.rs",
-            "report/src/tables/",
+            "report/src/gather/",
             "report/typeset/src/data.rs",
         ],
     ),
@@ -339,6 +340,7 @@ fn every_fault_is_seen() {
     plant("common/engine/Cargo.toml", "artifacts.workspace = true", "engine depends on artifacts");
     plant("common/artifacts/Cargo.toml", "engine.workspace = true", "artifacts depends on engine");
     plant("common/codec/Cargo.toml", "artifacts.workspace = true", "codec depends on artifacts");
+    plant("report/rows/Cargo.toml", "graph.workspace = true", "rows depends on graph");
     plant("common/src/view.rs", "use crate::fit::Fit;", "stands above it");
     plant("common/src/score.rs", "use crate::{answers, cli};", "stands above it");
     plant("common/artifacts/src/images.rs", "use crate::plan::Plan;", "lead to each other");
