@@ -18,10 +18,10 @@ pub(crate) struct Files {
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     /// Print what would become of every layer, and the bytes of the coded file; write nothing.
-    #[arg(long)]
-    pub(crate) plan: bool,
+    #[arg(long, alias = "plan")]
+    dry_run: bool,
     /// Where to write the smaller model.
-    #[arg(long, value_name = "FILE", required_unless_present = "plan")]
+    #[arg(long, value_name = "FILE", required_unless_present = "dry_run")]
     out: Option<PathBuf>,
     #[command(flatten)]
     pictures: Pictures,
@@ -87,7 +87,7 @@ impl Files {
             cli::count(smaller.graph.parameter_count()),
             cli::count(model.graph.parameter_count()),
         );
-        let Some(out) = self.out.as_ref().filter(|_| !self.plan) else {
+        let Some(out) = self.out.as_ref().filter(|_| !self.dry_run) else {
             cli::print(&limits.table(model, &smaller)?)?;
             return Ok(change);
         };
