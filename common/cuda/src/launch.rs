@@ -127,7 +127,7 @@ impl From<Ptr> for Arg {
 
 /// The arguments of a launch.
 macro_rules! args {
-    ($($arg:expr),* $(,)?) => { &[$(crate::kernels::Arg::from($arg)),*] };
+    ($($arg:expr),* $(,)?) => { &[$(crate::launch::Arg::from($arg)),*] };
 }
 pub(super) use args;
 

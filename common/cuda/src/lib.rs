@@ -7,7 +7,7 @@
 //! | `memory` | buffers that are given back and taken again |
 //! | `pass`, `forward`, `backward` | the fused operations, twins of `engine::engine` |
 //! | `optimizer` | an update over all variables in a few launches, twin of `engine::optim` |
-//! | `views` | views of pictures that stay on the device |
+//! | `render` | views of pictures that stay on the device |
 //! | [`network`] | parameters on the device: answers, and training steps |
 //! | `*.cu` | the kernels, one file for an operation or a few that are alike |
 //!
@@ -26,10 +26,9 @@ mod memory;
 pub mod network;
 mod optimizer;
 mod pass;
-mod views;
+mod render;
 
 pub use network::Network;
-pub use views::{Shot, View};
 
 fn misfit(e: graph::Error) -> candle_core::Error {
     candle_core::Error::msg(e)
