@@ -1,6 +1,9 @@
 //! Time of a training step, of a training run, of a forward pass or of coding weights, one line of JSON.
 //! bench/compare.py runs it and PyTorch in turns.
 
+// A new operation or activation is to be asked about, not to be taken for another.
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod traffic;
 
 use anyhow::{Context, Result};

@@ -1,9 +1,10 @@
 //! Single kernels at the sizes of StudentNet and ResNet-18, 64 px, 32 pictures.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use engine::conv::{self, Geometry};
+use engine::conv;
 use engine::norm::{Affine, Normalize, batch_stats};
 use engine::pool;
+use graph::Geometry;
 use graph::{Bounds, Window};
 use std::hint::black_box;
 

@@ -1,6 +1,7 @@
 //! A network with its parameters on a candle device: answers, and training steps.
 
-use crate::forward::{Statistics, Tensors, run};
+use crate::op::{Statistics, Tensors};
+use crate::pass::pass;
 use crate::{grid, loss, optim};
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var, bail};
@@ -105,7 +106,7 @@ impl Network {
             leaves.push((log_scales.start, scales));
         }
         let x = pictures(&batch.pictures, self.size, &self.device)?;
-        let pass = run(&self.graph, &parameters, &x, Statistics::Batch)?;
+        let pass = pass(&self.graph, &parameters, &x, Statistics::Batch)?;
         batch.check(pass.logits.elem_count())?;
         let like = |v: &[f32]| Tensor::from_slice(v, pass.logits.shape(), &self.device);
         let teacher = if batch.teacher.is_empty() { None } else { Some(like(&batch.teacher)?) };
@@ -216,7 +217,7 @@ impl Executor for Network {
         };
         let mut logits = Vec::new();
         for x in all.chunks(TOGETHER * 3 * size * size) {
-            let pass = run(graph, tensors, &pictures(x, size, &self.device)?, Statistics::Stored)?;
+            let pass = pass(graph, tensors, &pictures(x, size, &self.device)?, Statistics::Stored)?;
             logits.extend(pass.logits.flatten_all()?.to_vec1::<f32>()?);
         }
         Ok(logits)

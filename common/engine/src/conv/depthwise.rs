@@ -4,12 +4,12 @@
 //! padding 1, which is nearly every depthwise layer in use, keeps its nine taps in registers and
 //! produces two pixels at a time; its input gradient is the same loop with the taps mirrored.
 
-use super::Geometry;
 use super::rows::finish;
 use crate::norm::{BatchStats, combine, partial_stats};
 use crate::parallel::{add_up, fill_blocks, prelude::*, with_scratch};
 use crate::simd::{dispatch, for_channels, load, mul_add, store};
 use graph::Bounds;
+use graph::Geometry;
 
 /// `[c, 1, k, k]` → `[k·k, c]`: taps of neighbouring channels side by side.
 fn pack(w: &[f32], channels: usize, mirrored: bool) -> Vec<f32> {

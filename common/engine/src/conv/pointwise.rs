@@ -4,9 +4,9 @@
 
 use super::gemm::{View, multiply};
 use super::rows::{column_sum, finish};
+use crate::maxima::{max_picture, max_picture_gradient};
 use crate::norm::Normalize;
 use crate::parallel::{add_up, prelude::*, with_scratch};
-use crate::pool::{max_picture, max_picture_gradient};
 use graph::{Bounds, Window};
 
 /// Floats of a tile on its wider side: 256 KiB.

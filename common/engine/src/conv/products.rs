@@ -4,12 +4,12 @@
 //! partial results (small weights) or computed block by block of the weight with the positions in
 //! order (large weights): both give the same bits for any number of threads.
 
-use super::Geometry;
 use super::gemm::{View, multiply};
 use super::patches::{Channels, gather, pack_weights, scatter_add};
 use super::rows::finish;
 use crate::parallel::{fill, fill_blocks, prelude::*, sum_blocks, with_scratch};
 use graph::Bounds;
+use graph::Geometry;
 use std::borrow::Cow;
 
 /// Floats of patches gathered at a time: 512 KiB, about one core's L2.

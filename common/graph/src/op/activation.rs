@@ -14,6 +14,12 @@ pub struct Bounds {
 }
 
 impl Bounds {
+    /// max(x, 0).
+    pub const RELU: Self = Self { lo: 0.0, hi: f32::INFINITY };
+
+    /// min(max(x, 0), 6).
+    pub const RELU6: Self = Self { lo: 0.0, hi: 6.0 };
+
     /// No clamp.
     pub const NONE: Self = Self { lo: f32::NEG_INFINITY, hi: f32::INFINITY };
 
@@ -67,8 +73,8 @@ impl Activation {
     /// The interval it clamps to, if that is all it does.
     pub fn bounds(self) -> Option<Bounds> {
         match self {
-            Self::Relu => Some(Bounds { lo: 0.0, hi: f32::INFINITY }),
-            Self::Relu6 => Some(Bounds { lo: 0.0, hi: 6.0 }),
+            Self::Relu => Some(Bounds::RELU),
+            Self::Relu6 => Some(Bounds::RELU6),
             Self::Hardswish | Self::Silu => None,
         }
     }

@@ -56,6 +56,14 @@ impl Operation for BatchNorm {
         Ok(own)
     }
 
+    fn clamps(&self) -> bool {
+        true
+    }
+
+    fn is_affine(&self) -> bool {
+        true
+    }
+
     fn text(&self) -> String {
         let Self { channels, epsilon } = self;
         // The shortest digits that are read back as the same number.

@@ -1,19 +1,13 @@
-//! The CPU engine: a network's fused operations over buffers that are reused.
-//!
-//! [`Engine::forward`] and [`Engine::backward`] run the [`Schedule`] of a graph. Activations and
-//! gradients come from an arena, which after the first step of a batch size no longer allocates. Sums
-//! are cut and added in an order that depends on shapes alone.
+//! What an engine holds: the schedule of a graph, the plan of each convolution, and the results of all
+//! operations, in buffers from an arena, which after the first step of a batch size no longer allocates.
 
-mod arena;
-mod backward;
-mod forward;
-
-use crate::conv::{ConvPlan, Geometry};
+use crate::arena::Arena;
+use crate::conv::ConvPlan;
+use crate::conv::pointwise::Source;
 use crate::norm::{BatchStats, Normalize};
-use arena::Arena;
-use graph::op::Conv;
+
 use graph::schedule::{Fused, Fusing, Schedule};
-use graph::{Graph, Op, Result};
+use graph::{Geometry, Graph, Op, Result};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -34,28 +28,28 @@ const FUSING: Fusing = Fusing { pointwise: 512 * 1024 };
 
 /// What the operations of a batch left behind.
 #[derive(Default)]
-struct Value {
+pub(crate) struct Value {
     /// `[b, h, w, c]`; empty for lazy operations and what was given back.
-    out: Vec<f32>,
+    pub(crate) out: Vec<f32>,
     /// Places of maxima.
-    places: Vec<u8>,
+    pub(crate) places: Vec<u8>,
     /// Of a batch norm.
-    normalize: Option<Normalize>,
-    batch_stats: Option<BatchStats>,
+    pub(crate) normalize: Option<Normalize>,
+    pub(crate) batch_stats: Option<BatchStats>,
     /// Of a convolution whose reader wants the statistics of its result.
-    result_stats: Option<BatchStats>,
+    pub(crate) result_stats: Option<BatchStats>,
     /// Weights of a direct convolution, in the order they are read.
-    panels: Vec<f32>,
+    pub(crate) panels: Vec<f32>,
 }
 
 /// A network that runs; see the module.
 pub struct Engine {
-    schedule: Arc<Schedule>,
+    pub(crate) schedule: Arc<Schedule>,
     /// Of each convolution.
     plans: Vec<Option<ConvPlan>>,
-    arena: Arena,
-    values: Vec<Value>,
-    batch: usize,
+    pub(crate) arena: Arena,
+    pub(crate) values: Vec<Value>,
+    pub(crate) batch: usize,
 }
 
 impl Engine {
@@ -101,24 +95,39 @@ impl Engine {
     }
 
     /// Where parameter `k` of an operation lies.
-    fn range(&self, operation: &Fused, k: usize) -> Range<usize> {
+    pub(crate) fn range(&self, operation: &Fused, k: usize) -> Range<usize> {
         self.schedule.layout.slots()[operation.parameters[k]].range.clone()
     }
 
-    /// Where parameter `k` lies, if there are so many.
-    fn range_of(&self, operation: &Fused, k: usize) -> Option<Range<usize>> {
-        (k < operation.parameters.len()).then(|| self.range(operation, k))
+    /// How the convolution that operation `i` is is computed.
+    pub(crate) fn plan(&self, i: usize) -> ConvPlan {
+        self.plans[i].expect("every convolution has a plan")
     }
 
-    fn geometry(&self, i: usize, conv: &Conv) -> Geometry {
-        let [h, w, _] = self.input_shape(i);
-        Geometry::new(conv, [h, w], self.batch)
+    /// Height, width, channels of the result of operation `i`.
+    pub(crate) fn shape(&self, i: usize) -> [usize; 3] {
+        self.schedule.operations[i].shape
     }
 
-    /// Shape of what operation `i` reads.
-    fn input_shape(&self, i: usize) -> [usize; 3] {
-        let input = self.schedule.operations[i].inputs.first();
-        input.map_or([0; 3], |j| self.schedule.operations[*j].shape)
+    /// Height, width, channels of what operation `i` reads first; there is no such thing for the picture.
+    pub(crate) fn input_shape(&self, i: usize) -> [usize; 3] {
+        self.shape(self.schedule.operations[i].inputs[0])
+    }
+
+    /// Floats of the result of operation `i` for the whole batch.
+    pub(crate) fn floats(&self, i: usize) -> usize {
+        self.batch * self.schedule.operations[i].floats()
+    }
+
+    /// The stored values that operation `i` reads first, and how they are to be normalized.
+    pub(crate) fn source(&self, i: usize) -> Source<'_> {
+        let input = self.schedule.operations[i].inputs[0];
+        if self.schedule.operations[input].lazy {
+            let from = self.schedule.operations[input].inputs[0];
+            let normalize = self.values[input].normalize.as_ref();
+            return Source { values: &self.values[from].out, normalize };
+        }
+        Source { values: &self.values[input].out, normalize: None }
     }
 }
 

@@ -1,40 +1,46 @@
 //! Convolution as custom operations; see `engine::conv`.
 
+use super::{Run, Site};
 use crate::tensors::{floats, tensor_like, with_floats};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
-use engine::conv::{self, Geometry};
-use graph::op::Conv as Settings;
-use graph::{Bounds, Window};
+use engine::conv;
+use graph::op::Conv;
+use graph::{Bounds, Geometry};
 
-/// Window and channel groups of a convolution.
-#[derive(Clone, Copy, Debug)]
-pub struct Sliding {
-    /// Kernel, stride, padding.
-    pub window: Window,
-    /// Channel groups.
-    pub groups: usize,
+impl Run for Conv {
+    fn run(&self, site: &mut Site, inputs: &[Tensor]) -> Result<Tensor> {
+        run(*self, site, inputs)
+    }
 }
 
-impl Sliding {
-    /// On `x` `[b, h, w, in]` with `w` `[out, in / groups, k, k]`.
-    fn geometry(self, x: &Shape, w: &Shape) -> Result<Geometry> {
-        let (batch, height, width, input) = x.dims4()?;
-        let (output, per_group, kh, kw) = w.dims4()?;
-        let Self { window, groups } = self;
-        let fits = window.kernel > 0
-            && window.stride > 0
-            && groups > 0
-            && kh == window.kernel
-            && kw == window.kernel
-            && per_group * groups == input
-            && output % groups == 0
-            && window.positions(height.min(width)).is_ok();
-        if !fits {
-            bail!("convolution {self:?} does not fit input {x:?} and weight {w:?}")
-        }
-        let conv = Settings { input, output, window, groups, bias: false };
-        Ok(Geometry::new(&conv, [height, width], batch))
+/// `conv` of the first input, with the parameters of the node at `site`.
+pub(super) fn run(conv: Conv, site: &Site, inputs: &[Tensor]) -> Result<Tensor> {
+    let k = conv.window.kernel;
+    let weight = site.parameter("weight")?;
+    let weight = weight.reshape((conv.output, conv.input / conv.groups, k, k))?;
+    let x = inputs[0].contiguous()?;
+    if conv.bias {
+        x.apply_op3(&weight, site.parameter("bias")?, ConvolveBias(conv))
+    } else {
+        x.apply_op2(&weight, Convolve(conv))
     }
+}
+
+/// `conv` on `x` `[b, h, w, in]` with `w` `[out, in / groups, k, k]`.
+fn geometry(conv: Conv, x: &Shape, w: &Shape) -> Result<Geometry> {
+    let (batch, height, width, input) = x.dims4()?;
+    let Conv { window, groups, .. } = conv;
+    let fits = window.kernel > 0
+        && window.stride > 0
+        && groups > 0
+        && conv.output.is_multiple_of(groups)
+        && input == conv.input
+        && w.dims() == [conv.output, input / groups, window.kernel, window.kernel]
+        && window.positions(height.min(width)).is_ok();
+    if !fits {
+        bail!("convolution {conv:?} does not fit input {x:?} and weight {w:?}")
+    }
+    Ok(Geometry::new(&conv, [height, width], batch))
 }
 
 fn out_shape(g: &Geometry) -> Shape {
@@ -43,22 +49,22 @@ fn out_shape(g: &Geometry) -> Shape {
 
 /// Convolution without bias: `x` `[b, h, w, in]`, `w` `[out, in / groups, k, k]` → `[b, oh, ow, out]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Conv(pub Sliding);
+pub struct Convolve(pub Conv);
 
-/// Convolution with bias `[out]`; otherwise as [`Conv`].
+/// Convolution with bias `[out]`; otherwise as [`Convolve`].
 #[derive(Clone, Copy, Debug)]
-pub struct ConvBias(pub Sliding);
+pub struct ConvolveBias(pub Conv);
 
 const NAME: &str = "convolution";
 
 fn backward(
-    sliding: Sliding,
+    settings: Conv,
     x: &Tensor,
     w: &Tensor,
     bias: Option<&Tensor>,
     grad: &Tensor,
 ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-    let geometry = sliding.geometry(x.shape(), w.shape())?;
+    let geometry = geometry(settings, x.shape(), w.shape())?;
     // The picture itself needs no gradient: the stem saves a whole pass.
     let zeros = |like: &Tensor| vec![0.0; like.elem_count()];
     let (mut dx, mut dw, mut db) = (x.track_op().then(|| zeros(x)), zeros(w), bias.map(zeros));
@@ -71,7 +77,7 @@ fn backward(
     Ok((dx, Some(tensor_like(dw, w)?), db))
 }
 
-impl CustomOp2 for Conv {
+impl CustomOp2 for Convolve {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -83,7 +89,7 @@ impl CustomOp2 for Conv {
         w: &CpuStorage,
         lw: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let geometry = self.0.geometry(lx.shape(), lw.shape())?;
+        let geometry = geometry(self.0, lx.shape(), lw.shape())?;
         let mut y = vec![0.0; out_shape(&geometry).elem_count()];
         let (x, w) = (floats(x, lx, NAME)?, floats(w, lw, NAME)?);
         conv::forward(x, w, None, Bounds::NONE, &geometry, &mut y);
@@ -102,7 +108,7 @@ impl CustomOp2 for Conv {
     }
 }
 
-impl CustomOp3 for ConvBias {
+impl CustomOp3 for ConvolveBias {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -116,7 +122,7 @@ impl CustomOp3 for ConvBias {
         b: &CpuStorage,
         lb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let geometry = self.0.geometry(lx.shape(), lw.shape())?;
+        let geometry = geometry(self.0, lx.shape(), lw.shape())?;
         let bias = floats(b, lb, NAME)?;
         if bias.len() != geometry.output {
             bail!("convolution with {} outputs got {} biases", geometry.output, bias.len())

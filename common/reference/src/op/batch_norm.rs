@@ -1,11 +1,40 @@
-//! Batch norm with the statistics of the batch, fused with an activation, as a custom operation; see
-//! `engine::norm`.
+//! Batch norm: with the statistics of the batch, fused with an activation, as a custom operation (see
+//! `engine::norm`); with stored ones in candle's own operations.
 
+use super::{BatchStats as Stats, Run, Site, Statistics};
 use crate::tensors::{floats, tensor_like, with_floats};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use engine::norm::{Affine, BatchStats, InputGradient, Normalize, batch_stats};
 use graph::Bounds;
+use graph::op::BatchNorm;
 use std::sync::{Arc, Mutex, PoisonError};
+
+impl Run for BatchNorm {
+    fn run(&self, site: &mut Site, inputs: &[Tensor]) -> Result<Tensor> {
+        let x = &inputs[0];
+        let (gamma, beta) = (site.parameter("weight")?, site.parameter("bias")?);
+        if site.statistics == Statistics::Batch {
+            site.found.insert(site.node.name.clone(), stats(x)?);
+            let op = BatchNormAct::new(self.epsilon, Bounds::NONE);
+            return x.contiguous()?.apply_op3(gamma, beta, op);
+        }
+        let (mean, variance) = (site.parameter("running_mean")?, site.parameter("running_var")?);
+        let scale = (gamma / (variance + f64::from(self.epsilon))?.sqrt()?)?;
+        let shift = (beta - (mean * &scale)?)?;
+        x.broadcast_mul(&scale)?.broadcast_add(&shift)
+    }
+}
+
+/// Over batch, height and width, off the tape.
+fn stats(x: &Tensor) -> Result<Stats> {
+    let x = x.detach();
+    let channels = x.dim(3)?;
+    let x = x.contiguous()?.reshape(((), channels))?;
+    let n = x.dim(0)? as f64;
+    let mean = x.mean(0)?;
+    let squares = x.broadcast_sub(&mean)?.sqr()?.sum(0)?;
+    Ok([mean, (squares / (n - 1.0).max(1.0))?])
+}
 
 /// `x` `[b, h, w, c]`, γ `[c]`, β `[c]` → `[b, h, w, c]`. One object serves one call: it keeps the
 /// statistics for the backward pass.

@@ -1,12 +1,30 @@
-//! Activations that clamp to an interval, as a custom operation; see `engine::activation`.
+//! Functions of each value alone. Those that clamp to an interval are a custom operation, the others candle's own.
 //!
 //! The gradient is zero at both bounds, as in PyTorch; candle's `relu` gives 1 at 0 and its
 //! `clamp` ½ at either bound, which matters for channels that are exactly zero.
 
+use super::{Run, Site};
 use crate::tensors::{floats, tensor_like, with_floats};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use engine::activation;
+use engine::elementwise;
 use graph::Bounds;
+use graph::op::Activation;
+
+impl Run for Activation {
+    fn run(&self, _: &mut Site, inputs: &[Tensor]) -> Result<Tensor> {
+        let x = &inputs[0];
+        match self {
+            Self::Relu => clamp(x, Bounds::RELU),
+            Self::Relu6 => clamp(x, Bounds::RELU6),
+            Self::Hardswish => x * (clamp(&(x + 3.0)?, Bounds::RELU6)? / 6.0)?,
+            Self::Silu => x.silu(),
+        }
+    }
+}
+
+fn clamp(x: &Tensor, bounds: Bounds) -> Result<Tensor> {
+    x.contiguous()?.apply_op1(Clamp(bounds))
+}
 
 /// `y = clamp(x)`, any shape.
 #[derive(Clone, Copy, Debug)]
@@ -22,14 +40,14 @@ impl CustomOp1 for Clamp {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = floats(x, layout, NAME)?;
         let mut y = vec![0.0; x.len()];
-        activation::clamp(x, self.0, &mut y);
+        elementwise::clamp(x, self.0, &mut y);
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
     fn bwd(&self, _x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let dx = with_floats(&[y, grad], NAME, |s| {
             let mut dx = s[1].to_vec();
-            activation::mask(&mut dx, s[0], self.0);
+            elementwise::mask(&mut dx, s[0], self.0);
             dx
         })?;
         Ok(Some(tensor_like(dx, y)?))

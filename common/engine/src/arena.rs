@@ -2,7 +2,7 @@
 
 /// Free buffers.
 #[derive(Default)]
-pub(super) struct Arena {
+pub(crate) struct Arena {
     floats: Vec<Vec<f32>>,
     bytes: Vec<Vec<u8>>,
 }
@@ -24,29 +24,29 @@ fn take<T: Copy + Default>(free: &mut Vec<Vec<T>>, n: usize) -> Vec<T> {
 
 impl Arena {
     /// `n` floats of any value.
-    pub(super) fn floats(&mut self, n: usize) -> Vec<f32> {
+    pub(crate) fn floats(&mut self, n: usize) -> Vec<f32> {
         take(&mut self.floats, n)
     }
 
     /// `n` bytes of any value.
-    pub(super) fn places(&mut self, n: usize) -> Vec<u8> {
+    pub(crate) fn places(&mut self, n: usize) -> Vec<u8> {
         take(&mut self.bytes, n)
     }
 
-    pub(super) fn give(&mut self, buffer: Vec<f32>) {
+    pub(crate) fn give(&mut self, buffer: Vec<f32>) {
         if buffer.capacity() > 0 {
             self.floats.push(buffer);
         }
     }
 
-    pub(super) fn give_places(&mut self, buffer: Vec<u8>) {
+    pub(crate) fn give_places(&mut self, buffer: Vec<u8>) {
         if buffer.capacity() > 0 {
             self.bytes.push(buffer);
         }
     }
 
     /// Bytes of the free buffers.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let floats: usize = self.floats.iter().map(Vec::capacity).sum();
         4 * floats + self.bytes.iter().map(Vec::capacity).sum::<usize>()
     }
