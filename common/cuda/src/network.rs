@@ -3,8 +3,9 @@
 use crate::launch::{Kernels, args};
 use crate::memory::{Buffer, Memory};
 use crate::misfit;
+use crate::op::Mode;
 use crate::optimizer::{self, Buffers, Kinds, Rows};
-use crate::pass::{Engine, Mode};
+use crate::values::Engine;
 use crate::views::{Pictures, View};
 use candle_core::{Device, Result, bail};
 use engine::loss::Loss;

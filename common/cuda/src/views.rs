@@ -2,7 +2,7 @@
 
 use crate::launch::{Arg, Ptr, args};
 use crate::memory::{Buffer, Memory};
-use crate::pass::Engine;
+use crate::values::Engine;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::{CudaDevice, Result, bail};
 
