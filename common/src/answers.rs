@@ -1,10 +1,11 @@
 //! Pictures → logits: the one loop that every stage asks networks with.
 
-use crate::executor::Executor;
 use anyhow::{Context, Result};
-use artifacts::{Images, Normalization};
+use artifacts::Images;
+use executor::Executor;
 use rayon::prelude::*;
 use std::sync::mpsc::sync_channel;
+use views::Normalization;
 
 /// Pictures per batch.
 pub const BATCH: usize = 64;

@@ -3,8 +3,7 @@
 //! | module | what it is | its customers |
 //! |---|---|---|
 //! | [`share`] | a share of n things, counted as it was written | `fit`, `prepare images`, `prune` |
-//! | [`view`] | the k-th random view of picture i | `fit`, `infer logits` |
-//! | [`executor`] | the seam where compute happens: CPU engine or candle | every stage that computes |
+//! | [`device`] | which executor stands behind a name | every stage that computes |
 //! | [`sizing`] | how large a fresh network is | `train`, `distill`, `bench` |
 //! | [`answers`] | pictures → logits | `fit`, `infer`, `quantize plan` |
 //! | [`score`] | accuracy with its interval, the row every evaluation writes | `fit`, `infer`, `quantize`, `report` |
@@ -18,12 +17,11 @@
 pub mod answers;
 pub mod cli;
 pub mod cost;
-pub mod executor;
-pub mod fit;
+pub mod device;
 pub mod interrupt;
 pub mod run;
 pub mod score;
 pub mod share;
 pub mod sizing;
 pub mod statistics;
-pub mod view;
+pub mod training;

@@ -1,15 +1,14 @@
 //! Networks as data: counts, shapes, folding, channel groups, and their outputs against PyTorch.
 
-use artifacts::{Fit, Input, Model, Normalization, Preparation};
-use common::executor::{Device, Executor};
-use engine::Batch;
-use engine::loss::Loss;
-use engine::optim::{Rule, Update};
+use artifacts::{Framing, Input, Model, Preparation};
+use common::device::Device;
+use executor::{Batch, Executor, Loss, Rule, Update};
 use graph::families::{self, Knobs, resnet18, studentnet};
 use graph::grid::Grids;
 use graph::rng::Rng;
 use graph::{Array, Graph, Weights};
 use std::collections::BTreeMap;
+use views::Normalization;
 
 const WIDTHS: [usize; 8] = [16, 32, 64, 128, 256, 256, 256, 256];
 
@@ -20,7 +19,7 @@ const DEVICES: [Device; 2] = [Device::Cpu, Device::Candle];
 const DEVICES: [Device; 3] = [Device::Cpu, Device::Candle, Device::Cuda(0)];
 
 fn model(graph: Graph, weights: Weights, size: usize) -> Model {
-    let preparation = Preparation { size, fit: Fit::Crop, exif: false };
+    let preparation = Preparation { size, framing: Framing::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..graph.classes()).map(|c| c.to_string()).collect();
     Model { graph, weights, input, classes, grids: Grids::new() }
@@ -274,7 +273,7 @@ fn passes_equal_torch() {
         let e = off(&logits, &case.training_logits);
         assert!(e < 1e-4, "{} in training: {e}", case.name);
         let layout = network.parametrisation().layout().clone();
-        let gradients = layout.unpack(network.gradient()).unwrap();
+        let gradients = layout.unpack(network.gradients()).unwrap();
         let largest = case.gradient_norms.iter().fold(0.0f32, |m, (_, n)| m.max(*n));
         for (name, expected) in case.gradient_norms {
             let found = norm(&gradients[*name].values);

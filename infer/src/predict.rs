@@ -42,14 +42,14 @@ pub(crate) struct Predict {
 
 impl Predict {
     pub(crate) fn run(self) -> Result<String> {
-        self.compute.start()?;
+        let device = self.compute.start()?;
         // Fail before the work, not after it.
         let _claim = artifact::claim(&self.out, &[&self.model])?;
         let (model, source) = Model::load(&self.model)?;
         let classes = model.classes.join(", ");
         cli::note(&format!("model {} (hash {}): {classes}", source.name, source.hash));
         self.classes_of.iter().try_for_each(|folder| check_classes(folder, &model))?;
-        let mut executor = self.compute.device.executor(&model)?;
+        let mut executor = device.executor(&model)?;
         let paths = photos::list(&self.photos, cli::note)?;
         check_ids(&paths)?;
         let bar = cli::progress(paths.len(), "pictures");

@@ -3,8 +3,8 @@
 
 #![allow(clippy::print_stderr)] // tests say what they measured
 
-use artifacts::{Fit, Images, Input, Model, Normalization, Preparation};
-use common::executor::Device;
+use artifacts::{Framing, Images, Input, Model, Preparation};
+use common::device::Device;
 use common::share::Share;
 use common::{answers, score};
 use graph::families;
@@ -13,6 +13,7 @@ use photos::MAX_PIXELS;
 use prepare::folder::{Limits, prepare};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use views::Normalization;
 
 fn shared() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
@@ -79,7 +80,7 @@ fn the_tutorials_student_answers_as_in_torch() {
     let bundle = checkpoint::read(&bytes).unwrap().tensors;
     let weights = bundle.iter().map(|(n, t)| (n.clone(), t.to_array().unwrap())).collect();
     let (_, graph) = families::recognise(families::ALL, &weights).unwrap();
-    let preparation = Preparation { size: 256, fit: Fit::Center, exif: false };
+    let preparation = Preparation { size: 256, framing: Framing::Center, exif: false };
     let normalization = Normalization::NONE;
     let input = Input { preparation, normalization };
     let classes = (0..11).map(|c| c.to_string()).collect();

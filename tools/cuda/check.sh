@@ -50,16 +50,16 @@ EMU_ORDER=descending cargo test --release --locked -p cuda --features cuda/cuda 
 pass "the same, threads in descending order"
 cargo test --release --locked -p common --features common/cuda --test networks
 pass "PyTorch's numbers on --device cuda"
-cargo test --release --locked -p common --features common/cuda --test cuda_views -- --nocapture
+cargo test --release --locked -p cuda --features cuda/cuda --test views -- --nocapture
 pass "views rendered on the device"
 
 # --- bugs, one at a time, in copies of the kernels: the tests must see each
-program() { # package, test
-    cargo test --release --locked -p "$1" --features "$1/cuda" --test "$2" --no-run --message-format=json 2>/dev/null \
-        | TEST=$2 python3 -c 'import json, os, sys; print([m["executable"] for m in map(json.loads, sys.stdin) if m.get("target", {}).get("name") == os.environ["TEST"] and m.get("executable")][-1])'
+program() { # test
+    cargo test --release --locked -p cuda --features cuda/cuda --test "$1" --no-run --message-format=json 2>/dev/null \
+        | TEST=$1 python3 -c 'import json, os, sys; print([m["executable"] for m in map(json.loads, sys.stdin) if m.get("target", {}).get("name") == os.environ["TEST"] and m.get("executable")][-1])'
 }
-engine=$(program cuda cuda)
-views=$(program common cuda_views)
+engine=$(program cuda)
+views=$(program views)
 planted() { # file, what, from, to
     rm -rf "$work/kernels" && cp -r $kernels "$work/kernels"
     FROM=$3 TO=$4 python3 - "$work/kernels/$1" <<'P'
@@ -70,7 +70,7 @@ open(sys.argv[1], "w").write(text.replace(os.environ["FROM"], os.environ["TO"], 
 P
     "$here/driver/build.sh" "$work/driver" "$work"/kernels/**/*.cu
     local test=$engine
-    if [ "$1" = views.cu ]; then test=$views; fi
+    if [ "$1" = render.cu ]; then test=$views; fi
     if LD_LIBRARY_PATH=$work/driver:$CUDA_HOME/lib/stubs "$test" >"$work/log" 2>&1; then fail "not found: $2"; fi
     pass "found: $2 ($(grep -m1 -oE 'test [a-z_]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
 }
@@ -82,8 +82,8 @@ planted op/batch_norm.cu "a mask that lets a bound pass" "y[i] > lo && y[i] < hi
 planted op/max_pool.cu "a maximum that goes to the last of equals" "!found || v > best" "!found || v >= best"
 planted optimizer.cu "a second moment that is not squared" "(1.f - beta2) * g * g" "(1.f - beta2) * g"
 planted grid.cu "rounding half up" "rintf(u * top)" "floorf(u * top + 0.6f)"
-planted views.cu "a mirror that is off by one" "2 * n - 1 - i" "2 * n - 2 - i"
-planted views.cu "a rectangle that is a pixel too high" "y < place[4]" "y <= place[4]"
+planted render.cu "a mirror that is off by one" "2 * n - 1 - i" "2 * n - 2 - i"
+planted render.cu "a rectangle that is a pixel too high" "y < place[4]" "y <= place[4]"
 planted sums.cu "a part left out" "k < chunks; ++k) sum += partials[k * stride + i];
   out[i] = (float)sum" "k + 1 < chunks; ++k) sum += partials[k * stride + i];
   out[i] = (float)sum"

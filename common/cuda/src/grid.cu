@@ -1,4 +1,4 @@
-// Rounding to grids and its gradient; twin of engine/src/grid.rs and parametrisation.rs. Rows are those of
+// Rounding to grids and its gradient; twin of executor/src/rounding.rs and parametrisation.rs. Rows are those of
 // all tensors on grids, one scale each: row r begins at starts[r] and has lengths[r] latents; its largest
 // integer is tops[r], the logarithm of its scale variables[logs + r].
 #include "index.cuh"

@@ -11,7 +11,7 @@
 //! | `loss` | the loss and its gradient |
 //! | `pass` | the passes over all operations, twin of `engine::pass` |
 //! | `optimizer` | an update over all variables in a few launches, twin of `engine::optim` |
-//! | `views` | views of pictures that stay on the device |
+//! | `render` | views of pictures that stay on the device |
 //! | [`network`] | parameters on the device: answers, and training steps |
 //! | `*.cu` | the kernels, beside what launches them; `index.cuh` is what they share |
 //!
@@ -31,12 +31,11 @@ pub mod network;
 mod op;
 mod optimizer;
 mod pass;
+mod render;
 mod sums;
 mod values;
-mod views;
 
 pub use network::Network;
-pub use views::{Shot, View};
 
 fn misfit(e: graph::Error) -> candle_core::Error {
     candle_core::Error::msg(e)

@@ -1,5 +1,5 @@
-// (1 − α) · CE(labels) + α · T² · KL(teacher / T ‖ logits / T), averaged over the batch; twin of
-// engine/src/loss.rs. One thread per picture; sums over classes in f64.
+// (1 − α) · CE(labels) + α · T² · KL(teacher / T ‖ logits / T), averaged over the batch. One thread per
+// picture; sums over classes in f64.
 #include "index.cuh"
 
 // log Σ exp((row − largest) / t), and the largest.

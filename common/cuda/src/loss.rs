@@ -4,8 +4,7 @@ use crate::launch::{Arg, Ptr, args};
 use crate::memory::Buffer;
 use crate::values::Engine;
 use candle_core::{Result, bail};
-use engine::Batch;
-use engine::loss::Loss;
+use executor::{Batch, Loss};
 
 impl Engine {
     /// The gradient of the loss of the last batch's `logits`, `[b, classes]`. The loss itself goes to the

@@ -1,4 +1,4 @@
-// An update is one launch over all variables; twin of engine/src/optim.rs. What is done to a variable
+// An update is one launch over all variables. What is done to a variable
 // stands in `kinds`: bit 0 = it is updated, bit 1 = it decays, bit 2 = it is a γ. 256 threads a block.
 #include "index.cuh"
 

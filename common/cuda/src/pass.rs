@@ -5,8 +5,7 @@ use crate::memory::Buffer;
 use crate::op::{Mode, Site, run};
 use crate::values::Engine;
 use candle_core::{Result, bail};
-use engine::Batch;
-use engine::loss::Loss;
+use executor::{Batch, Loss};
 use graph::Geometry;
 use graph::schedule::Fused;
 

@@ -6,15 +6,13 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`network`] | a network with its parameters: answers, training steps |
+//! | [`network`] | the executor: a network with its parameters |
 //! | [`pass`] | the forward and backward pass over a graph's fused operations |
-//! | [`parametrisation`] | what is trained ↔ what is computed with: quantization-aware training |
 //! | [`conv`] | convolution: plain, grouped, depthwise, pointwise, linear |
 //! | [`norm`] | batch norm fused with an activation |
 //! | [`pool`] | max pool, average pool, mean over the picture |
 //! | [`channels`] | concatenation, split, shuffle |
 //! | [`activation`] | clamps, sums |
-//! | [`grid`] | rounding to a grid, with a gradient |
 //! | [`loss`] | cross-entropy and distillation |
 //! | [`optim`] | optimizer steps and averages over flat buffers |
 //!
@@ -33,15 +31,13 @@ pub mod activation;
 pub mod channels;
 pub mod conv;
 
-pub mod grid;
 pub mod loss;
 pub mod network;
 pub mod norm;
 pub mod optim;
 pub mod parallel;
-pub mod parametrisation;
 pub mod pass;
 pub mod pool;
 pub mod simd;
 
-pub use network::{Batch, Network, State};
+pub use network::Network;

@@ -22,14 +22,14 @@ pub(crate) enum Statistics {
 }
 
 /// Mean and unbiased variance of a batch, `[c]` each.
-pub(crate) type Moments = [Tensor; 2];
+pub(crate) type BatchStats = [Tensor; 2];
 
 /// What a pass through a graph gives.
 pub(crate) struct Pass {
     /// `[b, classes]`.
     pub(crate) logits: Tensor,
     /// Of every batch norm, by the node's name; only with batch statistics.
-    pub(crate) moments: BTreeMap<String, Moments>,
+    pub(crate) statistics: BTreeMap<String, BatchStats>,
 }
 
 /// Runs all nodes of `graph` on pictures `x` `[b, size, size, 3]`.
@@ -41,7 +41,7 @@ pub(crate) fn run(
 ) -> Result<Pass> {
     let readers = graph.readers();
     let mut values: Vec<Option<Tensor>> = vec![None; graph.nodes().len()];
-    let mut moments = BTreeMap::new();
+    let mut batch = BTreeMap::new();
     for (i, node) in graph.nodes().iter().enumerate() {
         let inputs: Vec<Tensor> = node
             .inputs
@@ -54,7 +54,7 @@ pub(crate) fn run(
         let value = match node.op {
             Op::Input(_) => x.clone(),
             Op::BatchNorm(norm) if statistics == Statistics::Batch => {
-                moments.insert(node.name.clone(), batch_moments(&inputs[0])?);
+                batch.insert(node.name.clone(), batch_stats(&inputs[0])?);
                 let (gamma, beta) =
                     (get(parameters, node, "weight")?, get(parameters, node, "bias")?);
                 let op = BatchNormAct::new(norm.epsilon, Bounds::NONE);
@@ -71,7 +71,7 @@ pub(crate) fn run(
     }
     let Some(logits) = values.pop().flatten() else { bail!("an empty network") };
     let (b, _, _, classes) = logits.dims4()?;
-    Ok(Pass { logits: logits.reshape((b, classes))?, moments })
+    Ok(Pass { logits: logits.reshape((b, classes))?, statistics: batch })
 }
 
 fn get<'a>(parameters: &'a Tensors, node: &Node, end: &str) -> Result<&'a Tensor> {
@@ -83,7 +83,7 @@ fn get<'a>(parameters: &'a Tensors, node: &Node, end: &str) -> Result<&'a Tensor
 }
 
 /// Over batch, height and width, off the tape.
-fn batch_moments(x: &Tensor) -> Result<Moments> {
+fn batch_stats(x: &Tensor) -> Result<BatchStats> {
     let x = x.detach();
     let channels = x.dim(3)?;
     let x = x.contiguous()?.reshape(((), channels))?;

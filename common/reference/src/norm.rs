@@ -3,17 +3,17 @@
 
 use crate::tensors::{floats, tensor_like, with_floats};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
-use engine::norm::{Affine, InputGradient, Moments, Normalize, moments};
+use engine::norm::{Affine, BatchStats, InputGradient, Normalize, batch_stats};
 use graph::Bounds;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// `x` `[b, h, w, c]`, γ `[c]`, β `[c]` → `[b, h, w, c]`. One object serves one call: it keeps the
-/// moments for the backward pass.
+/// statistics for the backward pass.
 #[derive(Clone, Debug)]
 pub struct BatchNormAct {
     epsilon: f32,
     bounds: Bounds,
-    saved: Arc<Mutex<Option<Moments>>>,
+    saved: Arc<Mutex<Option<BatchStats>>>,
 }
 
 const NAME: &str = "batch norm";
@@ -24,8 +24,8 @@ impl BatchNormAct {
         Self { epsilon, bounds, saved: Arc::default() }
     }
 
-    /// The moments of the batch this went over, once it has.
-    fn moments(&self) -> Option<Moments> {
+    /// The statistics of the batch this went over, once it has.
+    fn batch_stats(&self) -> Option<BatchStats> {
         self.saved.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -50,11 +50,11 @@ impl CustomOp3 for BatchNormAct {
         if gamma.len() != channels || beta.len() != channels {
             bail!("batch norm of {channels} channels got {} γ and {} β", gamma.len(), beta.len())
         }
-        let moments = moments(x, channels);
-        let affine = Affine::new(gamma, beta, &moments, self.epsilon);
+        let batch_stats = batch_stats(x, channels);
+        let affine = Affine::new(gamma, beta, &batch_stats, self.epsilon);
         let mut y = vec![0.0; x.len()];
         Normalize::new(&affine, self.bounds).all(x, &mut y);
-        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(moments);
+        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(batch_stats);
         Ok((CpuStorage::F32(y), lx.shape().clone()))
     }
 
@@ -66,14 +66,16 @@ impl CustomOp3 for BatchNormAct {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let Some(moments) = self.moments() else { bail!("batch norm: backward before forward") };
+        let Some(batch_stats) = self.batch_stats() else {
+            bail!("batch norm: backward before forward")
+        };
         let (dx, dgamma, dbeta) = with_floats(&[x, grad, gamma, beta], NAME, |s| {
-            let affine = Affine::new(s[2], s[3], &moments, self.epsilon);
+            let affine = Affine::new(s[2], s[3], &batch_stats, self.epsilon);
             let forward = Normalize::new(&affine, self.bounds);
             let (mut dgamma, mut dbeta) = (vec![0.0; s[2].len()], vec![0.0; s[2].len()]);
             let both = [&mut dgamma[..], &mut dbeta[..]];
             let back =
-                InputGradient::of_norm(s[0], s[1], s[2], &moments, self.epsilon, forward, both);
+                InputGradient::of_norm(s[0], s[1], s[2], &batch_stats, self.epsilon, forward, both);
             let mut dx = s[1].to_vec();
             back.all(s[0], &mut dx);
             (dx, dgamma, dbeta)

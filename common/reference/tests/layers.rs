@@ -2,8 +2,8 @@
 
 mod plain;
 
-use engine::grid::Rounding;
 use engine::optim::{AdamW, Sgd, square_sum};
+use executor::rounding::Rounding;
 use graph::{Bounds, Window};
 use plain::{error, f64s, finite_differences, floats, values, var, weighted, weighted_tensor};
 use reference::activation::Clamp;
@@ -71,7 +71,7 @@ fn batch_norm_equals_the_definition() {
 #[test]
 fn variance_survives_a_large_mean() {
     let x: Vec<f32> = values(40_000, 1).iter().map(|v| 1000.0 + 0.01 * v).collect();
-    let m = engine::norm::moments(&x, 4);
+    let m = engine::norm::batch_stats(&x, 4);
     for c in 0..4 {
         let v: Vec<f64> = x.iter().skip(c).step_by(4).map(|v| f64::from(*v)).collect();
         let mean = v.iter().sum::<f64>() / v.len() as f64;

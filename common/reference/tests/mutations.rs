@@ -11,6 +11,7 @@ mod stock;
 
 use candle_core::DType;
 use engine::Network;
+use executor::Executor;
 use graph::grid::Grids;
 use graph::rng::Rng;
 use graph::schedule::{Fusing, Schedule};

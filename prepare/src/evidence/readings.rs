@@ -1,9 +1,10 @@
 //! Other readings of the same weights: what names and shapes leave open.
 
 use anyhow::{Context, Result, ensure};
-use artifacts::{Model, Normalization};
+use artifacts::Model;
 use graph::op::{Activation, MaxPool};
 use graph::{Graph, Op, Weights, Window};
+use views::Normalization;
 
 /// A reading of the file: what is different, and the model.
 pub(super) type Reading = (String, Model);

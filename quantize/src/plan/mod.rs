@@ -10,7 +10,7 @@ use assignment::{Layer, assign};
 use codec::{Choices, Quantized, Rows};
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli;
-use common::executor::Device;
+use common::device::Device;
 use common::interrupt::Partial;
 use common::run;
 use graph::grid::Grids;
@@ -74,14 +74,13 @@ struct Record<'a> {
 
 impl Plan {
     pub(crate) fn run(self) -> Result<String> {
-        self.compute.start()?;
+        let device = self.compute.start()?;
         let claim = |out| artifact::claim(out, &[&self.model, &self.images]);
         let _claim = self.out.as_deref().map(claim).transpose()?;
         let (model, source) = Model::load(&self.model)?;
         let images = Images::load(&self.images)?;
         model.check_images(&images)?;
         let model = model.folded()?;
-        let device = self.compute.device;
         let record = Record { flags: &self.flags, device };
         let provenance = Provenance::new("quantize plan", &record)?
             .from("images", &images.source)

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use artifacts::plan::Sensitivity;
 use artifacts::{Images, Model};
 use codec::{Choice, Integers, Rows};
-use common::executor::Device;
+use common::device::Device;
 use common::interrupt::{Partial, Watch};
 use common::{answers, cli, score};
 use graph::{Role, Weights};

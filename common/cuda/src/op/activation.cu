@@ -1,4 +1,4 @@
-// Activations that do not only clamp; twin of engine/src/activation.rs.
+// Activations that do not only clamp.
 #include "../index.cuh"
 
 // hardswish (which = 0) and silu (1).

@@ -1,4 +1,4 @@
-// Twin of engine/src/pool.rs.
+// The mean of each window, over NHWC activations.
 #include "../index.cuh"
 
 // Values of a window from `at`, inside the picture and its margin: what a mean is divided by.

@@ -1,6 +1,6 @@
-// Batch norm, and factors and summands per channel, with an activation that clamps; twin of
-// engine/src/norm.rs. Activations are rows of c channels. Sums over rows: a thread per channel and chunk
-// of rows (32 channels a block, grid.y = chunk), then a thread per channel over the chunks in their order.
+// Batch norm, and factors and summands per channel, with an activation that clamps. Activations are
+// rows of c channels. Sums over rows: a thread per channel and chunk of rows (32 channels a block, grid.y =
+// chunk), then a thread per channel over the chunks in their order.
 #include "../index.cuh"
 
 // partials [chunks, 3, c]: pivot, Σd, Σd² with d = x − pivot, the first row of the chunk: with it a mean

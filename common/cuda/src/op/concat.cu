@@ -1,5 +1,4 @@
-// Channels moved between results of different width: what concat does, and split; twin of
-// engine/src/channels.rs.
+// Channels moved between results of different width: what a concatenation does, and a split.
 #include "../index.cuh"
 
 // Channels [from_at, from_at + c) of rows of `from_width` to [to_at, to_at + c) of rows of `to_width`;

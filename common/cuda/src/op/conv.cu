@@ -1,5 +1,5 @@
-// Convolution over NHWC activations; twin of engine/src/conv. One thread per value of the result; every
-// sum is one thread's, in a fixed order.
+// Convolution over NHWC activations. One thread per value of the result; every sum is one thread's, in a
+// fixed order.
 #include "../index.cuh"
 
 // Weights [o, c, t] in the order of patches, [o, t, c]; n = o·c·t.

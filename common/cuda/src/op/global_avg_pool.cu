@@ -1,4 +1,4 @@
-// Twin of engine/src/pool.rs.
+// The mean over the picture, over NHWC activations.
 #include "../index.cuh"
 
 // Mean over the pixels of each picture: y [b, c]; n = b·c.

@@ -1,4 +1,4 @@
-// Twin of engine/src/pool.rs.
+// The largest value in each window, over NHWC activations.
 #include "../index.cuh"
 
 // Maxima of x [b, h, w, c] and where in the window they are, the first of equals; n = b·oh·ow·c.

@@ -1,4 +1,4 @@
-// Channels of several groups in turns; twin of engine/src/channels.rs.
+// Channels of several groups in turns.
 #include "../index.cuh"
 
 // Output channel j · groups + k is input channel k · (c / groups) + j; turned round, if back is not 0.

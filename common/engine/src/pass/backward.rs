@@ -158,9 +158,9 @@ impl Engine {
         let Some(normalize) = self.values[i].normalize.clone() else { return };
         let Ok(both) = gradients.get_disjoint_mut(ranges) else { return };
         let grad = &gradient.values;
-        let back = match (operation.op, &self.values[i].moments) {
-            (Op::BatchNorm(norm), Some(moments)) => {
-                InputGradient::of_norm(x, grad, gamma, moments, norm.epsilon, normalize, both)
+        let back = match (operation.op, &self.values[i].batch_stats) {
+            (Op::BatchNorm(norm), Some(batch_stats)) => {
+                InputGradient::of_norm(x, grad, gamma, batch_stats, norm.epsilon, normalize, both)
             }
             _ => InputGradient::of_scale(x, grad, normalize, both),
         };

@@ -3,7 +3,7 @@
 use super::{Engine, Mode, Value};
 use crate::conv::pointwise::{Pointwise, Source};
 use crate::conv::{self, Forward, depthwise, direct};
-use crate::norm::{Affine, Moments, Normalize, moments};
+use crate::norm::{Affine, BatchStats, Normalize, batch_stats};
 use crate::{activation, channels, pool};
 use graph::op::Conv;
 use graph::schedule::Fused;
@@ -92,11 +92,12 @@ impl Engine {
                 }
             }
             Op::BatchNorm(_) | Op::ScaleShift(_) => {
-                let (normalize, moments) = self.normalization(i, operation, parameters, mode, x);
+                let (normalize, batch_stats) =
+                    self.normalization(i, operation, parameters, mode, x);
                 if !operation.lazy {
                     normalize.all(x, &mut value.out);
                 }
-                (value.normalize, value.moments) = (Some(normalize), moments);
+                (value.normalize, value.batch_stats) = (Some(normalize), batch_stats);
             }
             Op::Activation(a) => activation::forward(x, a, &mut value.out),
             Op::MaxPool(p) => {
@@ -135,8 +136,8 @@ impl Engine {
                 p.forward(source, weight, bias, bounds, out, &mut value.places);
             }
             Some(Forward::Depthwise) if mode == Mode::Training && self.feeds_norm(i) => {
-                let moments = depthwise::forward_moments(source.values, weight, &g, out);
-                value.result_moments = Some(moments);
+                let batch_stats = depthwise::forward_with_stats(source.values, weight, &g, out);
+                value.result_stats = Some(batch_stats);
             }
             Some(Forward::Direct) => {
                 if mode == Mode::Training || value.panels.is_empty() {
@@ -158,7 +159,7 @@ impl Engine {
             && next.is_some_and(|s| matches!(s.op, Op::BatchNorm(_)) && s.inputs == [i])
     }
 
-    /// How a batch norm, or a scale and shift, normalizes `x`; in training the moments besides.
+    /// How a batch norm, or a scale and shift, normalizes `x`; in training the statistics besides.
     fn normalization(
         &self,
         i: usize,
@@ -166,7 +167,7 @@ impl Engine {
         parameters: &[f32],
         mode: Mode,
         x: &[f32],
-    ) -> (Normalize, Option<Moments>) {
+    ) -> (Normalize, Option<BatchStats>) {
         let parameter = |k: usize| &parameters[self.range(operation, k)];
         let (scale, shift) = (parameter(0), parameter(1));
         let Op::BatchNorm(norm) = operation.op else {
@@ -175,12 +176,14 @@ impl Engine {
         };
         let found = match mode {
             Mode::Training => {
-                let known = self.values[operation.inputs[0]].result_moments.clone();
-                known.unwrap_or_else(|| moments(x, self.input_shape(i)[2]))
+                let known = self.values[operation.inputs[0]].result_stats.clone();
+                known.unwrap_or_else(|| batch_stats(x, self.input_shape(i)[2]))
             }
-            Mode::Inference => {
-                Moments { mean: parameter(2).to_vec(), variance: parameter(3).to_vec(), count: 1 }
-            }
+            Mode::Inference => BatchStats {
+                mean: parameter(2).to_vec(),
+                variance: parameter(3).to_vec(),
+                count: 1,
+            },
         };
         let affine = Affine::new(scale, shift, &found, norm.epsilon);
         (Normalize::new(&affine, operation.bounds), Some(found))

@@ -9,7 +9,7 @@ mod backward;
 mod forward;
 
 use crate::conv::{ConvPlan, Geometry};
-use crate::norm::{Moments, Normalize};
+use crate::norm::{BatchStats, Normalize};
 use arena::Arena;
 use graph::op::Conv;
 use graph::schedule::{Fused, Fusing, Schedule};
@@ -21,9 +21,9 @@ use std::sync::Arc;
 /// How batch norm normalizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// By the moments of the batch; everything the backward pass needs is kept.
+    /// By the statistics of the batch; everything the backward pass needs is kept.
     Training,
-    /// By stored moments; what is no longer needed is given back at once. Parameters are those of the
+    /// By stored statistics; what is no longer needed is given back at once. Parameters are those of the
     /// first call: an engine that was run once like this is not trained.
     Inference,
 }
@@ -41,9 +41,9 @@ struct Value {
     places: Vec<u8>,
     /// Of a batch norm.
     normalize: Option<Normalize>,
-    moments: Option<Moments>,
-    /// Of a convolution whose reader wants the moments of its result.
-    result_moments: Option<Moments>,
+    batch_stats: Option<BatchStats>,
+    /// Of a convolution whose reader wants the statistics of its result.
+    result_stats: Option<BatchStats>,
     /// Weights of a direct convolution, in the order they are read.
     panels: Vec<f32>,
 }
@@ -82,7 +82,7 @@ impl Engine {
     /// those of the last training batch.
     pub fn update_statistics(&self, parameters: &mut [f32], momentum: f32) {
         for (operation, value) in self.schedule.operations.iter().zip(&self.values) {
-            let (Op::BatchNorm(_), Some(m)) = (operation.op, &value.moments) else { continue };
+            let (Op::BatchNorm(_), Some(m)) = (operation.op, &value.batch_stats) else { continue };
             // The stored variance is the unbiased one.
             let unbias = m.count as f32 / (m.count.max(2) - 1) as f32;
             for (k, batch, factor) in [(2, &m.mean, 1.0), (3, &m.variance, unbias)] {

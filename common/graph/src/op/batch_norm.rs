@@ -39,8 +39,8 @@ impl Operation for BatchNorm {
     fn parameters(&self) -> Vec<Parameter> {
         let c = [self.channels];
         vec![
-            Parameter::new("weight", c, Role::Scale),
-            Parameter::new("bias", c, Role::Shift),
+            Parameter::new("weight", c, Role::Gamma),
+            Parameter::new("bias", c, Role::Beta),
             Parameter::new("running_mean", c, Role::Mean),
             Parameter::new("running_var", c, Role::Variance),
         ]

@@ -54,9 +54,13 @@ pub enum Role {
     Weight,
     /// Added to each output channel.
     Bias,
-    /// γ: multiplies one channel.
+    /// γ of a batch norm: multiplies one channel.
+    Gamma,
+    /// β of a batch norm: added to one channel.
+    Beta,
+    /// Multiplies one channel, without a batch norm.
     Scale,
-    /// β: added to one channel.
+    /// Added to one channel, without a batch norm.
     Shift,
     /// Running mean of a channel; not trained.
     Mean,

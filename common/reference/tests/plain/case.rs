@@ -2,8 +2,7 @@
 
 use crate::stock;
 use candle_core::DType;
-use engine::Batch;
-use engine::loss::Loss;
+use executor::{Batch, Loss};
 use graph::rng::Rng;
 use graph::{Graph, Op, Weights};
 use std::cell::RefCell;

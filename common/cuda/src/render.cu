@@ -1,4 +1,4 @@
-// Views of pictures that lie on the device; twin of common/src/view.rs, which is the definition. A view's
+// Views of pictures that lie on the device; twin of the crate views, which is the definition. A view's
 // places are picture, partner, how they are mixed (0 not at all, 1 by weight, 2 by a rectangle) and the
 // rectangle's top, bottom, left, right; its shots are the weight of its own, then of picture and partner each:
 // matrix (4), centre (2), brightness, contrast, saturation.

@@ -5,7 +5,7 @@
 use super::{Progress, Summary};
 use anyhow::{Result, ensure};
 use artifacts::artifact::{self, Artifact, Header, Kind, Provenance, Tensor};
-use engine::State;
+use executor::State;
 use graph::Array;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -60,7 +60,7 @@ impl Saved {
             log: self.log.clone(),
         };
         let header = Header::new(Kind::State, provenance, &body)?;
-        let State { variables, average, moments: [first, second], .. } = &self.state;
+        let State { variables, average, momenta: [first, second], .. } = &self.state;
         let tensor = |(name, values): (&str, &Vec<f32>)| {
             Tensor::f32(name, &Array { shape: vec![values.len()], values: values.clone() })
         };
@@ -82,7 +82,7 @@ impl Saved {
         let body: Body = artifact.body()?;
         let buffer = |name: &str| Ok::<_, anyhow::Error>(artifact.f32(name)?.values);
         let [variables, average, first, second, best] = TENSORS.map(buffer);
-        let moments = [first?, second?];
+        let momenta = [first?, second?];
         let (variables, average) = (variables?, average?);
         Ok(Self {
             progress: Progress {
@@ -97,7 +97,7 @@ impl Saved {
             },
             log: body.log,
             best: best?,
-            state: State { steps: body.steps, variables, average, moments },
+            state: State { steps: body.steps, variables, average, momenta },
         })
     }
 }

@@ -1,13 +1,14 @@
 //! Batches of views, made on a thread of their own while the network trains.
 
 use super::{Settings, Targets};
-use crate::view::{self, View};
 use anyhow::{Result, ensure};
-use artifacts::{Images, Model, Normalization, Policy};
-use engine::Batch;
+use artifacts::{Images, Model};
+use executor::Batch;
 use graph::rng::Rng;
 use rayon::prelude::*;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use views::View;
+use views::{Normalization, Policy};
 
 /// Batches made ahead of the one being trained on.
 const AHEAD: usize = 2;
@@ -131,7 +132,7 @@ impl<'a> Batches<'a> {
         let floats = 3 * size * size;
         let mut pictures = vec![0.0; chosen.len() * floats];
         pictures.par_chunks_mut(floats).zip(&views).for_each(|(x, (i, view))| {
-            view::render(self.images, *i, view, normalization, x);
+            views::render(self.images, *i, view, normalization, x);
         });
         Feed { batch: Batch { pictures, labels, teacher }, views: Vec::new() }
     }

@@ -10,19 +10,20 @@ mod settings;
 mod state;
 
 use crate::answers;
-use crate::executor::{Device, Executor};
+use crate::device::Device;
 use crate::score;
 use anyhow::{Context, Result, ensure};
-use artifacts::{Images, Logits, Model, Policy, plan};
+use artifacts::{Images, Logits, Model, plan};
 use batches::{Batches, Feed};
 use codec::Quantized;
-use engine::loss::Loss;
+use executor::{Executor, Loss};
 use graph::Weights;
 use graph::grid::Grids;
 use serde::Serialize;
 pub use settings::{OnGrids, Optimizer, Settings};
 pub use state::Saved;
 use std::sync::mpsc::Receiver;
+use views::Policy;
 
 /// Pictures to train on, and those that decide which epoch was best.
 pub struct Pictures<'a> {
@@ -81,7 +82,7 @@ pub struct Epoch {
 const READ: usize = 50;
 
 /// A training run in memory.
-pub struct Fit<'a> {
+pub struct Training<'a> {
     model: Model,
     pictures: Pictures<'a>,
     truth: Vec<usize>,
@@ -108,7 +109,7 @@ pub struct Progress {
     pub loss: f64,
 }
 
-impl<'a> Fit<'a> {
+impl<'a> Training<'a> {
     /// A run that trains `model`, on its grids if `on_grids` says how.
     ///
     /// # Errors
@@ -128,7 +129,7 @@ impl<'a> Fit<'a> {
         let truth = pictures.validation.all_labels()?;
         let mut executor = device.executor(&model)?;
         ensure!(
-            settings.slim == 0.0 || executor.parametrisation().layout().scales().next().is_some(),
+            settings.slim == 0.0 || executor.parametrisation().layout().gammas().next().is_some(),
             "--slim {}: the network has no batch norm that could go towards zero; of one that is trained \
              on grids it is folded",
             settings.slim
@@ -227,7 +228,7 @@ impl<'a> Fit<'a> {
             }
             let loss = self.epoch(epoch, per_epoch, batches, &mut tick)?;
             let steps = self.settings.epochs as usize * per_epoch;
-            let lr = self.settings.rate((epoch + 1) * per_epoch - 1, steps, per_epoch);
+            let lr = self.settings.lr((epoch + 1) * per_epoch - 1, steps, per_epoch);
             let epoch = self.measure(epoch, loss, lr)?;
             note(self, &epoch)
         })
@@ -271,12 +272,12 @@ impl<'a> Fit<'a> {
             Targets::Teacher { loss, .. } => *loss,
         };
         let weights = self.executor.parametrisation().layout().weights().len();
-        let per_bit = self.on_grids.map_or(0.0, |g| g.rate) / weights as f32;
+        let per_bit = self.on_grids.map_or(0.0, |g| g.bit_price) / weights as f32;
         for i in self.progress.steps..per_epoch {
             let feed = batches.recv().context("the thread that makes batches stopped")?;
             let Feed { batch, views } = feed;
             let mut update = self.settings.update(epoch * per_epoch + i, steps, per_epoch);
-            (update.rate, update.settled) = (per_bit, self.is_settled(epoch));
+            (update.bit_price, update.settled) = (per_bit, self.is_settled(epoch));
             if self.renders {
                 self.executor.step_on(&views, batch, target, &update)?;
             } else {

@@ -2,7 +2,7 @@
 
 use crate::share::Share;
 use anyhow::{Result, ensure};
-use engine::optim::{Rule, Update};
+use executor::{Rule, Update};
 use serde::Serialize;
 
 /// The update rule.
@@ -84,12 +84,12 @@ impl Settings {
             Optimizer::Adamw => Rule::AdamW,
         };
         let Self { weight_decay, clip, ema, slim, .. } = *self;
-        let lr = self.rate(step, steps, per_epoch);
+        let lr = self.lr(step, steps, per_epoch);
         Update { weight_decay, clip, ema, slim, ..Update::new(rule, lr) }
     }
 
     /// Learning rate of `step` out of `steps`, `per_epoch` steps each.
-    pub(super) fn rate(&self, step: usize, steps: usize, per_epoch: usize) -> f32 {
+    pub(super) fn lr(&self, step: usize, steps: usize, per_epoch: usize) -> f32 {
         let warmup = self.warmup * per_epoch as f32;
         let s = step as f32 + 1.0;
         if s < warmup {
@@ -106,7 +106,7 @@ pub struct OnGrids {
     /// Largest size of the finished file, bytes; epochs beyond it are never the best.
     pub budget: usize,
     /// Loss per bit of the average weight.
-    pub rate: f32,
+    pub bit_price: f32,
     /// Share of the epochs, the last ones, in which the integers no longer change: they are rounded
     /// to the budget, then scales and biases adapt to them. Weights that swing between two integers
     /// (Nagel et al. 2022, "Overcoming oscillations in quantization-aware training") come to rest.
@@ -115,8 +115,11 @@ pub struct OnGrids {
 
 impl OnGrids {
     pub(super) fn check(&self) -> Result<()> {
-        let Self { rate, settle, .. } = *self;
-        ensure!(rate.is_finite() && rate >= 0.0, "--rate {rate}: expected 0 or more");
+        let Self { bit_price, settle, .. } = *self;
+        ensure!(
+            bit_price.is_finite() && bit_price >= 0.0,
+            "--bit-price {bit_price}: expected 0 or more"
+        );
         ensure!((0.0..=1.0).contains(&settle), "--settle {settle}: expected 0 to 1");
         Ok(())
     }

@@ -2,11 +2,11 @@
 //!
 //! Without grids the two are the same. A tensor with a grid is trained as latent values, in the same
 //! place of the buffer, and the logarithms of its scales, behind all parameters; the network computes
-//! with what would be stored of them ([`crate::grid`]).
+//! with what would be stored of them ([`crate::rounding`]).
 
-use crate::grid::Rounding;
+use crate::rounding::Rounding;
 use graph::grid::{self, Grid, Grids, Scale};
-use graph::{Layout, Result, Role, Weights};
+use graph::{Graph, Layout, Result, Role, Weights};
 use std::ops::Range;
 
 /// A tensor on a grid.
@@ -104,17 +104,17 @@ impl Parametrisation {
     }
 
     /// Turns gradients of the parameters, at the start of `gradient`, into those of the variables.
-    /// `rate` is a loss per bit of a weight that has a grid.
-    pub fn gradients(&self, variables: &[f32], gradient: &mut [f32], rate: f32) {
+    /// `bit_price` is a loss per bit of a weight that has a grid.
+    pub fn gradients(&self, variables: &[f32], gradient: &mut [f32], bit_price: f32) {
         let (parameters, log_scales) = gradient.split_at_mut(self.layout.len());
         for tensor in &self.tensors {
             let range = self.range(tensor);
             let is_weight = self.layout.slots()[tensor.slot].role == Role::Weight;
-            let rate = if is_weight { rate } else { 0.0 };
+            let price = if is_weight { bit_price } else { 0.0 };
             let at = tensor.log_scales.start - parameters.len()
                 ..tensor.log_scales.end - parameters.len();
             let (u, grad) = (&variables[range.clone()], &mut parameters[range]);
-            self.rounding(tensor, variables).gradients(u, grad, rate, &mut log_scales[at]);
+            self.rounding(tensor, variables).gradients(u, grad, price, &mut log_scales[at]);
         }
     }
 
@@ -145,6 +145,15 @@ impl Parametrisation {
     /// Variables of another network.
     pub fn stored(&self, variables: &[f32]) -> Result<(Weights, Grids)> {
         self.meaning(variables, Rounding::round)
+    }
+
+    /// The network as it would be stored for these variables, with batch norm folded: `graph`, whose
+    /// parameters these are, without batch norms, and its parameters.
+    ///
+    /// # Errors
+    /// Variables of another network.
+    pub fn folded(&self, graph: &Graph, variables: &[f32]) -> Result<(Graph, Weights)> {
+        graph.fold(self.stored(variables)?.0)
     }
 
     /// What these variables stand for before rounding, and the grids.
