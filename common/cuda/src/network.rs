@@ -2,9 +2,10 @@
 
 use crate::launch::{Kernels, args};
 use crate::memory::{Buffer, Memory};
+use crate::op::Mode;
 use crate::optimizer::{self, Buffers, Kinds, Rows};
-use crate::pass::{Engine, Mode};
 use crate::render::Kept;
+use crate::values::Engine;
 use anyhow::Result;
 use candle_core::Device;
 use executor::{Batch, Executor, Loss, MOMENTUM, Parametrisation, State, Update, Variables};

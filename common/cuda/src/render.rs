@@ -2,12 +2,12 @@
 
 use crate::launch::{Arg, Ptr, args};
 use crate::memory::{Buffer, Memory};
-use crate::pass::Engine;
+use crate::values::Engine;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::{CudaDevice, Result, bail};
 use views::{Mixing, Normalization, Pictures, Shot, View};
 
-/// A view, as kernels are told of it; see `views.cu`.
+/// A view, as kernels are told of it; see `render.cu`.
 struct Words {
     /// Picture, partner, how they are mixed (0 not at all, 1 by weight, 2 by a rectangle), and the
     /// rectangle: top, bottom, left, right.

@@ -1,9 +1,8 @@
-// Views of pictures that lie on the device; twin of common/src/view.rs, which is the definition. A view's
+// Views of pictures that lie on the device; twin of the crate views, which is the definition. A view's
 // places are picture, partner, how they are mixed (0 not at all, 1 by weight, 2 by a rectangle) and the
 // rectangle's top, bottom, left, right; its shots are the weight of its own, then of picture and partner each:
 // matrix (4), centre (2), brightness, contrast, saturation.
-typedef unsigned int u32;
-typedef unsigned long long u64;
+#include "index.cuh"
 
 #define PLACES 7
 #define SHOTS 19
@@ -19,8 +18,7 @@ static __device__ u32 mirror(int i, int n) {
 // mirrored. A thread per pixel of picture and partner; n = b·2·size².
 extern "C" __global__ void shoot(u64 n, u32 size, const unsigned char *pictures, const u32 *places, const float *shots,
                                  float *raw) {
-  const u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= n) return;
+  INDEX(n);
   const u64 plane = (u64)size * size, view = i / plane / 2;
   const u32 which = i / plane % 2, at = i % plane;
   const u32 *place = places + view * PLACES;
@@ -45,8 +43,7 @@ static __device__ float grey(const float *p) { return 0.299f * p[0] + 0.587f * p
 // Σ grey · brightness of each row: rows [size, b·2]; n = b·2·size.
 extern "C" __global__ void grey_rows(u64 n, u32 size, const u32 *places, const float *shots, const float *raw,
                                      float *rows) {
-  const u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= n) return;
+  INDEX(n);
   const u64 half = i / size, view = half / 2;
   const u32 row = i % size, which = half % 2;
   float sum = 0.f;
@@ -72,8 +69,7 @@ static __device__ void recolour(const float *p, const float *colour, float mean,
 // n = b·size².
 extern "C" __global__ void mix(u64 n, u32 size, const u32 *places, const float *shots, const float *raw,
                                const float *sums, const float *mean, const float *deviation, float *out) {
-  const u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= n) return;
+  INDEX(n);
   const u64 plane = (u64)size * size, view = i / plane, at = i % plane;
   const u32 *place = places + view * PLACES;
   const float *shot = shots + view * SHOTS;

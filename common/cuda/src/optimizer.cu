@@ -1,11 +1,6 @@
-// An update is one launch over all variables; twin of engine/src/optim.rs. What is done to a variable
+// An update is one launch over all variables. What is done to a variable
 // stands in `kinds`: bit 0 = it is updated, bit 1 = it decays, bit 2 = it is a γ. 256 threads a block.
-typedef unsigned int u32;
-typedef unsigned long long u64;
-
-#define INDEX(n)                                                      \
-  const u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; \
-  if (i >= (n)) return
+#include "index.cuh"
 
 // g += λ · sign γ.
 extern "C" __global__ void slim(u64 n, const unsigned char *kinds, const float *p, float lambda, float *g) {

@@ -1,12 +1,7 @@
-// Batch norm, and factors and summands per channel, with an activation that clamps; twin of
-// engine/src/norm.rs. Activations are rows of c channels. Sums over rows: a thread per channel and chunk
-// of rows (32 channels a block, grid.y = chunk), then a thread per channel over the chunks in their order.
-typedef unsigned int u32;
-typedef unsigned long long u64;
-
-#define INDEX(n)                                                      \
-  const u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; \
-  if (i >= (n)) return
+// Batch norm, and factors and summands per channel, with an activation that clamps. Activations are
+// rows of c channels. Sums over rows: a thread per channel and chunk of rows (32 channels a block, grid.y =
+// chunk), then a thread per channel over the chunks in their order.
+#include "../index.cuh"
 
 // partials [chunks, 3, c]: pivot, Σd, Σd² with d = x − pivot, the first row of the chunk: with it a mean
 // that is large against the deviation does not cancel the variance away.

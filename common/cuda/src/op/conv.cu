@@ -1,12 +1,6 @@
-// Convolution over NHWC activations; twin of engine/src/conv. One thread per value of the result, 256 a
-// block; every sum is one thread's, in a fixed order. No #include: nvcc, and g++ with the shim, take the
-// same text.
-typedef unsigned int u32;
-typedef unsigned long long u64;
-
-#define INDEX(n)                                                      \
-  const u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; \
-  if (i >= (n)) return
+// Convolution over NHWC activations. One thread per value of the result; every sum is one thread's, in a
+// fixed order.
+#include "../index.cuh"
 
 // Weights [o, c, t] in the order of patches, [o, t, c]; n = o·c·t.
 extern "C" __global__ void weight_to_taps(u64 n, u32 c, u32 t, const float *w, float *out) {
