@@ -141,6 +141,11 @@ pub fn record(out: &Path, stage: &str, pictures: usize) {
     }
 }
 
+/// What a stage with --reuse says of an `out` that the same settings and files made before.
+pub fn kept(out: &Path) -> String {
+    format!("{}: made by this very command before, kept", out.display())
+}
+
 /// The error and its causes on one line. Causes print their first line only: candle appends
 /// backtraces.
 fn chain(error: &anyhow::Error) -> String {

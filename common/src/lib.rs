@@ -7,7 +7,6 @@
 //! | [`sizing`] | how large a fresh network is | `train`, `distill`, `bench` |
 //! | [`answers`] | pictures → logits | `fit`, `infer`, `quantize plan` |
 //! | [`score`] | accuracy with its interval, the row every evaluation writes | `fit`, `infer`, `quantize`, `report` |
-//! | [`statistics`] | what answers say: per class, confusion, calibration, paired tests | `report` |
 //! | [`cost`] | seconds, pictures and memory of a stage, beside its output | `cli`, `report` |
 //! | [`cli`] | main wrapper, common flags, progress bars | every stage |
 //! | [`interrupt`] | Ctrl-C: save, stop, say how to go on | `run`, `infer logits`, `quantize plan` |
@@ -23,5 +22,4 @@ pub mod run;
 pub mod score;
 pub mod share;
 pub mod sizing;
-pub mod statistics;
 pub mod training;

@@ -5,7 +5,7 @@ use crate::interrupt::{self, Watch};
 use crate::training::{Epoch, Progress, Saved, Summary, Training};
 use anyhow::{Context, Result};
 use artifacts::Provenance;
-use artifacts::artifact::{self, Artifact, save_bytes};
+use artifacts::artifact::{self, save_bytes};
 use std::path::{Path, PathBuf};
 
 /// Where the results go.
@@ -32,16 +32,6 @@ impl Files {
 /// Bytes that a run writes besides its inputs, about: five sets of parameters and the state.
 pub fn bytes(parameters: usize) -> u64 {
     40 * parameters as u64
-}
-
-/// What is at `out` already, if `reuse` and the same settings and files made it: nothing is done then.
-pub fn made_before(reuse: bool, out: &Path, provenance: &Provenance) -> Option<String> {
-    (reuse && Artifact::is_made_by(out, provenance)).then(|| kept(out))
-}
-
-/// What a stage says whose output is there already.
-pub fn kept(out: &Path) -> String {
-    format!("{}: made by this very command before, kept", out.display())
 }
 
 /// Goes on from the state there is; one that cannot be gone on from is set aside.

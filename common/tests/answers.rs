@@ -1,4 +1,4 @@
-//! Answers on disk, and what is said about them, against cases worked by hand.
+//! Answers and costs on disk.
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
@@ -7,7 +7,6 @@ use artifacts::artifact::Data;
 use artifacts::images::Unsaved;
 use artifacts::{Answers, Framing, Images, Preparation, Provenance};
 use common::cost::Cost;
-use common::statistics::{self as st, Bin, Paired};
 use std::path::Path;
 
 const LABELS: [usize; 4] = [0, 1, 1, 0];
@@ -43,36 +42,6 @@ fn answers(folder: &Path, name: &str, images: &Images, logits: [f32; 8]) -> Answ
     assert_eq!((&read.about, &read.names), (&about, &images.names));
     assert_eq!(read.logits().flatten().copied().collect::<Vec<_>>(), logits);
     read
-}
-
-/// ln 3 makes probabilities of 3/4 and 1/4, ln 19 such of 19/20 and 1/20.
-#[test]
-fn hand_worked() {
-    let folder = tempfile::tempdir().unwrap();
-    let images = pictures(folder.path(), LABELS, "");
-    let (three, nineteen) = (3f32.ln(), 19f32.ln());
-    // Right with 3/4; right with 19/20; wrong with 3/4; equal logits: the first class, right.
-    let a = answers(folder.path(), "a", &images, [three, 0., 0., nineteen, three, 0., 1., 1.]);
-    assert_eq!(st::hits(&a), [true, true, false, true]);
-    assert_eq!(st::confusion(&a), [[2, 0], [1, 1]]);
-    let c = st::calibration(&a);
-    let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-6, "{found}");
-    let bin = |i: usize, pictures: usize, accuracy: f64, confidence: f64| {
-        assert_eq!(c.bins[i].pictures, pictures, "{i}");
-        near(c.bins[i].accuracy, accuracy);
-        near(c.bins[i].confidence, confidence);
-    };
-    bin(4, 1, 1.0, 0.5);
-    bin(7, 2, 0.5, 0.75);
-    bin(9, 1, 1.0, 0.95);
-    assert_eq!(c.bins[0], Bin::default());
-    // (|1 - 1/2| + |1 - 3/2| + |1 - 19/20|) / 4
-    near(c.error, 1.05 / 4.0);
-    // -(ln 3/4 + ln 19/20 + ln 1/4 + ln 1/2) / 4
-    near(c.nll, -(0.75f64 * 0.95 * 0.25 * 0.5).ln() / 4.0);
-    // The other is right where this one is wrong, and wrong twice where it is right: p = 1.
-    let b = answers(folder.path(), "b", &images, [0., 1., 1., 0., 0., 1., 1., 0.]);
-    assert_eq!(st::paired(&a, &b), Paired { only_a: 2, only_b: 1, p: 1.0 });
 }
 
 #[test]

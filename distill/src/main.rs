@@ -1,7 +1,7 @@
 //! Labelled pictures + a teacher's logits → a student. See `distill --help`.
 
 use anyhow::{Context, Result, bail, ensure};
-use artifacts::{Images, Logits, Model, Plan, Provenance, artifact};
+use artifacts::{Artifact, Images, Logits, Model, Plan, Provenance, artifact};
 use clap::Parser;
 use common::cli;
 use common::device::Device;
@@ -181,8 +181,8 @@ fn run(args: &Distill) -> Result<String> {
         .from("images", &train.source)
         .from("validation", &validation.source)
         .from("logits", &logits.source);
-    if let Some(told) = run::made_before(args.reuse, &args.out, &provenance) {
-        return Ok(told);
+    if args.reuse && Artifact::is_made_by(&args.out, &provenance) {
+        return Ok(cli::kept(&args.out));
     }
     artifact::check_room(&args.out, run::bytes(parameters))?;
     let targets = Targets::Teacher { logits: &logits, loss: Loss { alpha, temperature } };

@@ -4,9 +4,9 @@ use anyhow::{Context, Result, ensure};
 use artifacts::logits::Views;
 use artifacts::{Images, Logits as Cached, Model, Provenance, artifact};
 use common::answers::{self, BATCH};
+use common::cli;
 use common::device::Device;
 use common::interrupt::{Partial, Watch};
-use common::{cli, run};
 use graph::Array;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ impl Logits {
         };
         let is_made = |l: &Cached| l.views == views && l.source.provenance == provenance;
         if self.reuse && Cached::load(&self.out).is_ok_and(|l| is_made(&l)) {
-            return Ok(run::kept(&self.out));
+            return Ok(cli::kept(&self.out));
         }
         let rows = views.views * images.len();
         // The sum, what was done of it, and both on the disk.

@@ -1,3 +1,4 @@
-//! What the program beside this library does with a folder of pictures.
+//! What the program beside this library does with a folder of pictures, and with weights of an unknown network.
 
+pub mod draft;
 pub mod folder;

@@ -16,7 +16,7 @@ use graph::grid::Grids;
 use graph::schedule::{Fusing, Schedule};
 use graph::{Graph, Op, Weights};
 use photos::MAX_PIXELS;
-use prepare::folder::Limits;
+use prepare::{draft::draft, folder::Limits};
 use serde::Serialize;
 use std::path::PathBuf;
 use views::Normalization;
@@ -332,7 +332,7 @@ impl Model {
              network is none of the known families. Say which with --graph\n{}",
             self.out.display(),
             bundle.len(),
-            graph::draft::draft(&Names::new(bundle).for_draft()).trim_end(),
+            draft(&Names::new(bundle).for_draft()).trim_end(),
         ))
     }
 }

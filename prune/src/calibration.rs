@@ -1,14 +1,13 @@
 //! Calibration pictures: gradients for importance, and fresh batch-norm statistics.
 
 use anyhow::{Context, Result, ensure};
-use artifacts::artifact::{self, Claim};
 use artifacts::{Images, Model, Source};
 use common::cli;
 use common::device::Device;
 use executor::{Batch, Loss};
 use graph::Weights;
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Pictures per batch.
 const BATCH: usize = 64;
@@ -19,7 +18,7 @@ pub(crate) struct Pictures {
     /// Images artifact to recalibrate batch norm on afterwards, and to measure importance on; best the
     /// pictures it is trained on.
     #[arg(long, value_name = "FILE")]
-    images: Option<PathBuf>,
+    pub(crate) images: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) count: Count,
 }
@@ -40,16 +39,6 @@ pub(crate) struct Calibration {
 }
 
 impl Pictures {
-    /// The place of the output, where there is one.
-    ///
-    /// # Errors
-    /// An output that cannot be written, or is an input.
-    pub(crate) fn claim(&self, out: Option<&Path>, model: &Path) -> Result<Option<Claim>> {
-        let inputs: Vec<&Path> =
-            [Some(model), self.images.as_deref()].into_iter().flatten().collect();
-        out.map(|out| artifact::claim(out, &inputs)).transpose()
-    }
-
     /// Those for `model`; None without --images.
     ///
     /// # Errors

@@ -14,26 +14,26 @@ use serde::Serialize;
 ///
 /// Everything that shares a channel goes together: the filter that makes it, its batch norms and
 /// depthwise filters, the inputs that read it, through sums, concatenations and shuffles. The pruned
-/// network has real, smaller tensors. --plan prints what would become of every layer and of the coded
+/// network has real, smaller tensors. --dry-run prints what would become of every layer and of the coded
 /// file, and with --groups what belongs together. With --images batch norm is recalibrated afterwards.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  prune channels --model student.safetensors --rate 0.05 --images training.safetensors --out pruned.safetensors
+  prune channels --model student.safetensors --share 0.05 --images training.safetensors --out pruned.safetensors
   prune channels --model student.safetensors --by taylor --images training.safetensors \\
       --scope global --params 120000 --out pruned.safetensors
-  prune channels --model student.safetensors --bytes 300000 --bits 5 --plan")]
+  prune channels --model student.safetensors --bytes 300000 --bits 5 --dry-run")]
 pub(crate) struct Channels {
     #[command(flatten)]
     files: Files,
-    /// With --plan: print the channel groups besides.
-    #[arg(long, requires = "plan")]
+    /// With --dry-run: print the channel groups besides.
+    #[arg(long, requires = "dry_run")]
     groups: bool,
     #[command(flatten)]
     selection: Selection,
 }
 
-/// Share that is cut where nothing says how much.
-const RATE: Share = Share::of_parts(5, 100);
+/// What is cut where nothing says how much.
+const SHARE: Share = Share::of_parts(5, 100);
 
 /// How channels are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -51,9 +51,9 @@ enum Scope {
 struct Selection {
     /// Share of the channels to cut, 0 to below 1 [default: 0.05, where no other target is given]. What
     /// a layer keeps is rounded down (of 30 channels 0.05 leaves 28), what goes across the network too.
-    #[arg(long, conflicts_with_all = ["params", "macs", "bytes"])]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rate: Option<Share>,
+    #[arg(long, alias = "rate", conflicts_with_all = ["params", "macs", "bytes"])]
+    #[serde(rename = "rate", skip_serializing_if = "Option::is_none")]
+    share: Option<Share>,
     #[command(flatten)]
     #[serde(flatten)]
     limits: Limits,
@@ -75,10 +75,10 @@ impl Channels {
     pub(crate) fn run(self) -> Result<String> {
         let mut selection = self.selection;
         if !selection.limits.is_any() {
-            selection.rate.get_or_insert(RATE);
+            selection.share.get_or_insert(SHARE);
         }
-        let Selection { rate, limits, by, seed, .. } = &selection;
-        ensure!(rate.is_none_or(|r| !r.is_whole()), "--rate 1: expected 0 up to below 1");
+        let Selection { share, limits, by, seed, .. } = &selection;
+        ensure!(share.is_none_or(|s| !s.is_whole()), "--share 1: expected 0 up to below 1");
         let opened = self.files.open()?;
         let model = &opened.model;
         let groups = model.graph.channel_groups();
@@ -88,8 +88,8 @@ impl Channels {
             let (graph, weights) = model.graph.cut(&model.weights, &ranking.least(share))?;
             Ok(Model { graph, weights, ..model.clone() })
         };
-        let pruned = match rate {
-            Some(rate) => cut(*rate)?,
+        let pruned = match share {
+            Some(share) => cut(*share)?,
             None => limits.least(cut)?,
         };
         if self.groups {
@@ -163,32 +163,63 @@ mod tests {
     use graph::Graph;
 
     /// What is left of layers of 160, 40, 20 and 10 channels. Python, the course's own rule for a layer
-    /// (`int(n * (1 - rate))`) in exact fractions: `[int(n * (1 - Fraction(rate))) for n in (160, 40, 20, 10)]`;
-    /// across the network `230 - int(230 * Fraction(rate))` in all.
+    /// (`int(n * (1 - share))`) in exact fractions: `[int(n * (1 - Fraction(share))) for n in (160, 40, 20, 10)]`;
+    /// across the network `230 - int(230 * Fraction(share))` in all.
     #[test]
-    fn as_many_channels_go_as_the_rate_says() {
+    fn as_many_channels_go_as_the_share_says() {
         let text = "input 3;a:conv 3>160 k1;an:bn 160;relu;b:conv 160>40 k1;bn:bn 40;relu;\
                     c:conv 40>20 k1;cn:bn 20;relu;d:conv 20>10 k1;dn:bn 10;relu;gap;f:linear 10>2 bias";
         let graph: Graph = text.parse().unwrap();
         let groups = graph.channel_groups();
-        let left = |rate: &str, scope| -> Vec<usize> {
+        let left = |share: &str, scope| -> Vec<usize> {
             let scores = groups.iter().map(|g| vec![1.0; g.units.len()]).collect();
-            let (by, rate) = (By::Random, Some(rate.parse().unwrap()));
+            let (by, share) = (By::Random, Some(share.parse().unwrap()));
             let limits = Limits::default();
-            let selection = Selection { rate, limits, by, scope, floor: 1, seed: 0 };
+            let selection = Selection { share, limits, by, scope, floor: 1, seed: 0 };
             let ranking = Ranking::new(&groups, scores, &selection).unwrap();
-            let cut = ranking.least(rate.unwrap());
+            let cut = ranking.least(share.unwrap());
             cut.iter().filter(|(g, _)| g.removable).map(|(g, c)| g.units.len() - c.len()).collect()
         };
-        let layer = |rate: &str| left(rate, Scope::Layer);
+        let layer = |share: &str| left(share, Scope::Layer);
         assert_eq!(layer("0"), [160, 40, 20, 10]);
         assert_eq!(layer("0.05"), [152, 38, 19, 9]);
         assert_eq!(layer("0.1"), [144, 36, 18, 9]);
         assert_eq!(layer("0.2"), [128, 32, 16, 8]);
         assert_eq!(layer("0.3"), [112, 28, 14, 7]);
         assert_eq!(layer("0.85"), [24, 6, 3, 1]);
-        for (rate, all) in [("0.1", 207), ("0.7", 69), ("0.29", 164)] {
-            assert_eq!(left(rate, Scope::Global).iter().sum::<usize>(), all, "{rate}");
+        for (share, all) in [("0.1", 207), ("0.7", 69), ("0.29", 164)] {
+            assert_eq!(left(share, Scope::Global).iter().sum::<usize>(), all, "{share}");
         }
+    }
+
+    /// By hand, of two layers of four channels with scores of 1, 2, 3, 2 and 10, 30, 20, 20: of equal scores
+    /// the last goes first.
+    #[test]
+    fn the_least_go_first_as_far_as_the_floor() {
+        let text = "input 3;a:conv 3>4 k1;relu;b:conv 4>4 k1;relu;gap;f:linear 4>2 bias";
+        let graph: Graph = text.parse().unwrap();
+        let groups = graph.channel_groups();
+        let gone = |by, scope, floor, share: &str| -> Vec<Vec<usize>> {
+            let mut scores =
+                vec![vec![1.0, 2.0, 3.0, 2.0], vec![10.0, 30.0, 20.0, 20.0]].into_iter();
+            let of = |g: &Group| if g.removable { scores.next().unwrap() } else { Vec::new() };
+            let scores = groups.iter().map(of).collect();
+            let limits = Limits::default();
+            let selection = Selection { share: None, limits, by, scope, floor, seed: 0 };
+            let ranking = Ranking::new(&groups, scores, &selection).unwrap();
+            let index = |group: &Group, unit: &Unit| group.slices(unit).next().unwrap().1;
+            let cut = ranking.least(share.parse().unwrap()).into_iter();
+            let cut = cut.filter(|(g, _)| g.removable);
+            cut.map(|(g, units)| units.into_iter().map(|u| index(g, u)).collect()).collect()
+        };
+        assert_eq!(gone(By::Gamma, Scope::Layer, 1, "0.5"), [[0, 3], [0, 3]]);
+        assert_eq!(gone(By::Gamma, Scope::Global, 1, "0.25"), [vec![0, 3], vec![]]);
+        // One of each layer must stay.
+        assert_eq!(gone(By::Gamma, Scope::Global, 1, "0.5"), [vec![0, 3, 1], vec![0]]);
+        assert_eq!(gone(By::Gamma, Scope::Global, 3, "0.5"), [[0], [0]]);
+        assert_eq!(gone(By::Gamma, Scope::Layer, 8, "0.5"), [[0; 0], []]);
+        // Relative to their means, 2 and 20: 0.5, 1, 1.5, 1 and 0.5, 1.5, 1, 1.
+        assert_eq!(gone(By::L1, Scope::Global, 1, "0.25"), [[0], [0]]);
+        assert_eq!(gone(By::L1, Scope::Global, 1, "0.5"), [vec![0], vec![0, 3, 2]]);
     }
 }

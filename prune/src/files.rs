@@ -3,13 +3,13 @@
 use crate::calibration::{Calibration, Count, Pictures};
 use crate::limits::Limits;
 use anyhow::Result;
-use artifacts::artifact::Claim;
+use artifacts::artifact::{self, Claim};
 use artifacts::{Model, Provenance, Source};
 use common::cli;
 use common::device::Device;
 use graph::grid::Grids;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Flags that name files, and what is done with them.
 #[derive(clap::Args)]
@@ -18,10 +18,10 @@ pub(crate) struct Files {
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     /// Print what would become of every layer, and the bytes of the coded file; write nothing.
-    #[arg(long)]
-    pub(crate) plan: bool,
+    #[arg(long, alias = "plan")]
+    dry_run: bool,
     /// Where to write the smaller model.
-    #[arg(long, value_name = "FILE", required_unless_present = "plan")]
+    #[arg(long, value_name = "FILE", required_unless_present = "dry_run")]
     out: Option<PathBuf>,
     #[command(flatten)]
     pictures: Pictures,
@@ -56,7 +56,13 @@ impl Files {
     /// An output that cannot be written, inputs that cannot be read or do not fit together.
     pub(crate) fn open(&self) -> Result<Opened> {
         let device = self.compute.start()?;
-        let claim = self.pictures.claim(self.out.as_deref(), &self.model)?;
+        let inputs: Vec<&Path> = [Some(&self.model), self.pictures.images.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|p| &**p)
+            .collect();
+        let claim = |out| artifact::claim(out, &inputs);
+        let claim = self.out.as_deref().map(claim).transpose()?;
         let (mut model, source) = Model::load(&self.model)?;
         model.grids = Grids::new(); // what is made smaller leaves the grids it may have been on
         let calibration = self.pictures.load(&model, device)?;
@@ -82,7 +88,7 @@ impl Files {
             cli::count(smaller.graph.parameter_count()),
             cli::count(model.graph.parameter_count()),
         );
-        let Some(out) = self.out.as_ref().filter(|_| !self.plan) else {
+        let Some(out) = self.out.as_ref().filter(|_| !self.dry_run) else {
             cli::print(&limits.table(model, &smaller)?)?;
             return Ok(change);
         };

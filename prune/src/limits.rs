@@ -24,7 +24,7 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<usize>,
-    /// Bits per weight that --bytes and the predicted file of --plan mean: 2 to 8, or 16.
+    /// Bits per weight that --bytes and the predicted file of --dry-run mean: 2 to 8, or 16.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(2..=16))]
     #[serde(skip_serializing_if = "is_usual")]
     bits: u8,
@@ -171,4 +171,73 @@ fn layers(model: &Model) -> Result<Vec<Layer>> {
         })
     };
     Ok(model.graph.nodes().iter().zip(shapes).filter_map(layer).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use artifacts::{Framing, Input, Preparation};
+    use graph::Graph;
+    use graph::grid::Grids;
+    use views::Normalization;
+
+    /// 3n + 2n weights, on pictures of 4 px 48n + 2n multiplications.
+    fn model(n: usize) -> Model {
+        let graph: Graph =
+            format!("input 3;a:conv 3>{n} k1;relu;gap;f:linear {n}>2").parse().unwrap();
+        let weights = graph::init::weights(&graph, 1);
+        let preparation = Preparation { size: 4, framing: Framing::Crop, exif: false };
+        let input = Input { preparation, normalization: Normalization::NONE };
+        let classes = ["a", "b"].map(str::to_owned).to_vec();
+        Model { graph, weights, input, classes, grids: Grids::new() }
+    }
+
+    /// Of 20 channels those that are left.
+    fn cut(share: Share) -> Result<Model> {
+        Ok(model((20 - share.at_most(20)).max(1)))
+    }
+
+    fn left(limits: &Limits) -> Result<usize> {
+        Ok(limits.least(cut)?.graph.parameter_count() / 5)
+    }
+
+    #[test]
+    fn as_little_goes_as_the_limits_ask() {
+        for (params, channels) in [(100, 20), (99, 19), (57, 11), (55, 11), (54, 10), (5, 1)] {
+            let limits = Limits { params: Some(params), ..Limits::default() };
+            assert_eq!(left(&limits).unwrap(), channels, "{params}");
+        }
+        for (macs, channels) in [(1000, 20), (500, 10), (499, 9)] {
+            let limits = Limits { macs: Some(macs), ..Limits::default() };
+            assert_eq!(left(&limits).unwrap(), channels, "{macs}");
+        }
+        let bytes =
+            |n: usize| Limits { bits: 8, ..Limits::default() }.file_bytes(&model(n)).unwrap();
+        let limits = Limits { bytes: Some(bytes(14)), bits: 8, ..Limits::default() };
+        assert!(bytes(14) < bytes(15));
+        assert_eq!(left(&limits).unwrap(), 14);
+    }
+
+    #[test]
+    fn what_cannot_be_kept_to_is_said() {
+        let refused = |limits: Limits| limits.least(cut).err().unwrap().to_string();
+        let told = refused(Limits { params: Some(4), ..Limits::default() });
+        assert!(told.contains("still has 5 parameters, more than 4"), "{told}");
+        let told = refused(Limits { macs: Some(49), ..Limits::default() });
+        assert!(told.contains("still has 50 multiplications, more than 49"), "{told}");
+    }
+
+    #[test]
+    fn the_table_is_as_counted_by_hand() {
+        let limits = Limits { bits: 8, ..Limits::default() };
+        let table = limits.table(&model(8), &model(5)).unwrap();
+        let lines: Vec<Vec<&str>> = table.lines().map(|l| l.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["layer", "channels", "of", "parameters", "of", "MACs", "of"]);
+        assert_eq!(lines[1], ["a", "5", "8", "15", "24", "240", "384"]);
+        assert_eq!(lines[2], ["f", "2", "2", "10", "16", "10", "16"]);
+        assert_eq!(lines[3], ["total", "25", "40", "250", "400"]);
+        let [now, before] = [5, 8].map(|n| limits.file_bytes(&model(n)).unwrap());
+        let file = format!("quantize pack --bits 8: {now} bytes, {before} before");
+        assert_eq!(lines[4].join(" "), file);
+    }
 }

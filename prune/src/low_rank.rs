@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 /// smaller, and those with channel groups, stay. With --images batch norm is recalibrated afterwards.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  prune low-rank --model student.safetensors --energy 0.9 --plan
+  prune low-rank --model student.safetensors --energy 0.9 --dry-run
   prune low-rank --model student.safetensors --params 120000 --images training.safetensors \\
       --out factored.safetensors")]
 pub(crate) struct LowRank {

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 
 /// Write a model as coded weights; refuse to write more bytes than the budget.
 ///
-/// Batch norm is folded into the convolution before it. 16 bits store half-precision weights; 8
-/// bits store, per output channel, a minimum, a scale and 256 levels between them; 2 to 7 bits store
-/// integers about zero with a scale per output channel, entropy-coded. With --plan every tensor has
-/// grids of its own; a model that distill --quant trained has them already. The file is read back
+/// Batch norm is folded into the convolution before it. 16 bits store half-precision weights; 2 to 8
+/// bits store integers about zero with a scale per output channel, entropy-coded; --grid affine
+/// stores, per output channel, a minimum, a scale and 2^bits levels between them, packed. With --plan
+/// every tensor has grids of its own; a model that distill --quant trained has them already. The file is read back
 /// from disk before it gets its name: its weights must be, bit for bit, those that rounding meant,
 /// and how far its logits are from the model's is printed. The budget is the size of the finished
 /// file, header included.
@@ -35,7 +35,7 @@ pub(crate) struct Pack {
     /// Bits per weight: 2 to 8, or 16. Default: 8, or the grids the model was trained for.
     #[arg(long)]
     bits: Option<u8>,
-    /// How grids lie. Default: affine at 8 bits, else channel.
+    /// How grids lie. Default: channel.
     #[arg(long, value_enum, conflicts_with = "plan")]
     grid: Option<GridKind>,
     /// Plan for this model (quantize plan), instead of the same bits everywhere.
@@ -192,22 +192,22 @@ impl Pack {
                 // Trained for these grids, so on them: nothing may have moved.
                 return Ok(Contents { weights: model.weights.clone(), ..contents });
             }
-            (None, bits, None) => {
-                let (spec, payload) = model.with_bits(bits.unwrap_or(8))?;
-                return contents(model, spec, payload, budget);
-            }
-            (None, bits, Some(GridKind::Affine)) => {
-                let spec = Spec::Affine(bits.unwrap_or(8));
-                let payload = codec::encode(&model.graph, spec, &model.weights)?;
-                return contents(model, spec, payload, budget);
-            }
-            (None, bits, Some(grid)) => {
-                let rows = match grid {
-                    GridKind::Tensor => Rows::Tensor,
-                    GridKind::Codebook => Rows::Codebook,
-                    GridKind::Channel | GridKind::Affine => Rows::Channel,
-                };
+            (None, bits, grid) => {
                 let bits = bits.unwrap_or(8);
+                let rows = match grid {
+                    None => {
+                        let (spec, payload) = model.with_bits(bits)?;
+                        return contents(model, spec, payload, budget);
+                    }
+                    Some(GridKind::Affine) => {
+                        let spec = Spec::Affine(bits);
+                        let payload = codec::encode(&model.graph, spec, &model.weights)?;
+                        return contents(model, spec, payload, budget);
+                    }
+                    Some(GridKind::Tensor) => Rows::Tensor,
+                    Some(GridKind::Codebook) => Rows::Codebook,
+                    Some(GridKind::Channel) => Rows::Channel,
+                };
                 ensure!(
                     (2..=8).contains(&bits),
                     "--bits {bits}: expected 2 to 8, or 16 without --grid"

@@ -1,11 +1,11 @@
 //! `report compare`: two models on the same pictures.
 
+use crate::statistics::{self as st, Paired};
 use anyhow::{Context, Result};
 use artifacts::Answers;
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli::count;
 use common::score;
-use common::statistics::{self as st, Paired};
 use std::fmt::Write;
 use std::path::PathBuf;
 

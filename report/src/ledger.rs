@@ -1,10 +1,11 @@
 //! `report ledger`: every artifact below a folder.
 
+use crate::statistics;
 use anyhow::{Context, Result, ensure};
 use artifacts::{Answers, Artifact, Kind, Model};
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli::{self, count};
-use common::{score, statistics};
+use common::score;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -1,11 +1,12 @@
 //! What artifacts hold and what evaluations found. See `report --help`.
 
 mod compare;
+mod gather;
 mod ledger;
 mod page;
 mod show;
+mod statistics;
 mod table;
-mod tables;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -15,20 +16,21 @@ use std::process::ExitCode;
 #[command(version, arg_required_else_help = true)]
 enum Command {
     Compare(compare::Compare),
+    #[command(alias = "tables")]
+    Gather(gather::Gather),
     Ledger(ledger::Ledger),
     Page(page::Page),
     Show(show::Show),
     Table(table::Table),
-    Tables(tables::Tables),
 }
 
 fn main() -> ExitCode {
     common::cli::main(|| match Command::parse() {
         Command::Compare(c) => c.run(),
+        Command::Gather(c) => c.run(),
         Command::Ledger(c) => c.run(),
         Command::Page(c) => c.run(),
         Command::Show(c) => c.run(),
         Command::Table(c) => c.run(),
-        Command::Tables(c) => c.run(),
     })
 }

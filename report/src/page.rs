@@ -66,15 +66,15 @@ impl Page {
         let (model_bytes, engine_bytes) = (model.len().to_string(), engine.len().to_string());
         let parts = BTreeMap::from([
             ("title", escaped(&self.title)),
-            ("style", include_str!("page/page.css").to_owned()),
-            ("script", include_str!("page/page.js").to_owned()),
+            ("style", include_str!("../page/page.css").to_owned()),
+            ("script", include_str!("../page/page.js").to_owned()),
             ("examples", examples),
             ("model_bytes", model_bytes),
             ("model", text_of(&model)),
             ("engine_bytes", engine_bytes),
             ("engine", text_of(&engine)),
         ]);
-        let page = utf16(&filled(include_str!("page/page.html"), &parts));
+        let page = utf16(&filled(include_str!("../page/page.html"), &parts));
         artifact::save_bytes(&self.out, &page)?;
         Ok(format!(
             "{}: {} bytes, of which the model {}, the engine {} ({} unpacked)",

@@ -1,7 +1,7 @@
 //! Labelled pictures → a model. See `train --help`.
 
 use anyhow::Result;
-use artifacts::{Images, Model, Provenance, artifact};
+use artifacts::{Artifact, Images, Model, Provenance, artifact};
 use clap::Parser;
 use common::cli;
 use common::device::Device;
@@ -95,8 +95,8 @@ fn run(args: &Train) -> Result<String> {
     let provenance = Provenance::new("train", &record)?
         .from("images", &train.source)
         .from("validation", &validation.source);
-    if let Some(told) = run::made_before(args.reuse, &args.out, &provenance) {
-        return Ok(told);
+    if args.reuse && Artifact::is_made_by(&args.out, &provenance) {
+        return Ok(cli::kept(&args.out));
     }
     artifact::check_room(&args.out, run::bytes(parameters))?;
     let targets = Targets::Labels(*augment);

@@ -86,11 +86,23 @@ impl Answers {
     }
 
     fn of(artifact: Artifact) -> Result<Self> {
-        let about: About = artifact.body()?;
-        let logits = artifact.f32("logits")?;
-        let labels: Vec<usize> = artifact.u8("labels")?.1.iter().map(|l| usize::from(*l)).collect();
+        let labels = artifact.u8("labels")?.1.iter().map(|l| usize::from(*l)).collect();
         let names = std::str::from_utf8(artifact.u8("names")?.1)?;
-        let names: Vec<String> = names.split('\n').map(str::to_owned).collect();
+        let names = names.split('\n').map(str::to_owned).collect();
+        Self::new(artifact.body()?, artifact.source.clone(), names, labels, artifact.f32("logits")?)
+    }
+
+    /// `logits` `[n, classes]` of the pictures `names` with these `labels`, as `source` holds them.
+    ///
+    /// # Errors
+    /// Parts that do not fit together.
+    pub fn new(
+        about: About,
+        source: Source,
+        names: Vec<String>,
+        labels: Vec<usize>,
+        logits: Array,
+    ) -> Result<Self> {
         let (n, classes) = (labels.len(), about.classes.len());
         ensure!(n > 0 && (1..=MOST_CLASSES).contains(&classes), "{n} pictures, {classes} classes");
         ensure!(
@@ -101,7 +113,7 @@ impl Answers {
         ensure!(names.len() == n, "{} names for {n} pictures", names.len());
         ensure!(labels.iter().all(|l| *l < classes), "a label beyond {classes} classes");
         ensure!(logits.values.iter().all(|v| v.is_finite()), "logits that are not finite");
-        Ok(Self { about, names, labels, source: artifact.source, logits: logits.values })
+        Ok(Self { about, names, labels, source, logits: logits.values })
     }
 
     /// The logits of each picture, in order.

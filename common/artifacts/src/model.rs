@@ -214,23 +214,21 @@ impl Model {
         Ok((header, vec![Tensor::u8("q", &[n], Data::Bytes(payload))]))
     }
 
-    /// This folded model with the same `bits` for every weight: 16 as half precision, 8 on affine
-    /// grids, 2 to 7 on entropy-coded grids about zero with a scale per output channel.
+    /// This folded model with the same `bits` for every weight: 16 as half precision, 2 to 8 on
+    /// entropy-coded grids about zero with a scale per output channel.
     ///
     /// # Errors
     /// Other bits, or weights that do not fit the graph.
     pub fn with_bits(&self, bits: u8) -> Result<(Spec, Vec<u8>)> {
-        let spec = match bits {
-            16 => Spec::Half,
-            8 => Spec::Affine(8),
-            2..=7 => {
+        match bits {
+            16 => Ok((Spec::Half, codec::encode(&self.graph, Spec::Half, &self.weights)?)),
+            2..=8 => {
                 let choices = codec::uniform_choices(&self.graph, Rows::Channel, bits);
                 let quantized = Quantized::new(&self.graph, &self.weights, &choices)?;
-                return Ok((Spec::Grids, quantized.encode(&self.graph)?));
+                Ok((Spec::Grids, quantized.encode(&self.graph)?))
             }
             _ => bail!("{bits} bits: expected 2 to 8, or 16"),
-        };
-        Ok((spec, codec::encode(&self.graph, spec, &self.weights)?))
+        }
     }
 
     /// Bytes of the finished file that holds this folded model as `payload`, coded by `spec`.

@@ -3,7 +3,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use engine::conv;
 use engine::norm::{Affine, Normalize, batch_stats};
-use engine::pool;
+use engine::op::max_pool;
 use graph::Geometry;
 use graph::{Bounds, Window};
 use std::hint::black_box;
@@ -65,7 +65,7 @@ fn elementwise(c: &mut Criterion) {
         let size = (side, side, channels);
         let normalize = Some(&normalize);
         b.iter(|| {
-            pool::max_forward(&x, normalize, size, win, &mut pooled, &mut places);
+            max_pool::forward(&x, normalize, size, win, &mut pooled, &mut places);
         });
     });
     group.finish();

@@ -11,7 +11,6 @@
 //! | [`limits`] | how large a network may be |
 //! | [`network`] | [`Graph`]: operations in an order in which they can run |
 //! | [`text`] | graphs as text, as artifacts store them |
-//! | [`draft`] | a first guess at an unknown network, from names and shapes |
 //! | [`families`] | known architectures, each a table of widths |
 //! | [`init`] | fresh weights |
 //! | [`channels`] | channels that must go together, and networks without them |
@@ -27,7 +26,6 @@
 
 pub mod array;
 pub mod channels;
-pub mod draft;
 mod error;
 pub mod families;
 pub mod fold;

@@ -17,7 +17,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// What a line begins with that somebody must settle before the text is a graph.
-pub(crate) const OPEN: &str = "? ";
+pub const OPEN: &str = "? ";
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

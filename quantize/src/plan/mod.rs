@@ -5,14 +5,13 @@ mod sensitivity;
 
 use anyhow::{Result, ensure};
 use artifacts::plan::{self, round_to_budget};
-use artifacts::{Images, Model, Provenance, artifact};
+use artifacts::{Artifact, Images, Model, Provenance, artifact};
 use assignment::{Layer, assign};
 use codec::{Choices, Quantized, Rows};
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli;
 use common::device::Device;
 use common::interrupt::Partial;
-use common::run;
 use graph::grid::Grids;
 use sensitivity::Measure;
 use serde::Serialize;
@@ -86,9 +85,10 @@ impl Plan {
             .from("images", &images.source)
             .from("model", &source);
         if let Some(out) = &self.out
-            && let Some(told) = run::made_before(self.reuse, out, &provenance)
+            && self.reuse
+            && Artifact::is_made_by(out, &provenance)
         {
-            return Ok(told);
+            return Ok(cli::kept(out));
         }
         let partial = self.out.as_deref().map(|out| Partial::beside(out, &provenance, &()));
         let partial = partial.transpose()?;

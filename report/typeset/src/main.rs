@@ -1,4 +1,4 @@
-//! The CSV files of `report tables` → report.pdf, report.html and the charts. See `typeset --help`.
+//! The CSV files of `report gather` → report.pdf, report.html and the charts. See `typeset --help`.
 
 mod chapters;
 mod charts;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use words::Language;
 
-/// Typeset the report: tables of report tables → a PDF, a web page, and the charts as SVG.
+/// Typeset the report: tables of report gather → a PDF, a web page, and the charts as SVG.
 ///
 /// Every sentence that compares says what the paired tests found, and no more.
 #[derive(Parser)]

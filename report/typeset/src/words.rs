@@ -1,7 +1,7 @@
 //! The report's languages. Sentences stand in both beside each other where they are used; here are the words
 //! that several places share.
 
-use crate::data::{Pair, Way};
+use rows::{Pair, Way};
 
 /// English or Traditional Chinese.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -34,9 +34,9 @@ impl Language {
         known.map_or(word, |(_, en, zh)| self.say(en, zh)).to_owned()
     }
 
-    /// What an experiment is called, with its step where it has one.
-    pub(crate) fn experiment(self, question: &str, way: &str, step: u32) -> String {
-        match (question, step) {
+    /// What an experiment is called, with its cut where it has one.
+    pub(crate) fn experiment(self, question: &str, way: &str, cut: u32) -> String {
+        match (question, cut) {
             ("q3", k) => {
                 let share = format!("{:.0} %", 100.0 * way.parse::<f64>().unwrap_or(0.0));
                 match self {
@@ -54,8 +54,8 @@ impl Language {
 
     /// What the paired test says, as a sentence.
     pub(crate) fn verdict(self, pair: &Pair) -> String {
-        let a = self.experiment(&pair.question, &pair.a, pair.a_step);
-        let b = self.experiment(&pair.question, &pair.b, pair.b_step);
+        let a = self.experiment(&pair.question, &pair.a, pair.a_cut);
+        let b = self.experiment(&pair.question, &pair.b, pair.b_cut);
         let points = format!("{:.1}", 100.0 * pair.difference.abs());
         let p = p_value(pair.p);
         let (better, worse) = match pair.better.as_str() {
@@ -189,9 +189,9 @@ mod tests {
         let pair = |better: &str| Pair {
             question: "q1".to_owned(),
             a: "pruning".to_owned(),
-            a_step: 0,
+            a_cut: 0,
             b: "low-rank".to_owned(),
-            b_step: 0,
+            b_cut: 0,
             seeds: 3,
             difference: -0.03,
             only_a: 5,

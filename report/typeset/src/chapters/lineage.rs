@@ -2,9 +2,10 @@
 
 use super::{chart, heading};
 use crate::charts::FONT;
-use crate::data::{Data, Edge};
+use crate::data::Data;
 use crate::document::Block;
 use crate::words::Language;
+use rows::Edge;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -158,6 +159,8 @@ mod tests {
         let edge = |file: &str, from: &str| Edge {
             file: format!("{file}.safetensors"),
             kind: "model".to_owned(),
+            stage: String::new(),
+            role: String::new(),
             from: from.to_owned(),
         };
         let found = parents(&[

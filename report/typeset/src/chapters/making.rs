@@ -2,9 +2,10 @@
 
 use super::{chart, heading, strings, text, ways_table};
 use crate::charts::{self, Series};
-use crate::data::{Data, Spent};
+use crate::data::Data;
 use crate::document::{Block, Table};
 use crate::words::{Language, count};
+use rows::Spent;
 use std::collections::BTreeMap;
 
 /// Accuracy against bytes; where the shipped file's bytes go; what each tensor costs.
@@ -95,7 +96,7 @@ fn sensitivity(data: &Data, l: Language) -> Option<Block> {
 /// The pipeline's trainings, and the first seed of each experiment's.
 pub(super) fn curves(data: &Data, l: Language) -> Vec<Block> {
     let mut blocks = vec![heading(l, "7. Training", "七、訓練過程")];
-    let series = |models: &[&str], value: fn(&crate::data::Point) -> f64| -> Vec<Series> {
+    let series = |models: &[&str], value: fn(&rows::Point) -> f64| -> Vec<Series> {
         let of = |m: &&str| Series {
             name: l.name(m.rsplit('/').next().unwrap_or(m)),
             points: data

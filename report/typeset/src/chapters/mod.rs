@@ -5,9 +5,10 @@ mod making;
 mod questions;
 mod stages;
 
-use crate::data::{Data, Pair, Way};
+use crate::data::Data;
 use crate::document::{Block, Chart, Document, Table};
 use crate::words::{Language, count, interval, mean, p_value};
+use rows::{Pair, Way};
 
 /// The whole report.
 pub(crate) fn document(data: &Data, language: Language, name: &str) -> Document {
@@ -73,7 +74,7 @@ fn ways_table(ways: &[&Way], language: Language, caption: (&str, &str)) -> Block
     };
     let row = |w: &&Way| {
         vec![
-            language.experiment(&w.question, &w.way, w.step),
+            language.experiment(&w.question, &w.way, w.cut),
             count(w.parameters),
             count(w.bytes),
             count(w.multiplications),
@@ -95,8 +96,8 @@ fn pairs_table(pairs: &[&Pair], language: Language) -> Block {
     let row = |p: &&Pair| {
         let name = |way: &str, step| language.experiment(&p.question, way, step);
         vec![
-            name(&p.a, p.a_step),
-            name(&p.b, p.b_step),
+            name(&p.a, p.a_cut),
+            name(&p.b, p.b_cut),
             count(p.only_a as f64),
             count(p.only_b as f64),
             format!("{:+.2}", 100.0 * p.difference),
@@ -130,7 +131,7 @@ fn best(ways: &[&Way], pairs: &[&Pair], language: Language) -> String {
     let Some(best) = ways.iter().max_by(|a, b| a.top1.total_cmp(&b.top1)) else {
         return String::new();
     };
-    let name = language.experiment(&best.question, &best.way, best.step);
+    let name = language.experiment(&best.question, &best.way, best.cut);
     let mut said = match language {
         Language::En => format!("The highest mean is that of {name}, {}.", mean(best)),
         Language::Zh => format!("平均最高的是{name}，{}。", mean(best)),

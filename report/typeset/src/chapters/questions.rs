@@ -2,9 +2,10 @@
 
 use super::{best, chart, heading, pairs_table, text, ways_table};
 use crate::charts::{self, Series};
-use crate::data::{Data, Way};
+use crate::data::Data;
 use crate::document::Block;
 use crate::words::{Language, count, percent};
+use rows::Way;
 
 /// Bars' worth of rows for a chart of intervals: over seeds where there are several.
 fn rows(ways: &[&Way], language: Language) -> Vec<(String, f64, f64, f64)> {
@@ -13,7 +14,7 @@ fn rows(ways: &[&Way], language: Language) -> Vec<(String, f64, f64, f64)> {
             Some(half) => (w.top1 - half, w.top1 + half),
             None => (w.low, w.high),
         };
-        let name = language.experiment(&w.question, &w.way, w.step);
+        let name = language.experiment(&w.question, &w.way, w.cut);
         (name, 100.0 * w.top1, 100.0 * low, 100.0 * high)
     };
     ways.iter().map(row).collect()
@@ -111,9 +112,9 @@ pub(super) fn second(data: &Data, l: Language) -> Vec<Block> {
 }
 
 /// What was found of distillation, and what besides was measured that bears on it.
-fn explained(data: &Data, pairs: &[&crate::data::Pair], l: Language) -> String {
+fn explained(data: &Data, pairs: &[&rows::Pair], l: Language) -> String {
     let mut said: Vec<String> = pairs.iter().map(|p| l.verdict(p)).collect();
-    let mean = |way: &str, f: fn(&crate::data::Trial) -> f64| {
+    let mean = |way: &str, f: fn(&rows::Trial) -> f64| {
         let of: Vec<f64> =
             data.trials.iter().filter(|t| t.question == "q2" && t.way == way).map(f).collect();
         (!of.is_empty()).then(|| of.iter().sum::<f64>() / of.len() as f64)

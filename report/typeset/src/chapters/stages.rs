@@ -2,9 +2,10 @@
 
 use super::{chart, heading, pairs_table, strings, ways_table};
 use crate::charts::{self, Series};
-use crate::data::{Class, Data, Way};
+use crate::data::Data;
 use crate::document::{Block, Table};
 use crate::words::{Language, percent};
+use rows::{Class, Way};
 
 const ORDER: [&str; 4] = ["teacher", "student", "pruned", "shipped"];
 

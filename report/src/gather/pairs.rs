@@ -1,31 +1,10 @@
 //! Which experiments differ.
 
 use super::stages;
-use super::trials::{Trial, Way};
+use super::trials::Trial;
+use crate::statistics::{self as st, Paired};
 use anyhow::Result;
-use common::statistics::{self as st, Paired};
-use serde::Serialize;
-
-/// Two experiments on the same pictures, seed by seed.
-#[derive(Serialize)]
-pub(super) struct Pair {
-    question: String,
-    a: String,
-    a_step: u32,
-    b: String,
-    b_step: u32,
-    /// Pairs of models: one for every seed that both have.
-    seeds: usize,
-    /// Mean of top-1 of b less that of a.
-    difference: f64,
-    /// Over all seeds: right by one alone.
-    only_a: usize,
-    only_b: usize,
-    /// The largest p of McNemar's exact test over the seeds.
-    p: f64,
-    /// `a` or `b` where it is better at the 5 % level with every seed, else `none`.
-    better: &'static str,
-}
+use rows::{Pair, Way};
 
 /// Every pair that a question is about.
 pub(super) fn all(trials: &[Trial], ways: &[Way]) -> Result<Vec<Pair>> {
@@ -42,11 +21,11 @@ pub(super) fn all(trials: &[Trial], ways: &[Way]) -> Result<Vec<Pair>> {
         }
     }
     pairs.extend(chains(ways).into_iter().map(|(a, b)| pair(trials, a, b)));
-    let bits = |way: &str, step: u32| {
-        ways.iter().find(|w| w.question == "bits" && w.way == way && w.step == step)
+    let bits = |way: &str, cut: u32| {
+        ways.iter().find(|w| w.question == "bits" && w.way == way && w.cut == cut)
     };
     for rounded in ways.iter().filter(|w| w.question == "bits" && w.way == "rounded") {
-        if let Some(trained) = bits("trained", rounded.step) {
+        if let Some(trained) = bits("trained", rounded.cut) {
             pairs.push(pair(trials, rounded, trained));
         }
     }
@@ -58,16 +37,16 @@ pub(super) fn all(trials: &[Trial], ways: &[Way]) -> Result<Vec<Pair>> {
     Ok(pairs.into_iter().flatten().collect())
 }
 
-/// Of every two chains of question 3 the steps that are nearest in size.
+/// Of every two chains of question 3 the cuts that are nearest in size.
 fn chains(ways: &[Way]) -> Vec<(&Way, &Way)> {
-    let steps: Vec<&Way> = ways.iter().filter(|w| w.question == "q3").collect();
-    let mut names: Vec<&str> = steps.iter().map(|w| w.way.as_str()).collect();
+    let cuts: Vec<&Way> = ways.iter().filter(|w| w.question == "q3").collect();
+    let mut names: Vec<&str> = cuts.iter().map(|w| w.way.as_str()).collect();
     names.dedup();
     let mut found = Vec::new();
     for (i, a) in names.iter().enumerate() {
         for b in &names[i + 1..] {
             let apart = |x: &Way, y: &Way| (x.parameters / y.parameters).ln().abs();
-            let of = |name: &str| steps.iter().filter(move |w| w.way == name).collect::<Vec<_>>();
+            let of = |name: &str| cuts.iter().filter(move |w| w.way == name).collect::<Vec<_>>();
             let all = of(a).into_iter().flat_map(|x| of(b).into_iter().map(move |y| (*x, *y)));
             found.extend(all.min_by(|(a, b), (c, d)| apart(a, b).total_cmp(&apart(c, d))));
         }
@@ -77,7 +56,7 @@ fn chains(ways: &[Way]) -> Vec<(&Way, &Way)> {
 
 fn pair(trials: &[Trial], a: &Way, b: &Way) -> Option<Pair> {
     let of = |w: &Way| -> Vec<&Trial> {
-        let is = |t: &&Trial| t.question == w.question && t.way == w.way && t.step == w.step;
+        let is = |t: &&Trial| t.question == w.question && t.way == w.way && t.cut == w.cut;
         trials.iter().filter(is).collect()
     };
     let (of_a, of_b) = (of(a), of(b));
@@ -97,14 +76,14 @@ fn pair(trials: &[Trial], a: &Way, b: &Way) -> Option<Pair> {
     (n > 0).then(|| Pair {
         question: if a.question == b.question { &a.question } else { &b.question }.clone(),
         a: a.way.clone(),
-        a_step: a.step,
+        a_cut: a.cut,
         b: b.way.clone(),
-        b_step: b.step,
+        b_cut: b.cut,
         seeds: n,
         difference: matched.iter().map(|(x, y)| y.top1() - x.top1()).sum::<f64>() / n as f64,
         only_a: tests.iter().map(|t| t.only_a).sum(),
         only_b: tests.iter().map(|t| t.only_b).sum(),
         p: tests.iter().map(|t| t.p).fold(0.0, f64::max),
-        better,
+        better: better.to_owned(),
     })
 }

@@ -1,10 +1,10 @@
 //! Evaluations: one row each, and one for all seeds of an experiment.
 
+use crate::statistics as st;
 use anyhow::{Context, Result, ensure};
 use artifacts::Answers;
 use common::score;
-use common::statistics as st;
-use serde::Serialize;
+use rows::Way;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -17,36 +17,18 @@ pub(super) struct Trial {
     /// Its seed; 0 where nothing is random.
     pub(super) seed: u32,
     /// Cuts so far, in a chain of question 3; bits per weight, of `bits`; else 0.
-    pub(super) step: u32,
+    pub(super) cut: u32,
     pub(super) answers: Answers,
-}
-
-#[derive(Serialize)]
-pub(super) struct Row {
-    question: String,
-    way: String,
-    seed: u32,
-    step: u32,
-    parameters: usize,
-    bytes: usize,
-    multiplications: usize,
-    pictures: usize,
-    correct: usize,
-    top1: f64,
-    low: f64,
-    high: f64,
-    calibration_error: f64,
-    nll: f64,
 }
 
 impl Trial {
     /// Of the file `eval/QUESTION/NAME.answers.safetensors`.
     fn new(question: &str, name: &str, answers: Answers) -> Self {
         let number = |text: &str| text.parse::<u32>().ok();
-        let (way, seed, step) = match (question, name.rsplit_once('-')) {
-            ("q3", Some((rest, step))) => {
+        let (way, seed, cut) = match (question, name.rsplit_once('-')) {
+            ("q3", Some((rest, cut))) => {
                 let (way, seed) = rest.rsplit_once('-').unwrap_or((rest, "0"));
-                (way, number(seed).unwrap_or(0), number(step).unwrap_or(0))
+                (way, number(seed).unwrap_or(0), number(cut).unwrap_or(0))
             }
             ("bits", Some((way, bits))) => (way, 0, number(bits).unwrap_or(0)),
             ("stages", _) | (_, None) => (name, 0, 0),
@@ -55,7 +37,7 @@ impl Trial {
                 None => (name, 0, 0),
             },
         };
-        Self { question: question.to_owned(), way: way.to_owned(), seed, step, answers }
+        Self { question: question.to_owned(), way: way.to_owned(), seed, cut, answers }
     }
 
     pub(super) fn correct(&self) -> usize {
@@ -66,16 +48,16 @@ impl Trial {
         self.correct() as f64 / self.answers.labels.len() as f64
     }
 
-    pub(super) fn row(&self) -> Row {
+    pub(super) fn row(&self) -> rows::Trial {
         let (pictures, correct) = (self.answers.labels.len(), self.correct());
         let (low, high) = score::wilson(correct, pictures);
         let calibration = st::calibration(&self.answers);
         let about = &self.answers.about;
-        Row {
+        rows::Trial {
             question: self.question.clone(),
             way: self.way.clone(),
             seed: self.seed,
-            step: self.step,
+            cut: self.cut,
             parameters: about.parameters,
             bytes: about.bytes,
             multiplications: about.multiplications,
@@ -113,7 +95,7 @@ pub(super) fn load(folder: &Path) -> Result<Vec<Trial>> {
         }
     }
     ensure!(!trials.is_empty(), "{}: no answers in it: run make experiments", eval.display());
-    let place = |t: &Trial| (t.question.clone(), t.way.clone(), t.seed, t.step);
+    let place = |t: &Trial| (t.question.clone(), t.way.clone(), t.seed, t.cut);
     trials.sort_by_key(place);
     for trial in &trials[1..] {
         trial.answers.check_same_pictures(&trials[0].answers)?;
@@ -121,34 +103,12 @@ pub(super) fn load(folder: &Path) -> Result<Vec<Trial>> {
     Ok(trials)
 }
 
-/// All seeds of one experiment.
-#[derive(Clone, Serialize)]
-pub(super) struct Way {
-    pub(super) question: String,
-    pub(super) way: String,
-    pub(super) step: u32,
-    seeds: usize,
-    /// Mean over the seeds.
-    pub(super) parameters: f64,
-    bytes: f64,
-    multiplications: f64,
-    /// Mean over the seeds.
-    top1: f64,
-    /// Standard deviation over the seeds.
-    deviation: f64,
-    /// Half the 95 % interval of the mean, Student's t; empty for one seed.
-    half: Option<f64>,
-    /// Wilson interval of the mean, as if of one model: what the number of pictures allows.
-    low: f64,
-    high: f64,
-}
-
 pub(super) fn ways(trials: &[Trial]) -> Vec<Way> {
     let mut groups = BTreeMap::<_, Vec<&Trial>>::new();
     for t in trials {
-        groups.entry((t.question.clone(), t.way.clone(), t.step)).or_default().push(t);
+        groups.entry((t.question.clone(), t.way.clone(), t.cut)).or_default().push(t);
     }
-    let way = |((question, way, step), of): ((String, String, u32), Vec<&Trial>)| {
+    let way = |((question, way, cut), of): ((String, String, u32), Vec<&Trial>)| {
         let mean = |f: &dyn Fn(&Trial) -> usize| {
             of.iter().map(|t| f(t) as f64).sum::<f64>() / of.len() as f64
         };
@@ -158,7 +118,7 @@ pub(super) fn ways(trials: &[Trial]) -> Vec<Way> {
         Way {
             question,
             way,
-            step,
+            cut,
             seeds: of.len(),
             parameters: mean(&|t| t.answers.about.parameters),
             bytes: mean(&|t| t.answers.about.bytes),

@@ -1,10 +1,10 @@
 //! Drafts of graphs, from names and shapes: those of the families, and what is refused of others. Names and
 //! shapes are those of PyTorch: `drafts/names.py` printed them.
 
-use graph::draft::draft;
 use graph::families::{Knobs, find};
 use graph::op::Activation;
 use graph::{Error, Graph, Node, Op, Result};
+use prepare::draft::draft;
 
 /// Without what no file shows: strides, pools, which activation.
 fn bare(graph: &Graph) -> Result<Graph> {

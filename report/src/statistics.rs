@@ -1,16 +1,16 @@
 //! What answers say: right per class, confused with what, how sure, and whether two models differ.
 
-use crate::score::argmax;
 use artifacts::Answers;
+use common::score::argmax;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// Whether each picture was answered rightly.
-pub fn hits(answers: &Answers) -> Vec<bool> {
+pub(crate) fn hits(answers: &Answers) -> Vec<bool> {
     answers.logits().zip(&answers.labels).map(|(row, label)| argmax(row) == *label).collect()
 }
 
 /// Pictures of class i that were taken for class j, `[classes][classes]`.
-pub fn confusion(answers: &Answers) -> Vec<Vec<usize>> {
+pub(crate) fn confusion(answers: &Answers) -> Vec<Vec<usize>> {
     let classes = answers.about.classes.len();
     let mut counts = vec![vec![0; classes]; classes];
     for (row, label) in answers.logits().zip(&answers.labels) {
@@ -20,7 +20,7 @@ pub fn confusion(answers: &Answers) -> Vec<Vec<usize>> {
 }
 
 /// Probabilities of logits: softmax, in f64.
-pub fn probabilities(logits: &[f32]) -> Vec<f64> {
+fn probabilities(logits: &[f32]) -> Vec<f64> {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<f64> = logits.iter().map(|v| f64::from(v - top).exp()).collect();
     let sum: f64 = powers.iter().sum();
@@ -29,28 +29,28 @@ pub fn probabilities(logits: &[f32]) -> Vec<f64> {
 
 /// Pictures whose largest probability lies in one tenth of 0..1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Bin {
+pub(crate) struct Bin {
     /// How many.
-    pub pictures: usize,
+    pub(crate) pictures: usize,
     /// Share of them that was right.
-    pub accuracy: f64,
+    pub(crate) accuracy: f64,
     /// Mean of their largest probabilities.
-    pub confidence: f64,
+    pub(crate) confidence: f64,
 }
 
 /// How far probabilities can be believed (Guo et al. 2017, section 2).
 #[derive(Clone, Debug)]
-pub struct Calibration {
+pub(crate) struct Calibration {
     /// Ten bins of confidence, from (0, 0.1] to (0.9, 1].
-    pub bins: Vec<Bin>,
+    pub(crate) bins: Vec<Bin>,
     /// Expected calibration error: the mean distance of confidence from accuracy over pictures.
-    pub error: f64,
+    pub(crate) error: f64,
     /// Mean negative logarithm of the right class's probability.
-    pub nll: f64,
+    pub(crate) nll: f64,
 }
 
 /// The calibration of `answers`.
-pub fn calibration(answers: &Answers) -> Calibration {
+pub(crate) fn calibration(answers: &Answers) -> Calibration {
     const BINS: usize = 10;
     let mut bins = vec![Bin::default(); BINS];
     let (mut nll, n) = (0.0, answers.labels.len() as f64);
@@ -74,24 +74,24 @@ pub fn calibration(answers: &Answers) -> Calibration {
 /// Two models on the same pictures: how many each alone has right, and McNemar's exact test (1947):
 /// the probability that `only_a` and `only_b` are at least so unequal where both are equally good.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Paired {
+pub(crate) struct Paired {
     /// Right by a, wrong by b.
-    pub only_a: usize,
+    pub(crate) only_a: usize,
     /// Right by b, wrong by a.
-    pub only_b: usize,
+    pub(crate) only_b: usize,
     /// The two-sided p.
-    pub p: f64,
+    pub(crate) p: f64,
 }
 
 impl Paired {
     /// Whether the difference is one at the 5 % level.
-    pub fn differs(&self) -> bool {
+    pub(crate) fn differs(&self) -> bool {
         self.p < 0.05
     }
 }
 
 /// Compare answers to the same pictures.
-pub fn paired(a: &Answers, b: &Answers) -> Paired {
+pub(crate) fn paired(a: &Answers, b: &Answers) -> Paired {
     let (a, b) = (hits(a), hits(b));
     let count = |want: (bool, bool)| a.iter().zip(&b).filter(|(a, b)| (**a, **b) == want).count();
     let (only_a, only_b) = (count((true, false)), count((false, true)));
@@ -99,7 +99,7 @@ pub fn paired(a: &Answers, b: &Answers) -> Paired {
 }
 
 /// McNemar's exact two-sided p of `b` against `c` discordant pairs.
-pub fn mcnemar(b: usize, c: usize) -> f64 {
+pub(crate) fn mcnemar(b: usize, c: usize) -> f64 {
     let n = b + c;
     // Logarithms of binomial coefficients: 2^n would overflow.
     let mut log = -(n as f64) * std::f64::consts::LN_2;
@@ -113,15 +113,15 @@ pub fn mcnemar(b: usize, c: usize) -> f64 {
 
 /// Mean of repeated measurements and what it may be off by.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
+pub(crate) struct Spread {
     /// How many.
-    pub n: usize,
+    pub(crate) n: usize,
     /// Their mean.
-    pub mean: f64,
+    pub(crate) mean: f64,
     /// Their standard deviation (n − 1); 0 for a single one.
-    pub deviation: f64,
+    pub(crate) deviation: f64,
     /// Half the 95 % interval of the mean by Student's t; None for a single one.
-    pub half: Option<f64>,
+    pub(crate) half: Option<f64>,
 }
 
 /// Quantile 0.975 of Student's t for `n` degrees of freedom, at least 1.
@@ -130,7 +130,7 @@ fn quantile(n: usize) -> f64 {
 }
 
 /// Mean and spread of `values`.
-pub fn spread(values: &[f64]) -> Spread {
+pub(crate) fn spread(values: &[f64]) -> Spread {
     let n = values.len();
     let mean = values.iter().sum::<f64>() / n.max(1) as f64;
     if n < 2 {
@@ -142,8 +142,59 @@ pub fn spread(values: &[f64]) -> Spread {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use artifacts::answers::About;
+    use artifacts::{Kind, Provenance, Source};
+    use graph::Array;
+
+    /// Answers to pictures of two classes.
+    pub(crate) fn answers(labels: &[usize], logits: &[[f32; 2]]) -> Answers {
+        let about = About {
+            name: "a".to_owned(),
+            classes: vec!["ja".to_owned(), "nein".to_owned()],
+            model: String::new(),
+            images: String::new(),
+            parameters: 5,
+            bytes: 6,
+            multiplications: 7,
+        };
+        let provenance = Provenance::new("test", &()).unwrap();
+        let (name, hash) = (String::new(), String::new());
+        let source = Source { name, hash, bytes: 0, kind: Kind::Answers, provenance };
+        let names = (0..labels.len()).map(|i| i.to_string()).collect();
+        let logits = Array::new(vec![logits.len(), 2], logits.concat()).unwrap();
+        Answers::new(about, source, names, labels.to_vec(), logits).unwrap()
+    }
+
+    /// ln 3 makes probabilities of 3/4 and 1/4, ln 19 such of 19/20 and 1/20.
+    #[test]
+    fn four_pictures_by_hand() {
+        let labels = [0, 1, 1, 0];
+        let (three, nineteen) = (3f32.ln(), 19f32.ln());
+        // Right with 3/4; right with 19/20; wrong with 3/4; equal logits: the first class, right.
+        let a = answers(&labels, &[[three, 0.], [0., nineteen], [three, 0.], [1., 1.]]);
+        assert_eq!(hits(&a), [true, true, false, true]);
+        assert_eq!(confusion(&a), [[2, 0], [1, 1]]);
+        let c = calibration(&a);
+        let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-6, "{found}");
+        let bin = |i: usize, pictures: usize, accuracy: f64, confidence: f64| {
+            assert_eq!(c.bins[i].pictures, pictures, "{i}");
+            near(c.bins[i].accuracy, accuracy);
+            near(c.bins[i].confidence, confidence);
+        };
+        bin(4, 1, 1.0, 0.5);
+        bin(7, 2, 0.5, 0.75);
+        bin(9, 1, 1.0, 0.95);
+        assert_eq!(c.bins[0], Bin::default());
+        // (|1 - 1/2| + |1 - 3/2| + |1 - 19/20|) / 4
+        near(c.error, 1.05 / 4.0);
+        // -(ln 3/4 + ln 19/20 + ln 1/4 + ln 1/2) / 4
+        near(c.nll, -(0.75f64 * 0.95 * 0.25 * 0.5).ln() / 4.0);
+        // The other is right where this one is wrong, and wrong twice where it is right: p = 1.
+        let b = answers(&labels, &[[0., 1.], [1., 0.], [0., 1.], [1., 0.]]);
+        assert_eq!(paired(&a, &b), Paired { only_a: 2, only_b: 1, p: 1.0 });
+    }
 
     /// `scipy.stats.binomtest(min(b, c), b + c, 0.5).pvalue`, SciPy 1.17.1.
     #[test]

@@ -1,4 +1,4 @@
-//! `report tables`: what the report says, as CSV files.
+//! `report gather`: what the report says, as CSV files.
 
 mod artifacts;
 mod pairs;
@@ -24,9 +24,9 @@ pairs.csv (paired tests), classes.csv, confusion.csv, calibration.csv, curves.cs
 sensitivity.csv, lineage.csv and cost.csv; FORMAT.md lists their columns.
 
 Examples:
-  report tables artifacts/smoke --out artifacts/smoke/report/data"
+  report gather artifacts/smoke --out artifacts/smoke/report/data"
 )]
-pub(crate) struct Tables {
+pub(crate) struct Gather {
     /// Folder of a recipe, e.g. artifacts/smoke.
     folder: PathBuf,
     /// Folder for the CSV files; made where it is missing.
@@ -34,7 +34,7 @@ pub(crate) struct Tables {
     out: PathBuf,
 }
 
-impl Tables {
+impl Gather {
     pub(crate) fn run(self) -> Result<String> {
         let trials = trials::load(&self.folder)?;
         std::fs::create_dir_all(&self.out)

@@ -1,8 +1,8 @@
 //! What each stage of the pipeline did to the answers.
 
 use super::trials::Trial;
-use common::statistics as st;
-use serde::Serialize;
+use crate::statistics as st;
+use rows::{Bin, Class, Confused};
 
 /// The stages in their order.
 pub(super) const ORDER: [&str; 4] = ["teacher", "student", "pruned", "shipped"];
@@ -11,21 +11,6 @@ pub(super) const ORDER: [&str; 4] = ["teacher", "student", "pruned", "shipped"];
 pub(super) fn of(trials: &[Trial]) -> Vec<&Trial> {
     let stage = |name: &&str| trials.iter().find(|t| t.question == "stages" && t.way == *name);
     ORDER.iter().filter_map(stage).collect()
-}
-
-#[derive(Serialize)]
-pub(super) struct Class {
-    stage: String,
-    class: usize,
-    name: String,
-    pictures: usize,
-    correct: usize,
-    top1: f64,
-    /// Pictures of the class that only the stage before had right, and only this one.
-    lost: Option<usize>,
-    won: Option<usize>,
-    /// McNemar's exact p of these two; one in twenty is below 0.05 by chance alone.
-    p: Option<f64>,
 }
 
 pub(super) fn classes(stages: &[&Trial]) -> Vec<Class> {
@@ -59,13 +44,6 @@ pub(super) fn classes(stages: &[&Trial]) -> Vec<Class> {
     rows
 }
 
-#[derive(Serialize)]
-pub(super) struct Confused {
-    class: String,
-    answered: String,
-    pictures: usize,
-}
-
 /// Of the last stage: what is taken for what.
 pub(super) fn confusion(stages: &[&Trial]) -> Vec<Confused> {
     let Some(last) = stages.last() else { return Vec::new() };
@@ -80,16 +58,6 @@ pub(super) fn confusion(stages: &[&Trial]) -> Vec<Confused> {
         })
     };
     counts.iter().enumerate().flat_map(row).collect()
-}
-
-#[derive(Serialize)]
-pub(super) struct Bin {
-    stage: String,
-    /// Upper end of the bin of confidence.
-    up_to: f64,
-    pictures: usize,
-    accuracy: f64,
-    confidence: f64,
 }
 
 pub(super) fn calibration(stages: &[&Trial]) -> Vec<Bin> {

@@ -4,17 +4,10 @@ use crate::ledger::{Entry, entries};
 use anyhow::{Context, Result};
 use artifacts::{Artifact, Model, Plan};
 use common::cost::Cost;
-use serde::{Deserialize, Serialize};
+use rows::{Edge, Nats, Part, Point, Spent};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-#[derive(Serialize)]
-pub(super) struct Point {
-    model: String,
-    epoch: usize,
-    loss: f64,
-    top1: f64,
-}
 
 /// A line of `X.epochs.csv`.
 #[derive(Deserialize)]
@@ -56,14 +49,6 @@ pub(super) fn curves(folder: &Path) -> Result<Vec<Point>> {
     Ok(points)
 }
 
-#[derive(Serialize)]
-pub(super) struct Part {
-    part: String,
-    bytes: usize,
-    values: usize,
-    bits_each: f64,
-}
-
 /// Where the bytes of the shipped file go: its header, and every tensor.
 pub(super) fn waterfall(folder: &Path) -> Result<Vec<Part>> {
     let path = folder.join("model.bin");
@@ -85,13 +70,6 @@ pub(super) fn waterfall(folder: &Path) -> Result<Vec<Part>> {
     Ok(rows)
 }
 
-#[derive(Serialize)]
-pub(super) struct Nats {
-    tensor: String,
-    bits: u8,
-    nats: f64,
-}
-
 /// What the plan of the shipped file measured of every tensor.
 pub(super) fn sensitivity(folder: &Path) -> Result<Vec<Nats>> {
     let path = folder.join("plan.safetensors");
@@ -104,15 +82,6 @@ pub(super) fn sensitivity(folder: &Path) -> Result<Vec<Nats>> {
         measured.bits.clone().into_iter().zip(nats).map(of)
     });
     Ok(rows.collect())
-}
-
-#[derive(Serialize)]
-pub(super) struct Edge {
-    file: String,
-    kind: String,
-    stage: String,
-    role: String,
-    from: String,
 }
 
 /// Every artifact with each of its parents; one without parents has one row all the same.
@@ -139,17 +108,6 @@ pub(super) fn lineage(folder: &Path) -> Result<Vec<Edge>> {
         rows
     };
     Ok(entries.iter().filter(|e| !e.path.contains(".last.")).flat_map(edges).collect())
-}
-
-#[derive(Serialize)]
-pub(super) struct Spent {
-    file: String,
-    stage: String,
-    seconds: f64,
-    pictures: usize,
-    per_second: f64,
-    peak_bytes: usize,
-    threads: usize,
 }
 
 pub(super) fn costs(folder: &Path) -> Result<Vec<Spent>> {

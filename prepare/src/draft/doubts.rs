@@ -2,7 +2,7 @@
 //! branches that no chain has. A draft with doubts is refused as a graph until a person has settled them.
 
 use super::{Kind, Layer, SHORTCUTS};
-use crate::text::OPEN;
+use graph::text::OPEN;
 use std::collections::BTreeMap;
 
 /// Why a draft may be of another network than the file.

@@ -1,0 +1,66 @@
+//! How a network gets into a budget of bytes.
+
+use artifacts::plan::round_to_budget;
+use artifacts::{Framing, Input, Model, Preparation};
+use codec::{Quantized, Rows, Spec, uniform_choices};
+use graph::Graph;
+use graph::grid::Grids;
+use views::Normalization;
+
+fn model() -> Model {
+    let text = "input 3;a:conv 3>64 k3 p1 bias;relu;gap;f:linear 64>10 bias";
+    let graph: Graph = text.parse().unwrap();
+    let weights = graph::init::weights(&graph, 1);
+    let preparation = Preparation { size: 8, framing: Framing::Crop, exif: false };
+    let input = Input { preparation, normalization: Normalization::NONE };
+    let classes = (0..10).map(|c| c.to_string()).collect();
+    Model { graph, weights, input, classes, grids: Grids::new() }
+}
+
+/// Nearest where that fits, else the lowest price of a bit that does: a five-hundredth less does not.
+#[test]
+fn bits_cost_no_more_than_the_budget_asks() {
+    let m = model();
+    let choices = uniform_choices(&m.graph, Rows::Channel, 5);
+    let grids = Quantized::new(&m.graph, &m.weights, &choices).unwrap().grids();
+    let at = |price: f32| {
+        let quantized = Quantized::on(&m.graph, &m.weights, &grids, price).unwrap();
+        let bytes = m.coded_bytes(&quantized).unwrap();
+        (quantized, bytes)
+    };
+    let (nearest, bytes) = at(0.0);
+    assert_eq!(round_to_budget(&m, &m.weights, &grids, bytes).unwrap(), (nearest, 0.0));
+    for less in [1, 50, 300] {
+        let (found, price) = round_to_budget(&m, &m.weights, &grids, bytes - less).unwrap();
+        assert!(price > 0.0 && found == at(price).0, "{less}: {price}");
+        assert!(at(price).1 <= bytes - less, "{less}: {price} gives {}", at(price).1);
+        assert!(at(0.998 * price).1 > bytes - less, "{less}: less than {price} would do");
+    }
+}
+
+#[test]
+fn a_budget_that_no_price_reaches_is_refused() {
+    let m = model();
+    let choices = uniform_choices(&m.graph, Rows::Channel, 5);
+    let grids = Quantized::new(&m.graph, &m.weights, &choices).unwrap().grids();
+    let told = round_to_budget(&m, &m.weights, &grids, 10).unwrap_err().to_string();
+    let dearest = Quantized::on(&m.graph, &m.weights, &grids, 1000.0).unwrap();
+    let least = m.coded_bytes(&dearest).unwrap();
+    assert!(told.contains(&format!("at least {least} bytes, the budget is 10")), "{told}");
+}
+
+#[test]
+fn bits_alone_mean_half_precision_or_grids() {
+    let m = model();
+    let coding = |bits| m.with_bits(bits).map(|(spec, _)| spec);
+    assert_eq!(coding(16).unwrap(), Spec::Half);
+    for bits in 2..=8 {
+        assert_eq!(coding(bits).unwrap(), Spec::Grids, "{bits}");
+    }
+    for bits in [0, 1, 9, 15, 17] {
+        assert!(coding(bits).unwrap_err().to_string().contains("expected 2 to 8, or 16"), "{bits}");
+    }
+    // Entropy-coded they take less than as 256 packed levels a channel.
+    let affine = codec::encode(&m.graph, Spec::Affine(8), &m.weights).unwrap();
+    assert!(m.with_bits(8).unwrap().1.len() < affine.len());
+}
