@@ -121,7 +121,7 @@ fn stems_leave_weights_alone() {
     for family in ALL {
         let standard = build(family.name, Knobs::standard(5));
         let last = |g: &Graph, size: usize| -> usize {
-            g.shapes(size).unwrap().iter().rev().find(|s| s[1] > 1).unwrap()[1]
+            g.shapes(size).unwrap().iter().rev().find(|s| s[0] > 1).unwrap()[0]
         };
         for stride in [1, 2, 4] {
             let knobs = Knobs { stem_stride: Some(stride), ..Knobs::standard(5) };

@@ -89,11 +89,11 @@ const OWNERS: [(&str, &[&str]); 27] = [
 const FLOORS: [&[&str]; 8] = [
     &["sizing", "share"],
     &["device"],
-    &["answers"],
+    &["forward"],
     &["score"],
     &["cost"],
     &["cli"],
-    &["fit", "interrupt"],
+    &["training", "interrupt"],
     &["run"],
 ];
 
@@ -348,7 +348,7 @@ fn every_fault_is_seen() {
     plant("common/codec/Cargo.toml", "artifacts.workspace = true", "codec depends on artifacts");
     plant("report/rows/Cargo.toml", "graph.workspace = true", "rows depends on graph");
     plant("common/src/share.rs", "use crate::training::Training;", "stands above it");
-    plant("common/src/score.rs", "use crate::{answers, cli};", "stands above it");
+    plant("common/src/score.rs", "use crate::{forward, run};", "stands above it");
     plant("common/artifacts/src/images.rs", "use crate::plan::Plan;", "lead to each other");
     plant("common/checkpoint/src/object.rs", "use crate::pickle::Pickle;", "lead to each other");
     plant("common/engine/src/pool.rs", "use candle_core::Tensor;", "belongs to");

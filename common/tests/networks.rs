@@ -92,12 +92,12 @@ fn counts_equal_the_course() {
 #[test]
 fn shapes_follow_the_windows() {
     let shapes = family("studentnet", 1.0, 11).shapes(256).unwrap();
-    assert!(shapes.contains(&[128, 16, 16]) && shapes.contains(&[256, 16, 16]));
-    assert_eq!(shapes.last(), Some(&[11, 1, 1]));
+    assert!(shapes.contains(&[16, 16, 128]) && shapes.contains(&[16, 16, 256]));
+    assert_eq!(shapes.last(), Some(&[1, 1, 11]));
     let resnet = family("resnet18", 1.0, 11);
-    assert!(resnet.shapes(224).unwrap().contains(&[512, 7, 7]));
+    assert!(resnet.shapes(224).unwrap().contains(&[7, 7, 512]));
     // 28 px: 14 after the stem, 7 after the pool, 4, 2, 1.
-    assert!(resnet.shapes(28).unwrap().contains(&[512, 1, 1]));
+    assert!(resnet.shapes(28).unwrap().contains(&[1, 1, 512]));
     let error = family("studentnet", 1.0, 11).shapes(8).unwrap_err();
     assert!(format!("{error:#}").contains("8 px"), "{error:#}");
 }

@@ -3,9 +3,10 @@
 use anyhow::Result;
 use artifacts::answers::About;
 use artifacts::{Answers, Images, Model, Provenance, Source, artifact};
+use common::cli;
 use common::device::Device;
+use common::forward::forward_images;
 use common::score::{self, Row};
-use common::{answers, cli};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -49,7 +50,7 @@ impl Eval {
         let bar = cli::progress(images.len(), "pictures");
         let normalization = &model.input.normalization;
         let tick = |n| bar.inc(n as u64);
-        let logits = answers::of_images(&mut *executor, &images, normalization, tick)?;
+        let logits = forward_images(&mut *executor, &images, normalization, tick)?;
         bar.finish_and_clear();
         let correct = score::correct(&logits, &labels);
         let (low, high) = score::wilson(correct, labels.len());

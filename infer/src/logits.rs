@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use artifacts::logits::Views;
 use artifacts::{Images, Logits as Cached, Model, Provenance, artifact};
-use common::answers::{self, BATCH};
 use common::cli;
 use common::device::Device;
+use common::forward::{BATCH, forward_all};
 use common::interrupt::{Partial, Watch};
 use graph::Array;
 use std::collections::BTreeMap;
@@ -151,7 +151,7 @@ impl Logits {
                 watch.between(|| partial.save(bytes(all.iter().chain(new))))
             };
             let pixels = images.preparation.bytes();
-            let new = answers::logits(&mut *executor, rows - done, pixels, fill, tick)?;
+            let new = forward_all(&mut *executor, rows - done, pixels, fill, tick)?;
             all.extend(new);
         }
         bar.finish_and_clear();

@@ -139,7 +139,7 @@ fn constants(out: &str, values: &[i64]) -> Message {
 /// The nodes and constants of one network node; `x` are the names of its inputs, `read` the shape of the
 /// first.
 fn network_node(node: &Node, x: &[&str], out: &str, read: Shape) -> Vec<Message> {
-    let [_, h, w] = read;
+    let [h, w, _] = read;
     let weight = format!("{}.weight", node.name);
     let bias_name = format!("{}.bias", node.name);
     let mut inputs = x.to_vec();
@@ -227,7 +227,7 @@ fn split_nodes(split: Split, x: &str, out: &str) -> Vec<Message> {
 }
 
 /// Channels as [groups, channels in a group], the two exchanged, flat again.
-fn shuffle_nodes(shuffle: Shuffle, x: &str, out: &str, [c, h, w]: Shape) -> Vec<Message> {
+fn shuffle_nodes(shuffle: Shuffle, x: &str, out: &str, [h, w, c]: Shape) -> Vec<Message> {
     let [shape, apart, turned, back] =
         ["shape", "apart", "turned", "back"].map(|s| format!("{out}.{s}"));
     let groups = shuffle.groups;

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use artifacts::{Model, artifact};
-use common::{answers, cli, score};
+use common::forward::forward_all;
+use common::{cli, score};
 use photos::listing::Listing;
 use photos::{MAX_PIXELS, Trouble};
 use std::collections::BTreeMap;
@@ -69,7 +70,7 @@ impl Predict {
             bar.inc(n as u64);
             Ok(())
         };
-        let logits = answers::logits(&mut *executor, paths.len(), how.bytes(), fill, tick)?;
+        let logits = forward_all(&mut *executor, paths.len(), how.bytes(), fill, tick)?;
         bar.finish_and_clear();
         check_readable(&paths, unreadable.into_inner().map_err(|_| anyhow!("a thread failed"))?)?;
         let mut csv = csv::Writer::from_writer(Vec::new());

@@ -5,8 +5,9 @@
 
 use artifacts::{Framing, Images, Input, Model, Preparation};
 use common::device::Device;
+use common::forward::forward_images;
+use common::score;
 use common::share::Share;
-use common::{answers, score};
 use graph::families;
 use graph::grid::Grids;
 use photos::MAX_PIXELS;
@@ -95,7 +96,7 @@ fn the_tutorials_student_answers_as_in_torch() {
         let all = Limits { unreadable: Share::of_parts(0, 1), max_pixels: MAX_PIXELS };
         prepare(&from, preparation, &[], all, &out, |_| {}).unwrap();
         let images = Images::load(&out).unwrap();
-        let logits = answers::of_images(&mut *executor, &images, &normalization, |_| {}).unwrap();
+        let logits = forward_images(&mut *executor, &images, &normalization, |_| {}).unwrap();
         let rows: Vec<Vec<f32>> = logits.chunks_exact(11).map(<[f32]>::to_vec).collect();
         images
             .names

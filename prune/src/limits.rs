@@ -160,7 +160,7 @@ struct Layer {
 
 fn layers(model: &Model) -> Result<Vec<Layer>> {
     let shapes = model.graph.shapes(model.input.preparation.size)?;
-    let layer = |(node, [_, h, w]): (&Node, [usize; 3])| {
+    let layer = |(node, [h, w, _]): (&Node, [usize; 3])| {
         let conv = node.op.as_conv()?;
         let size = |p: graph::Parameter| p.shape.iter().product::<usize>();
         Some(Layer {

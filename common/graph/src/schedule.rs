@@ -82,13 +82,12 @@ impl Schedule {
         // The fused operation that gives each node's result.
         let mut place = vec![0; graph.nodes().len()];
         for (i, node) in graph.nodes().iter().enumerate() {
-            let [c, h, w] = shapes[i];
             if let [j] = node.inputs[..]
                 && readers[j] == [i]
                 && operations[place[j]].takes_in(&node.op, fusing)
             {
                 place[i] = place[j];
-                operations[place[j]].shape = [h, w, c];
+                operations[place[j]].shape = shapes[i];
                 continue;
             }
             place[i] = operations.len();
@@ -99,7 +98,7 @@ impl Schedule {
                 bounds: Bounds::NONE,
                 pool: None,
                 lazy: false,
-                shape: [h, w, c],
+                shape: shapes[i],
                 last_reader: usize::MAX,
             });
         }

@@ -9,8 +9,8 @@ mod batches;
 mod settings;
 mod state;
 
-use crate::answers;
 use crate::device::Device;
+use crate::forward::forward_images;
 use crate::score;
 use anyhow::{Context, Result, ensure};
 use artifacts::{Images, Logits, Model, plan};
@@ -301,7 +301,7 @@ impl<'a> Training<'a> {
     /// After epoch number `epoch` from 0: accuracy, and whether it is the best.
     fn measure(&mut self, epoch: usize, loss: f64, lr: f32) -> Result<Epoch> {
         let (images, normalization) = (self.pictures.validation, &self.model.input.normalization);
-        let logits = answers::of_images(&mut *self.executor, images, normalization, |_| {})?;
+        let logits = forward_images(&mut *self.executor, images, normalization, |_| {})?;
         let correct = score::correct(&logits, &self.truth);
         let validation_top1 = correct as f64 / self.truth.len() as f64;
         let epoch = Epoch { epoch: epoch + 1, loss, validation_top1, lr };

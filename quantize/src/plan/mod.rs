@@ -92,12 +92,12 @@ impl Plan {
         }
         let partial = self.out.as_deref().map(|out| Partial::beside(out, &provenance, &()));
         let partial = partial.transpose()?;
-        let measure = Measure::new(&model, &images, self.flags.pictures as usize, device)?;
+        let mut measure = Measure::new(&model, &images, self.flags.pictures as usize, device)?;
         let budget = self.flags.budget;
         let (choices, sensitivity) = match self.flags.bits {
             Some(bits) => (codec::uniform_choices(&model.graph, Rows::Channel, bits), None),
             None => {
-                let layers = sensitivity::layers(&model, &measure, partial.as_ref())?;
+                let layers = sensitivity::layers(&model, &mut measure, partial.as_ref())?;
                 let choices = search(&model, &layers, budget)?;
                 cli::print(&table(&layers, &choices)?)?;
                 (choices, Some(sensitivity::told(&layers)))

@@ -59,24 +59,19 @@ pub(super) trait Run {
     ) -> Result<()>;
 }
 
-/// The operation as what runs.
-pub(super) fn run(op: &Op) -> &dyn Run {
-    match op {
-        Op::Input(op) => op,
-        Op::Conv(op) => op,
-        Op::Linear(op) => op,
-        Op::BatchNorm(op) => op,
-        Op::ScaleShift(op) => op,
-        Op::Activation(op) => op,
-        Op::MaxPool(op) => op,
-        Op::AvgPool(op) => op,
-        Op::GlobalAvgPool(op) => op,
-        Op::Add(op) => op,
-        Op::Concat(op) => op,
-        Op::Split(op) => op,
-        Op::Shuffle(op) => op,
-    }
+/// Writes down [`run`] from the list of operations.
+macro_rules! runs {
+    ($($(#[$doc:meta])* $name:ident: $($verb:literal)|+,)*) => {
+        /// The operation as what runs.
+        pub(super) fn run(op: &Op) -> &dyn Run {
+            match op {
+                $(Op::$name(op) => op,)*
+            }
+        }
+    };
 }
+
+graph::operations!(runs);
 
 /// Where in a pass an operation stands, and what it finds there. x is its first input, y its result.
 pub(super) struct Site<'a> {

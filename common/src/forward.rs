@@ -16,7 +16,7 @@ pub const BATCH: usize = 64;
 ///
 /// # Errors
 /// What `fill` and `tick` say, or pictures of another size than the network's.
-pub fn logits(
+pub fn forward_all(
     executor: &mut dyn Executor,
     n: usize,
     floats: usize,
@@ -58,7 +58,7 @@ pub fn logits(
 ///
 /// # Errors
 /// Pictures of another size than the network's.
-pub fn of_images(
+pub fn forward_images(
     executor: &mut dyn Executor,
     images: &Images,
     normalization: &Normalization,
@@ -72,5 +72,5 @@ pub fn of_images(
         tick(n);
         Ok(())
     };
-    logits(executor, images.len(), images.preparation.bytes(), fill, tick)
+    forward_all(executor, images.len(), images.preparation.bytes(), fill, tick)
 }
