@@ -1,4 +1,4 @@
-//! Batch norm, by the moments of the batch. What is kept are mean, 1 / deviation, scale and shift, `[c]` each.
+//! Batch norm, by the statistics of the batch. What is kept are mean, 1 / deviation, scale and shift, `[c]` each.
 
 use super::{Mode, Run, Site};
 use crate::launch::{Arg, Ptr, args};

@@ -1,20 +1,15 @@
-//! Fully connected layer: the convolution whose window is the whole picture.
+//! Fully connected layer: the convolution that fits into its pictures once.
 
 use super::{Mode, Run, Site};
 use crate::launch::Ptr;
 use crate::memory::Buffer;
 use crate::values::Engine;
 use candle_core::Result;
-use graph::Op;
-use graph::op::{Conv, Linear};
-
-fn conv(linear: Linear) -> Conv {
-    Op::from(linear).as_conv().expect("a linear layer is a convolution")
-}
+use graph::op::Linear;
 
 impl Run for Linear {
     fn forward(&self, engine: &mut Engine, site: &Site, mode: Mode) -> Result<()> {
-        conv(*self).forward(engine, site, mode)
+        self.as_conv().forward(engine, site, mode)
     }
 
     fn backward(
@@ -24,6 +19,6 @@ impl Run for Linear {
         grad: Buffer,
         gradients: Ptr,
     ) -> Result<()> {
-        conv(*self).backward(engine, site, grad, gradients)
+        self.as_conv().backward(engine, site, grad, gradients)
     }
 }

@@ -25,7 +25,7 @@ use graph::{Geometry, Op, Window};
 /// How batch norm normalizes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Mode {
-    /// By the moments of the batch; everything the backward pass needs is kept. The statistics stored in
+    /// By the statistics of the batch; everything the backward pass needs is kept. The statistics stored in
     /// these variables move by the share `momentum` towards them.
     Training {
         /// The variables.
@@ -33,7 +33,7 @@ pub(super) enum Mode {
         /// 0: they stay.
         momentum: f32,
     },
-    /// By stored moments; what is no longer needed is given back at once.
+    /// By stored statistics; what is no longer needed is given back at once.
     Inference,
 }
 
