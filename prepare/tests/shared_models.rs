@@ -7,7 +7,7 @@ use artifacts::{Fit, Images, Input, Model, Normalization, Preparation};
 use common::executor::Device;
 use common::share::Share;
 use common::{answers, score};
-use graph::families;
+use graph::families::{self, Knobs};
 use graph::grid::Grids;
 use photos::MAX_PIXELS;
 use prepare::folder::{Limits, prepare};
@@ -78,7 +78,8 @@ fn the_tutorials_student_answers_as_in_torch() {
     let bytes = std::fs::read(shared.join("models/student_custom_small.bin")).unwrap();
     let bundle = checkpoint::read(&bytes).unwrap().tensors;
     let weights = bundle.iter().map(|(n, t)| (n.clone(), t.to_array().unwrap())).collect();
-    let (_, graph) = families::recognise(families::ALL, &weights).unwrap();
+    let student = families::find("studentnet").unwrap().build(&Knobs::standard(11)).unwrap();
+    let graph = student.with_widths_of(&weights).unwrap();
     let preparation = Preparation { size: 256, fit: Fit::Center, exif: false };
     let normalization = Normalization::NONE;
     let input = Input { preparation, normalization };
