@@ -6,10 +6,9 @@
 # does a lost or doubtful .flags: what takes long is called with --reuse and keeps an artifact that says
 # itself that this command made it from these files.
 #
-# To add a stage: write it as a program from files to one file (--out), then call `stage` below with
-# the artifact, the artifacts it is made from and the command without --out, at the place where its
-# inputs are known; later stages name the artifact as theirs. Its flags get a variable of their own in
-# every recipe. Nothing else knows the order.
+# To add a stage: write it as a program from files to one file (--out), then give it three lines as `student`
+# has below: its command without --out, what it is made from, and $(stage); and a word in .PRECIOUS. Later
+# stages name the artifact as theirs. Its flags get a variable of their own in every recipe.
 
 # Older ones read every .flags as empty, and make everything again every time.
 ifneq ($(filter 3.% 4.0 4.0.% 4.1 4.1.%,$(MAKE_VERSION)),)
@@ -41,22 +40,29 @@ HAND_IN ?=
 
 # What make or a shell would take for something else than a part of a name.
 hash := \#
+comma := ,
 SPECIAL := ( ) & ; | < > * ? [ ] ' " ` \ $$ : % ! = $(hash)
-odd = $(if $(filter command environment,$(origin $1)),$(strip $(if $(word 2,$(value $1)),spaces) $(foreach c,$(SPECIAL),$(findstring $c,$(value $1)))))
-$(foreach v,DATA OUT TEACHER_FILE TEACHER_B HAND_IN,$(if $(call odd,$v),$(error $v must not contain $(call odd,$v): make a \
+PATHS := DATA OUT TEACHER_FILE TEACHER_B HAND_IN
+# $(call odd,variable): what of that its value has in it, if it is the user's.
+odd = $(if $(filter command environment,$(origin $1)),$(strip $(if $(word 2,$(value $1)),spaces) \
+  $(foreach character,$(SPECIAL),$(findstring $(character),$(value $1)))))
+$(foreach path,$(PATHS),$(if $(call odd,$(path)),$(error $(path) must not contain $(call odd,$(path)): make a \
   symbolic link to it with a plain name)))
+# Some shells leave a ~ to make, and within quotes none looks at it.
+$(foreach path,$(PATHS),$(if $(filter ~/%,$($(path))),$(eval override $(path) := $($(path):~/%=$(HOME)/%))))
 ifeq ($(wildcard recipes/$(RECIPE).mk),)
 $(error no recipe "$(RECIPE)": there are $(basename $(notdir $(wildcard recipes/*.mk))))
 endif
 include recipes/$(RECIPE).mk
+SPLITS := training validation testing
 ifneq ($(DATA),)
-MISSING := $(foreach split,training validation testing,$(if $(wildcard $(DATA)/$(split)/.),,$(split)))
-ifneq ($(strip $(MISSING)),)
-$(error DATA=$(DATA): no folder $(strip $(MISSING)) in it; it should hold training/, validation/ and testing/)
+MISSING := $(strip $(foreach split,$(SPLITS),$(if $(wildcard $(DATA)/$(split)/.),,$(split))))
+ifneq ($(MISSING),)
+$(error DATA=$(DATA): no folder $(MISSING) in it; it should hold training/, validation/ and testing/)
 endif
-EMPTY := $(foreach split,training validation testing,$(if $(wildcard $(DATA)/$(split)/*),,$(split)))
-ifneq ($(strip $(EMPTY)),)
-$(error DATA=$(DATA): nothing in the folder $(strip $(EMPTY)); all three need pictures)
+EMPTY := $(strip $(foreach split,$(SPLITS),$(if $(wildcard $(DATA)/$(split)/*),,$(split))))
+ifneq ($(EMPTY),)
+$(error DATA=$(DATA): nothing in the folder $(EMPTY); all three need pictures)
 endif
 endif
 
@@ -64,11 +70,9 @@ BIN := target/release
 WITH := $(if $(FEATURES),-p common --features $(FEATURES:%=common/%))
 STAGES := prepare train distill prune quantize infer report
 PHOTOS := $(if $(DATA),$(DATA),$(OUT)/photos)
-STEPS := $(shell seq 1 $(PRUNE_STEPS))
-LAST := $(lastword student $(STEPS:%=tuned%))
 export RAYON_NUM_THREADS := $(THREADS)
 
-.PHONY: help submission page report typeset experiments settled announce test faults tools lock clean FORCE
+.PHONY: help submission page report typeset experiments settled announce check test faults tools lock clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -77,13 +81,13 @@ help: ## this list
 
 # The file that ships is read once more: its sum must be right, and the table's row must be about it.
 submission: announce $(OUT)/table.txt $(OUT)/prediction.csv ## train, compress, pack, measure, predict
-	@hash=$$($(BIN)/report show $(OUT)/model.bin | awk '$$1 == "hash" { print $$2 }') && [ -n "$$hash" ] && \
-	  { grep -q "$$hash" $(OUT)/eval/shipped.csv || { echo "error: $(OUT)/eval/shipped.csv is about another \
+	@hash=$$($(BIN)/report show '$(OUT)/model.bin' | awk '$$1 == "hash" { print $$2 }') && [ -n "$$hash" ] && \
+	  { grep -q "$$hash" '$(OUT)/eval/shipped.csv' || { echo "error: $(OUT)/eval/shipped.csv is about another \
 	  file than $(OUT)/model.bin: remove it" >&2; false; }; }
-	@cat $(OUT)/table.txt
-	@$(if $(HAND_IN),cmp -s $(OUT)/model.bin $(HAND_IN) || \
-	  { cp $(OUT)/model.bin $(HAND_IN).part && mv $(HAND_IN).part $(HAND_IN); })
-	@echo "shipped file  $(OUT)/model.bin$(if $(HAND_IN),$(,) copied to $(HAND_IN))"
+	@cat '$(OUT)/table.txt'
+	@$(if $(HAND_IN),cmp -s '$(OUT)/model.bin' '$(HAND_IN)' || \
+	  { cp '$(OUT)/model.bin' '$(HAND_IN).part' && mv '$(HAND_IN).part' '$(HAND_IN)'; })
+	@echo "shipped file  $(OUT)/model.bin$(if $(HAND_IN),$(comma) copied to $(HAND_IN))"
 	@echo "predictions   $(OUT)/prediction.csv"
 
 # Before anything is made: how long it will take.
@@ -98,14 +102,14 @@ runs = { kill -0 $1 2>/dev/null && { [ ! -e /proc/$1/status ] || \
 # One make at a time in $(OUT): a link to the number of its process, which the next takes over if that
 # process has ended. Two with other flags would mix their artifacts.
 lock:
-	@mkdir -p $(OUT) && me=$$PPID@$$(uname -n) && for try in 1 2 3; do \
-	  ln -s $$me $(OUT)/.make 2>/dev/null && exit 0; \
-	  owner=$$(readlink $(OUT)/.make) || continue; \
-	  [ "$$owner" = $$me ] && exit 0; \
+	@mkdir -p '$(OUT)' && me=$$PPID@$$(uname -n) && for try in 1 2 3; do \
+	  ln -s "$$me" '$(OUT)/.make' 2>/dev/null && exit 0; \
+	  owner=$$(readlink '$(OUT)/.make') || continue; \
+	  [ "$$owner" = "$$me" ] && exit 0; \
 	  if [ "$${owner#*@}" != "$$(uname -n)" ] || $(call runs,$${owner%@*}); then \
 	    echo "error: another make works in $(OUT) (process $$owner): wait for it, or give OUT=; if it has \
 	ended, remove $(OUT)/.make" >&2; exit 1; fi; \
-	  rm -f $(OUT)/.make; done; echo "error: cannot lock $(OUT)" >&2; exit 1
+	  rm -f '$(OUT)/.make'; done; echo "error: cannot lock $(OUT)" >&2; exit 1
 
 tools: | announce ## build the stages
 	cargo build --release $(STAGES:%=-p %) $(WITH)
@@ -113,8 +117,14 @@ tools: | announce ## build the stages
 # Where checks that cannot be made here leave a line.
 export SKIPPED := $(CURDIR)/target/skipped
 
+check: ## formatting, lints, unit tests: before every commit
+	cargo fmt --check
+	cargo clippy --release --workspace --exclude typeset --all-targets -- -D warnings
+	cargo test --release --workspace --exclude typeset --lib --bins
+	cargo test --release -p common --test house
+
 test: ## all tests: units, kernels, the pipeline on the built-in pictures
-	@mkdir -p target && rm -f $(SKIPPED)
+	@mkdir -p target && rm -f '$(SKIPPED)'
 	cargo test --release --workspace --exclude typeset
 	tests/pipeline.sh
 	tests/report.sh
@@ -123,125 +133,152 @@ test: ## all tests: units, kernels, the pipeline on the built-in pictures
 	tests/faults.sh
 	python3 tests/licences.py
 	tests/foreign.sh
-	@if [ -s $(SKIPPED) ]; then echo "checks skipped: $$(sort -u $(SKIPPED) | wc -l)"; \
-	  sort -u $(SKIPPED) | sed 's/^/  /'; else echo "checks skipped: 0"; fi
+	@if [ -s '$(SKIPPED)' ]; then echo "checks skipped: $$(sort -u '$(SKIPPED)' | wc -l)"; \
+	  sort -u '$(SKIPPED)' | sed 's/^/  /'; else echo "checks skipped: 0"; fi
 
 faults: tools ## a failing disk at every call of every stage, memory errors in the kernels
 	tests/faults.sh all
 	tests/memory.sh
 
 clean: ## remove the artifacts of this recipe
-	rm -rf $(OUT)
+	rm -rf '$(OUT)'
 
-# $(call differs,X,command): FORCE if X was not made by this command.
-differs = $(if $(and $(findstring x$(strip $2)x,x$(file <$1.flags)x),$(findstring x$(file <$1.flags)x,x$(strip $2)x)),,FORCE)
-
-, := ,
+# --- what a stage is. Its artifact's `command` and, at the end of what it is made from, $$(changed), which
+# make expands a second time, when it knows the artifact.
+.SECONDEXPANSION:
+equal = $(and $(findstring x$1x,x$2x),$(findstring x$2x,x$1x))
+# $(call unlike,text,file): FORCE if the file holds another text.
+unlike = $(if $(call equal,$(strip $1),$(file <$2)),,FORCE)
+changed = $(call unlike,$(command),$@.flags)
 quote = '$(subst ','\'',$1)'
-
-# $(call stage,X,artifacts it is made from,command without --out)
 define stage
-$1: $2 $(call differs,$1,$3) | tools lock
-	@mkdir -p $$(@D) && rm -f $$@.flags
-	$$(RUN) $(BIN)/$(strip $3) --out $$@
-	@printf '%s' $(call quote,$(strip $3)) >$$@.flags.part && mv $$@.flags.part $$@.flags
-.PRECIOUS: $1
+@mkdir -p '$(@D)' && rm -f '$@.flags'
+$(RUN) $(BIN)/$(strip $(command)) --out '$@'
+@printf '%s' $(call quote,$(strip $(command))) >'$@.flags.part' && mv '$@.flags.part' '$@.flags'
 endef
 
 # --- pictures: of each folder the names, sizes and times, so that a picture that changes is seen
 ifeq ($(DATA),)
-SPLITS := $(addprefix $(OUT)/photos/,training validation testing)
-$(SPLITS): $(OUT)/photos/unpacked
-	@touch $@
+FOLDER := $(OUT)/photos/%
+$(SPLITS:%=$(OUT)/photos/%): $(OUT)/photos/unpacked
+	@touch '$@'
 $(OUT)/photos/unpacked: samples/pictures.tar.gz | lock
-	@mkdir -p $(@D)
-	tar -xzf $< -C $(@D)
-	@touch $@
-folder = $(PHOTOS)/$1
+	@mkdir -p '$(@D)'
+	tar -xzf $< -C '$(@D)'
+	@touch '$@'
 else
-seen = $(strip $(shell (ls -lnRL --time-style=full-iso $(DATA)/$1 || ls -lnRLT $(DATA)/$1) 2>/dev/null | cksum))
-folder = $(OUT)/$1.folder
-# $(call watched,split,what is seen in it): written only where it differs, so that make -n tells the truth.
-define watched
-$(OUT)/$1.folder: $(if $(findstring x$2x,x$(strip $(file <$(OUT)/$1.folder))x),,FORCE) | lock
-	@mkdir -p $$(@D) && printf '%s' '$2' >$$@
-endef
-$(foreach split,training validation testing,$(eval $(call watched,$(split),$(call seen,$(split)))))
+FOLDER := $(OUT)/%.folder
+seen = $(strip $(shell (ls -lnRL --time-style=full-iso '$(DATA)/$*' || ls -lnRLT '$(DATA)/$*') 2>/dev/null | cksum))
+# Written only where it differs, so that make -n tells the truth.
+$(SPLITS:%=$(FOLDER)): $(FOLDER): $$(call unlike,$$(seen),$$@) | lock
+	@mkdir -p '$(@D)' && printf '%s' '$(seen)' >'$@'
 endif
 # A teacher from elsewhere and the pictures must agree; the course's teachers saw the middle of each picture.
 FIT := $(if $(TEACHER_FILE),$(if $(findstring --fit,$(PREPARE)),,--fit center))
 # A recipe without names calls classes by number.
 NAMED = $(if $(strip $(CLASSES)),--classes $(CLASSES))
-$(foreach split,training validation,$(eval $(call stage,$(OUT)/$(split).safetensors,\
-  $(call folder,$(split)),prepare images $(PHOTOS)/$(split) $(PREPARE) $(FIT) $(NAMED))))
+TRAINING := $(OUT)/training.safetensors
+VALIDATION := $(OUT)/validation.safetensors
+PICTURES := $(TRAINING) $(VALIDATION)
+
+$(PICTURES): command = prepare images $(PHOTOS)/$* $(PREPARE) $(FIT) $(NAMED)
+$(PICTURES): $(OUT)/%.safetensors: $(FOLDER) $$(changed) | tools lock
+	$(stage)
 
 # --- teacher and its logits
 ON_DEVICE := $(if $(DEVICE),--device $(DEVICE))
-TRAIN_ON := --images $(OUT)/training.safetensors --validation $(OUT)/validation.safetensors $(ON_DEVICE)
-PICTURES := $(OUT)/training.safetensors $(OUT)/validation.safetensors
+TRAIN_ON := --images $(TRAINING) --validation $(VALIDATION) $(ON_DEVICE)
 ifeq ($(TEACHER_FILE),)
-$(eval $(call stage,$(OUT)/teacher.safetensors,$(PICTURES),train --reuse $(TRAIN_ON) $(TEACHER)))
+$(OUT)/teacher.safetensors: command = train --reuse $(TRAIN_ON) $(TEACHER)
+$(OUT)/teacher.safetensors: $(PICTURES) $$(changed) | tools lock
+	$(stage)
 else
-$(eval $(call stage,$(OUT)/teacher.safetensors,$(TEACHER_FILE),\
-  prepare model $(TEACHER_FILE) $(PREPARE) $(FIT) $(NAMED)))
+$(OUT)/teacher.safetensors: command = prepare model $(TEACHER_FILE) $(PREPARE) $(FIT) $(NAMED)
+$(OUT)/teacher.safetensors: $(TEACHER_FILE) $$(changed) | tools lock
+	$(stage)
 endif
-$(eval $(call stage,$(OUT)/logits.safetensors,$(OUT)/teacher.safetensors $(OUT)/training.safetensors,\
-  infer logits --reuse --teacher $(OUT)/teacher.safetensors --images $(OUT)/training.safetensors $(ON_DEVICE) $(LOGITS)))
+
+# $(call logits,teacher): its answers to the training pictures.
+logits = infer logits --reuse --teacher $(OUT)/$1.safetensors --images $(TRAINING) $(ON_DEVICE) $(LOGITS)
+$(OUT)/logits.safetensors: command = $(call logits,teacher)
+$(OUT)/logits.safetensors: $(OUT)/teacher.safetensors $(TRAINING) $$(changed) | tools lock
+	$(stage)
 
 # --- student, then (cut, tune) x PRUNE_STEPS
 DISTILL := distill --reuse $(TRAIN_ON) --logits $(OUT)/logits.safetensors
-$(eval $(call stage,$(OUT)/student.safetensors,$(PICTURES) $(OUT)/logits.safetensors,$(DISTILL) $(STUDENT)))
-before = $(if $(filter 1,$1),student,tuned$(shell expr $1 - 1))
-$(foreach k,$(STEPS),$(eval $(call stage,$(OUT)/cut$k.safetensors,\
-  $(OUT)/$(call before,$k).safetensors $(OUT)/training.safetensors,\
-  prune $(PRUNE) --model $(OUT)/$(call before,$k).safetensors --images $(OUT)/training.safetensors $(ON_DEVICE))))
-$(foreach k,$(STEPS),$(eval $(call stage,$(OUT)/tuned$k.safetensors,\
-  $(OUT)/cut$k.safetensors $(PICTURES) $(OUT)/logits.safetensors,\
-  $(DISTILL) --init $(OUT)/cut$k.safetensors $(TUNE))))
+$(OUT)/student.safetensors: command = $(DISTILL) $(STUDENT)
+$(OUT)/student.safetensors: $(PICTURES) $(OUT)/logits.safetensors $$(changed) | tools lock
+	$(stage)
+
+STEPS := $(shell seq 1 $(PRUNE_STEPS))
+STUDENTS := $(OUT)/student.safetensors $(STEPS:%=$(OUT)/tuned%.safetensors)
+LAST := $(lastword $(STUDENTS))
+# $(call cut,how,model): without some of its channels, or of low rank.
+cut = prune $1 --model $2 --images $(TRAINING) $(ON_DEVICE)
+$(OUT)/cut%.safetensors: command = $(call cut,$(PRUNE),$(word $*,$(STUDENTS)))
+$(STEPS:%=$(OUT)/cut%.safetensors): $(OUT)/cut%.safetensors: $$(word $$*,$(STUDENTS)) $(TRAINING) $$(changed) | tools lock
+	$(stage)
+
+$(OUT)/tuned%.safetensors: command = $(DISTILL) --init $(OUT)/cut$*.safetensors $(TUNE)
+$(STEPS:%=$(OUT)/tuned%.safetensors): $(OUT)/tuned%.safetensors: $(OUT)/cut%.safetensors $(PICTURES) \
+  $(OUT)/logits.safetensors $$(changed) | tools lock
+	$(stage)
 
 # --- the file that ships: planned for the budget and trained for the plan, or packed by QUANTIZE
 ifeq ($(QUANTIZE),)
-$(eval $(call stage,$(OUT)/plan.safetensors,$(OUT)/$(LAST).safetensors $(OUT)/validation.safetensors,\
-  quantize plan --reuse --model $(OUT)/$(LAST).safetensors --images $(OUT)/validation.safetensors \
-  --budget $(BUDGET) $(ON_DEVICE) $(PLAN)))
-$(eval $(call stage,$(OUT)/quantized.safetensors,\
-  $(OUT)/plan.safetensors $(OUT)/$(LAST).safetensors $(PICTURES) $(OUT)/logits.safetensors,\
-  $(DISTILL) --init $(OUT)/$(LAST).safetensors --quant $(OUT)/plan.safetensors $(QUANT)))
-READY := quantized
+READY := $(OUT)/quantized.safetensors
+$(OUT)/plan.safetensors: command = quantize plan --reuse --model $(LAST) --images $(VALIDATION) --budget $(BUDGET) \
+  $(ON_DEVICE) $(PLAN)
+$(OUT)/plan.safetensors: $(LAST) $(VALIDATION) $$(changed) | tools lock
+	$(stage)
+
+$(OUT)/quantized.safetensors: command = $(DISTILL) --init $(LAST) --quant $(OUT)/plan.safetensors $(QUANT)
+$(OUT)/quantized.safetensors: $(OUT)/plan.safetensors $(LAST) $(PICTURES) $(OUT)/logits.safetensors $$(changed) | tools lock
+	$(stage)
 else
 READY := $(LAST)
 endif
-$(eval $(call stage,$(OUT)/model.bin,$(OUT)/$(READY).safetensors,\
-  quantize pack --model $(OUT)/$(READY).safetensors $(if $(findstring --budget,$(QUANTIZE)),,--budget $(BUDGET)) $(QUANTIZE)))
 
-# --- what it is worth: a row, and beside it the answers
-# $(call measure,row,artifact)
-measure = $(call stage,$(OUT)/eval/$1.csv,$(OUT)/$2 $(OUT)/validation.safetensors \
-  $(if $(wildcard $(OUT)/eval/$1.answers.safetensors),,FORCE),\
-  infer eval --model $(OUT)/$2 --images $(OUT)/validation.safetensors $(ON_DEVICE) --name "$1")
-$(eval $(call measure,teacher,teacher.safetensors))
-$(eval $(call measure,student,student.safetensors))
-$(eval $(call measure,pruned,$(LAST).safetensors))
-$(eval $(call measure,shipped,model.bin))
-ROWS := $(foreach row,teacher student $(if $(STEPS),pruned) shipped,$(OUT)/eval/$(row).csv)
+$(OUT)/model.bin: command = quantize pack --model $(READY) \
+  $(if $(findstring --budget,$(QUANTIZE)),,--budget $(BUDGET)) $(QUANTIZE)
+$(OUT)/model.bin: $(READY) $$(changed) | tools lock
+	$(stage)
 
+$(OUT)/prediction.csv: command = infer predict --model $(OUT)/model.bin --photos $(PHOTOS)/testing $(ON_DEVICE)
+$(OUT)/prediction.csv: $(OUT)/model.bin $(patsubst %,$(FOLDER),testing) $$(changed) | tools lock
+	$(stage)
+
+include report/questions.mk
+
+# --- what each model is worth: a row, and beside it the answers
+TABLE := $(foreach row,teacher student $(if $(STEPS),pruned) shipped,$(OUT)/eval/$(row).csv)
+ROWS := $(patsubst %,$(OUT)/eval/%.csv,teacher student pruned shipped $(EXPERIMENTS))
+model = $(OUT)/$*.safetensors
+$(OUT)/eval/pruned.csv: model = $(LAST)
+$(OUT)/eval/shipped.csv: model = $(OUT)/model.bin
+unanswered = $(if $(wildcard $(@:.csv=.answers.safetensors)),,FORCE)
+$(ROWS): command = infer eval --model $(model) --images $(VALIDATION) $(ON_DEVICE) --name "$*"
+$(ROWS): $(OUT)/eval/%.csv: $$(model) $(VALIDATION) $$(changed) $$(unanswered) | tools lock
+	$(stage)
+
+$(OUT)/table.txt: $(TABLE) | tools lock
+	$(RUN) $(BIN)/report table $(TABLE) --out '$@'
+
+# A stage that has ended is not undone by what stops make right then.
+.PRECIOUS: $(PICTURES) $(STUDENTS) $(STEPS:%=$(OUT)/cut%.safetensors) $(READY) $(ROWS) \
+  $(addprefix $(OUT)/,teacher.safetensors logits.safetensors plan.safetensors model.bin prediction.csv)
+
+# --- what is made of them
 page: $(OUT)/page.html ## a web page with the shipped file inside, which classifies pictures
 $(OUT)/page.html: $(OUT)/model.bin target/page.wasm | tools lock
-	$(RUN) $(BIN)/report page --model $< --examples $(PHOTOS)/validation --out $@
+	$(RUN) $(BIN)/report page --model '$<' --examples '$(PHOTOS)/validation' --out '$@'
 target/page.wasm: FORCE
 	tools/wasm/build.sh $@
 
-include report/questions.mk
 report: experiments typeset ## the assignment's four questions and more: OUT/report/report.pdf, .html and data/*.csv
-	$(RUN) $(BIN)/report tables $(OUT) --out $(OUT)/report/data
-	$(RUN) $(BIN)/typeset --data $(OUT)/report/data --out $(OUT)/report --lang $(LANG_REPORT) --recipe $(RECIPE)
+	$(RUN) $(BIN)/report tables '$(OUT)' --out '$(OUT)/report/data'
+	$(RUN) $(BIN)/typeset --data '$(OUT)/report/data' --out '$(OUT)/report' --lang $(LANG_REPORT) --recipe $(RECIPE)
 typeset: tools
 	@[ -e $(BIN)/typeset ] || echo "what typesets the report is compiled: about 3 minutes on 2 cores"
 	cargo build --release -p typeset
-experiments: settled announce $(OUT)/table.txt $(EVALS) ## what the report is about, without the report
-
-$(OUT)/table.txt: $(ROWS) | tools lock
-	$(RUN) $(BIN)/report table $(ROWS) --out $@
-
-$(eval $(call stage,$(OUT)/prediction.csv,$(OUT)/model.bin $(call folder,testing),\
-  infer predict --model $(OUT)/model.bin --photos $(PHOTOS)/testing $(ON_DEVICE)))
+experiments: settled announce $(OUT)/table.txt $(EXPERIMENTS:%=$(OUT)/eval/%.csv) ## what the report is about, without the report

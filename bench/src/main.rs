@@ -1,26 +1,28 @@
 //! Time of a training step, of a training run, of a forward pass or of coding weights, one line of JSON.
 //! bench/compare.py runs it and PyTorch in turns.
 
+// A new operation or activation is to be asked about, not to be taken for another.
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod traffic;
 
 use anyhow::{Context, Result};
 use artifacts::artifact::Data;
 use artifacts::images::Unsaved;
-use artifacts::{Fit as Square, Images, Input, Model, Normalization, Preparation, Provenance};
+use artifacts::{Framing, Images, Input, Model, Preparation, Provenance};
 use clap::Parser;
 use codec::{Quantized, Rows, Spec};
 use common::cli;
-use common::executor::Executor;
-use common::fit::{Fit, Optimizer, Pictures, Settings, Targets};
+use common::device::Device;
 use common::sizing::Sizing;
-use engine::Batch;
-use engine::loss::Loss;
-use engine::optim::{Rule, Update};
+use common::training::{Optimizer, Pictures, Settings, Targets, Training};
+use executor::{Batch, Executor, Loss, Rule, Update};
 use graph::grid::Grids;
 use graph::rng::Rng;
 use std::cell::RefCell;
 use std::process::ExitCode;
 use std::time::Instant;
+use views::Normalization;
 
 /// Time training steps, training with views, forward passes, or the coding of the network's weights
 /// at 4 bits; or print how the engine runs the network.
@@ -72,10 +74,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Bench) -> Result<String> {
-    args.compute.start()?;
+    let device = args.compute.start()?;
     let graph = args.sizing.graph(&args.arch, CLASSES)?;
     let weights = graph::init::weights(&graph, 1);
-    let preparation = Preparation { size: args.size, fit: Square::Crop, exif: false };
+    let preparation = Preparation { size: args.size, framing: Framing::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..CLASSES).map(|c| c.to_string()).collect();
     let model = Model { graph, weights, input, classes, grids: Grids::new() };
@@ -90,14 +92,14 @@ fn run(args: &Bench) -> Result<String> {
             return Ok(engine.to_string());
         }
         Mode::Forward => {
-            let mut executor = args.compute.device.executor(&model)?;
+            let mut executor = device.executor(&model)?;
             time(args.steps, || executor.logits(&x).map(|_| ()))?
         }
         Mode::Train => {
-            let mut executor = args.compute.device.executor(&model)?;
+            let mut executor = device.executor(&model)?;
             time(args.steps, || step(&mut *executor, &x, batch))?
         }
-        Mode::Fit => fit(model, args)?,
+        Mode::Fit => fit(model, args, device)?,
     };
     let middle = times[times.len() / 2];
     let per_second = |seconds: f64| f64::from(args.batch) / seconds;
@@ -152,7 +154,7 @@ fn step(executor: &mut dyn Executor, x: &[f32], pictures: usize) -> Result<()> {
 }
 
 /// Seconds between the steps of a run of `train` on pictures of noise, ascending.
-fn fit(model: Model, args: &Bench) -> Result<Vec<f64>> {
+fn fit(model: Model, args: &Bench, device: Device) -> Result<Vec<f64>> {
     let folder = tempfile::tempdir().context("a folder for pictures")?;
     let path = folder.path().join("images.safetensors");
     let (n, preparation) = (args.batch as usize * (args.steps + 2), model.input.preparation);
@@ -182,10 +184,9 @@ fn fit(model: Model, args: &Bench) -> Result<Vec<f64>> {
     };
     let targets = Targets::Labels("flip,scale=0.4,rotate=15,colour=0.2,cutmix=1".parse()?);
     let pictures = Pictures { train: &images, validation: &images };
-    let device = args.compute.device;
-    let mut fit = Fit::new(model, pictures, &targets, &settings, None, device)?;
+    let mut fit = Training::new(model, pictures, &targets, &settings, None, device)?;
     let ticks = RefCell::new(Vec::new());
-    let tick = |_: &Fit| {
+    let tick = |_: &Training| {
         ticks.borrow_mut().push(Instant::now());
         Ok(())
     };

@@ -33,8 +33,19 @@ pub(crate) fn traffic(model: &Model, size: usize) -> Result<String> {
         floats.moved += moved(operation, x, y) + 3 * y * readers.saturating_sub(1);
         floats.least += match operation.op {
             Op::Input(_) => y + y / 4, // bytes in, floats out
-            Op::BatchNorm(_) => 0,
-            _ => 5 * y,
+            Op::BatchNorm(_) | Op::ScaleShift(_) => 0,
+            Op::Conv(_)
+            | Op::Linear(_)
+            | Op::Activation(_)
+            | Op::MaxPool(_)
+            | Op::AvgPool(_)
+            | Op::GlobalAvgPool(_)
+            | Op::Blur(_)
+            | Op::Add(_)
+            | Op::Mul(_)
+            | Op::Concat(_)
+            | Op::Split(_)
+            | Op::Shuffle(_) => 5 * y,
         };
     }
     let megabytes = |floats: usize| 4.0 * floats as f64 / 1e6;
@@ -54,7 +65,7 @@ fn moved(operation: &Fused, x: usize, y: usize) -> usize {
         // Samples of picture and partner, then the mixed picture.
         Op::Input(_) => 3 * y,
         Op::Conv(_) | Op::Linear(_) => {
-            let Some(conv) = operation.op.as_conv() else { return 0 };
+            let conv = operation.op.as_conv().expect("both are convolutions");
             let [h, w, _] = operation.shape;
             let is_own_patches = conv.groups > 1 || conv.is_pointwise();
             let patches = if is_own_patches { 0 } else { h * w * conv.window.taps() * conv.input };
@@ -66,6 +77,15 @@ fn moved(operation: &Fused, x: usize, y: usize) -> usize {
         // Moments, normalization; then sums, and the gradient from x, y and that of y.
         Op::BatchNorm(_) | Op::ScaleShift(_) => 10 * y,
         Op::Add(_) => 8 * y,
-        _ => 2 * (x + y),
+        // Forwards both and the result; backwards both again, the gradient twice, and their own.
+        Op::Mul(_) => 3 * x + 3 * y,
+        Op::Activation(_)
+        | Op::MaxPool(_)
+        | Op::AvgPool(_)
+        | Op::GlobalAvgPool(_)
+        | Op::Blur(_)
+        | Op::Concat(_)
+        | Op::Split(_)
+        | Op::Shuffle(_) => 2 * (x + y),
     }
 }

@@ -1,9 +1,9 @@
 //! What every stage's `main` shares: errors, threads, progress.
 
 use crate::cost::{self, Cost};
-use crate::executor::Device;
+use crate::device::{Device, Wanted};
 use anyhow::{Context, Result};
-use artifacts::{Fit, classes};
+use artifacts::{Framing, classes};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::Path;
@@ -35,8 +35,8 @@ pub struct Compute {
     /// device, in builds with CUDA), candle (its tensors and autograd on the CPU: the reference, slow), auto
     /// (the fastest that this build and this machine have; says which). Devices round differently: answers
     /// are equal but for that, and training takes another path.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
-    pub device: Device,
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: Wanted,
     #[command(flatten)]
     threads: Threads,
 }
@@ -71,34 +71,32 @@ fn one_of(names: impl IntoIterator<Item = (&'static str, &'static str)>) -> Poss
     PossibleValuesParser::new(names.into_iter().map(value))
 }
 
-fn device(name: &str) -> Result<Device> {
-    let device: Device = name.parse()?;
-    if name == "auto" {
-        note(&format!("device: {device}"));
-    }
-    Ok(device)
-}
-
 /// The names of network families.
 pub fn families() -> PossibleValuesParser {
     one_of(graph::families::ALL.iter().map(|f| (f.name, f.about)))
 }
 
 /// The ways in which a picture becomes a square.
-pub fn fits() -> impl TypedValueParser<Value = Fit> {
-    one_of(Fit::ALL.map(|(_, name, about)| (name, about))).try_map(|name| name.parse::<Fit>())
+pub fn fits() -> impl TypedValueParser<Value = Framing> {
+    one_of(Framing::ALL.map(|(_, name, about)| (name, about)))
+        .try_map(|name| name.parse::<Framing>())
 }
 
 /// Whether to print the peak memory at the end.
 static VERBOSE: AtomicBool = AtomicBool::new(false);
 
 impl Compute {
-    /// As [`Threads::start`].
+    /// As [`Threads::start`]; the device, which is said where it was left open.
     ///
     /// # Errors
     /// When the threads cannot be started.
-    pub fn start(&self) -> Result<()> {
-        self.threads.start()
+    pub fn start(&self) -> Result<Device> {
+        self.threads.start()?;
+        let device = self.device.device();
+        if self.device == Wanted::Fastest {
+            note(&format!("device: {device}"));
+        }
+        Ok(device)
     }
 }
 

@@ -2,26 +2,24 @@
 //!
 //! | module | what it is | its customers |
 //! |---|---|---|
-//! | [`share`] | a share of n things, counted as it was written | `fit`, `prepare images`, `prune` |
-//! | [`view`] | the k-th random view of picture i | `fit`, `infer logits` |
-//! | [`executor`] | the seam where compute happens: CPU engine or candle | every stage that computes |
+//! | [`share`] | a share of n things, counted as it was written | `training`, `prepare images`, `prune` |
+//! | [`device`] | which executor stands behind a name | every stage that computes |
 //! | [`sizing`] | how large a fresh network is | `train`, `distill`, `bench` |
-//! | [`answers`] | pictures → logits | `fit`, `infer`, `quantize plan` |
-//! | [`score`] | accuracy with its interval, the row every evaluation writes | `fit`, `infer`, `quantize`, `report` |
+//! | [`forward`] | pictures → logits | `training`, `infer`, `quantize plan` |
+//! | [`score`] | accuracy with its interval, the row every evaluation writes | `training`, `infer`, `quantize`, `report` |
 //! | [`cost`] | seconds, pictures and memory of a stage, beside its output | `cli`, `report` |
 //! | [`cli`] | main wrapper, common flags, progress bars | every stage |
 //! | [`interrupt`] | Ctrl-C: save, stop, say how to go on | `run`, `infer logits`, `quantize plan` |
-//! | [`fit`] | the training loop | `train`, `distill` |
+//! | [`training`] | the training loop | `train`, `distill` |
 //! | [`run`] | a training run on disk: progress, files, going on after an interruption | `train`, `distill` |
 
-pub mod answers;
 pub mod cli;
 pub mod cost;
-pub mod executor;
-pub mod fit;
+pub mod device;
+pub mod forward;
 pub mod interrupt;
 pub mod run;
 pub mod score;
 pub mod share;
 pub mod sizing;
-pub mod view;
+pub mod training;

@@ -1,8 +1,8 @@
 //! A training run on disk: a progress bar, the files it writes, going on after an interruption.
 
 use crate::cli;
-use crate::fit::{Epoch, Fit, Progress, Saved, Summary};
 use crate::interrupt::{self, Watch};
+use crate::training::{Epoch, Progress, Saved, Summary, Training};
 use anyhow::{Context, Result};
 use artifacts::Provenance;
 use artifacts::artifact::{self, save_bytes};
@@ -35,7 +35,7 @@ pub fn bytes(parameters: usize) -> u64 {
 }
 
 /// Goes on from the state there is; one that cannot be gone on from is set aside.
-fn go_on(fit: &mut Fit, files: &Files, epochs: u32, provenance: &Provenance) -> Result<()> {
+fn go_on(fit: &mut Training, files: &Files, epochs: u32, provenance: &Provenance) -> Result<()> {
     if !files.state.exists() {
         return Ok(());
     }
@@ -58,7 +58,7 @@ fn go_on(fit: &mut Fit, files: &Files, epochs: u32, provenance: &Provenance) -> 
 ///
 /// # Errors
 /// What training or the file system says; no epoch that kept to its budget.
-pub fn run(mut fit: Fit, epochs: u32, out: &Path, provenance: &Provenance) -> Result<Summary> {
+pub fn run(mut fit: Training, epochs: u32, out: &Path, provenance: &Provenance) -> Result<Summary> {
     let files = Files::beside(out);
     go_on(&mut fit, &files, epochs, provenance)?;
     let per_epoch = fit.steps_per_epoch()?;
@@ -89,7 +89,7 @@ pub fn run(mut fit: Fit, epochs: u32, out: &Path, provenance: &Provenance) -> Re
     bar.finish_and_clear();
     let best = fit.best()?.with_context(|| {
         format!(
-            "after no epoch did the network keep to the budget: raise --settle or --rate; \
+            "after no epoch did the network keep to the budget: raise --settle or --bit-price; \
              the last weights are in {}",
             files.last.display()
         )

@@ -5,7 +5,7 @@
 use artifacts::answers::About;
 use artifacts::artifact::Data;
 use artifacts::images::Unsaved;
-use artifacts::{Answers, Fit, Images, Preparation, Provenance};
+use artifacts::{Answers, Framing, Images, Preparation, Provenance};
 use common::cost::Cost;
 use std::path::Path;
 
@@ -15,7 +15,7 @@ const LABELS: [usize; 4] = [0, 1, 1, 0];
 fn pictures(folder: &Path, labels: [usize; 4], prefix: &str) -> Images {
     let path = folder.join(format!("images{prefix}{labels:?}.safetensors"));
     let unsaved = Unsaved {
-        preparation: Preparation { size: 1, fit: Fit::Crop, exif: true },
+        preparation: Preparation { size: 1, framing: Framing::Crop, exif: true },
         classes: vec!["ja".to_owned(), "nein".to_owned()],
         labels: labels.into_iter().map(Some).collect(),
         names: ["a", "b", "c", "d"].map(|n| format!("{prefix}{n}")).to_vec(),

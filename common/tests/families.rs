@@ -5,14 +5,15 @@
 #[path = "reference/formula.rs"]
 mod formula;
 
-use artifacts::{Fit, Input, Model, Normalization, Preparation};
-use common::executor::Device;
+use artifacts::{Framing, Input, Model, Preparation};
+use common::device::Device;
 use common::sizing::Sizing;
 use formula::{formula, formula_picture, off};
 use graph::families::{self, ALL, Knobs};
 use graph::grid::Grids;
 use graph::rewrite::{Factoring, Windowed};
 use graph::{Graph, Op, Weights};
+use views::Normalization;
 
 include!("reference/torch_families.rs");
 
@@ -21,7 +22,7 @@ fn build(name: &str, knobs: Knobs) -> Graph {
 }
 
 fn logits(graph: &Graph, weights: Weights, size: usize) -> Vec<f32> {
-    let preparation = Preparation { size, fit: Fit::Crop, exif: false };
+    let preparation = Preparation { size, framing: Framing::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..graph.classes()).map(|c| c.to_string()).collect();
     let model = Model { graph: graph.clone(), weights, input, classes, grids: Grids::new() };
@@ -120,7 +121,7 @@ fn stems_leave_weights_alone() {
     for family in ALL {
         let standard = build(family.name, Knobs::standard(5));
         let last = |g: &Graph, size: usize| -> usize {
-            g.shapes(size).unwrap().iter().rev().find(|s| s[1] > 1).unwrap()[1]
+            g.shapes(size).unwrap().iter().rev().find(|s| s[0] > 1).unwrap()[0]
         };
         for stride in [1, 2, 4] {
             let knobs = Knobs { stem_stride: Some(stride), ..Knobs::standard(5) };

@@ -10,16 +10,22 @@ use std::path::{Path, PathBuf};
 const STAGES: [&str; 7] = ["prepare", "train", "distill", "prune", "quantize", "infer", "report"];
 
 /// Crate, its folder, the crates of the house it may depend on.
-const CRATES: [(&str, &str, &[&str]); 10] = [
+const CRATES: [(&str, &str, &[&str]); 12] = [
     ("graph", "common/graph", &[]),
     ("codec", "common/codec", &["graph"]),
-    ("artifacts", "common/artifacts", &["graph", "codec"]),
-    ("engine", "common/engine", &["graph"]),
-    ("reference", "common/reference", &["graph", "engine"]),
-    ("cuda", "common/cuda", &["graph", "engine"]),
+    ("views", "common/views", &["graph"]),
+    ("artifacts", "common/artifacts", &["graph", "codec", "views"]),
+    ("executor", "common/executor", &["graph", "views"]),
+    ("engine", "common/engine", &["graph", "executor"]),
+    ("reference", "common/reference", &["graph", "executor", "engine"]),
+    ("cuda", "common/cuda", &["graph", "executor", "views"]),
     ("checkpoint", "common/checkpoint", &["graph"]),
     ("photos", "common/photos", &["artifacts"]),
-    ("common", "common", &["graph", "codec", "artifacts", "engine", "reference", "cuda"]),
+    (
+        "common",
+        "common",
+        &["graph", "codec", "views", "artifacts", "executor", "engine", "reference", "cuda"],
+    ),
     ("rows", "report/rows", &[]),
 ];
 
@@ -40,7 +46,7 @@ const ABOVE: [&str; 11] = [
 
 /// Outside crate → where alone it may be used (path prefixes).
 const OWNERS: [(&str, &[&str]); 27] = [
-    ("candle_core", &["common/reference/", "common/cuda/", "common/src/executor.rs"]),
+    ("candle_core", &["common/reference/", "common/cuda/", "common/src/device.rs"]),
     ("candle_nn", &["common/reference/"]),
     ("gemm", &["common/engine/src/conv/gemm.rs"]),
     ("image", &["common/photos/"]),
@@ -63,7 +69,7 @@ const OWNERS: [(&str, &[&str]); 27] = [
         &[
             "common/src/score.rs",
             "common/src/cost.rs",
-            "common/src/fit/",
+            "common/src/training/",
             "infer/src/predict.rs",
             "report/src/gather/",
             "report/typeset/src/data.rs",
@@ -81,13 +87,13 @@ const OWNERS: [(&str, &[&str]); 27] = [
 
 /// Modules of `common`, lowest first: a module uses only what stands before it.
 const FLOORS: [&[&str]; 8] = [
-    &["view", "sizing", "share"],
-    &["executor"],
-    &["answers"],
+    &["sizing", "share"],
+    &["device"],
+    &["forward"],
     &["score"],
     &["cost"],
     &["cli"],
-    &["fit", "interrupt"],
+    &["training", "interrupt"],
     &["run"],
 ];
 
@@ -341,8 +347,8 @@ fn every_fault_is_seen() {
     plant("common/artifacts/Cargo.toml", "engine.workspace = true", "artifacts depends on engine");
     plant("common/codec/Cargo.toml", "artifacts.workspace = true", "codec depends on artifacts");
     plant("report/rows/Cargo.toml", "graph.workspace = true", "rows depends on graph");
-    plant("common/src/view.rs", "use crate::fit::Fit;", "stands above it");
-    plant("common/src/score.rs", "use crate::{answers, cli};", "stands above it");
+    plant("common/src/share.rs", "use crate::training::Training;", "stands above it");
+    plant("common/src/score.rs", "use crate::{forward, run};", "stands above it");
     plant("common/artifacts/src/images.rs", "use crate::plan::Plan;", "lead to each other");
     plant("common/checkpoint/src/object.rs", "use crate::pickle::Pickle;", "lead to each other");
     plant("common/engine/src/pool.rs", "use candle_core::Tensor;", "belongs to");

@@ -1,15 +1,14 @@
 //! Networks as data: counts, shapes, folding, channel groups, and their outputs against PyTorch.
 
-use artifacts::{Fit, Input, Model, Normalization, Preparation};
-use common::executor::{Device, Executor};
-use engine::Batch;
-use engine::loss::Loss;
-use engine::optim::{Rule, Update};
+use artifacts::{Framing, Input, Model, Preparation};
+use common::device::Device;
+use executor::{Batch, Executor, Loss, Rule, Update};
 use graph::families::{self, Knobs, resnet18, studentnet};
 use graph::grid::Grids;
 use graph::rng::Rng;
 use graph::{Array, Graph, Weights};
 use std::collections::BTreeMap;
+use views::Normalization;
 
 const WIDTHS: [usize; 8] = [16, 32, 64, 128, 256, 256, 256, 256];
 
@@ -20,7 +19,7 @@ const DEVICES: [Device; 2] = [Device::Cpu, Device::Candle];
 const DEVICES: [Device; 3] = [Device::Cpu, Device::Candle, Device::Cuda(0)];
 
 fn model(graph: Graph, weights: Weights, size: usize) -> Model {
-    let preparation = Preparation { size, fit: Fit::Crop, exif: false };
+    let preparation = Preparation { size, framing: Framing::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..graph.classes()).map(|c| c.to_string()).collect();
     Model { graph, weights, input, classes, grids: Grids::new() }
@@ -93,12 +92,12 @@ fn counts_equal_the_course() {
 #[test]
 fn shapes_follow_the_windows() {
     let shapes = family("studentnet", 1.0, 11).shapes(256).unwrap();
-    assert!(shapes.contains(&[128, 16, 16]) && shapes.contains(&[256, 16, 16]));
-    assert_eq!(shapes.last(), Some(&[11, 1, 1]));
+    assert!(shapes.contains(&[16, 16, 128]) && shapes.contains(&[16, 16, 256]));
+    assert_eq!(shapes.last(), Some(&[1, 1, 11]));
     let resnet = family("resnet18", 1.0, 11);
-    assert!(resnet.shapes(224).unwrap().contains(&[512, 7, 7]));
+    assert!(resnet.shapes(224).unwrap().contains(&[7, 7, 512]));
     // 28 px: 14 after the stem, 7 after the pool, 4, 2, 1.
-    assert!(resnet.shapes(28).unwrap().contains(&[512, 1, 1]));
+    assert!(resnet.shapes(28).unwrap().contains(&[1, 1, 512]));
     let error = family("studentnet", 1.0, 11).shapes(8).unwrap_err();
     assert!(format!("{error:#}").contains("8 px"), "{error:#}");
 }
@@ -274,7 +273,7 @@ fn passes_equal_torch() {
         let e = off(&logits, &case.training_logits);
         assert!(e < 1e-4, "{} in training: {e}", case.name);
         let layout = network.parametrisation().layout().clone();
-        let gradients = layout.unpack(network.gradient()).unwrap();
+        let gradients = layout.unpack(network.gradients()).unwrap();
         let largest = case.gradient_norms.iter().fold(0.0f32, |m, (_, n)| m.max(*n));
         for (name, expected) in case.gradient_norms {
             let found = norm(&gradients[*name].values);

@@ -1,12 +1,13 @@
 //! The flags of every recipe go into a header and come back: their runs go on and are known again.
 
 use artifacts::artifact::save;
-use artifacts::{Artifact, Header, Kind, Policy, Provenance};
+use artifacts::{Artifact, Header, Kind, Provenance};
 use clap::Parser;
-use common::fit::Settings;
 use common::sizing::Sizing;
+use common::training::Settings;
 use serde::Serialize;
 use std::path::Path;
+use views::Policy;
 
 #[path = "reference/recipes.rs"]
 mod recipes;

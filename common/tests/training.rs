@@ -5,19 +5,18 @@
 use artifacts::artifact::Data;
 use artifacts::images::Unsaved;
 use artifacts::logits::Views;
-use artifacts::{
-    Fit as Square, Images, Input, Logits, Model, Normalization, Policy, Preparation, Provenance,
-};
+use artifacts::{Framing, Images, Input, Logits, Model, Preparation, Provenance};
 use candle_core::{Tensor, Var};
 use codec::{Quantized, Rows};
-use common::executor::Device;
-use common::fit::{Fit, OnGrids, Optimizer, Pictures, Settings, Summary, Targets};
+use common::device::Device;
 use common::run::run;
-use engine::loss::Loss;
+use common::training::{OnGrids, Optimizer, Pictures, Settings, Summary, Targets, Training};
+use executor::Loss;
 use graph::grid::Grids;
 use graph::{Array, Weights};
 use std::path::Path;
 use tempfile::TempDir;
+use views::{Normalization, Policy};
 
 /// The tutorial's loss and its gradient by PyTorch: `reference/torch_loss.py`. Both losses, that of the
 /// engine and that in candle operations.
@@ -79,7 +78,7 @@ fn colours(dir: &Path) -> Images {
     }
     let out = dir.join("images.safetensors");
     Unsaved {
-        preparation: Preparation { size: 16, fit: Square::Crop, exif: false },
+        preparation: Preparation { size: 16, framing: Framing::Crop, exif: false },
         classes: ["0", "1"].map(String::from).into(),
         labels: (0..60).map(|i| Some(i % 2)).collect(),
         names: (0..60).map(|i| format!("{}_{i}.png", i % 2)).collect(),
@@ -109,7 +108,7 @@ fn settings(epochs: u32) -> Settings {
 fn fresh(images: &Images) -> Model {
     let graph = graph::families::studentnet([8, 8, 12, 12, 16, 16, 16, 16], 2).unwrap();
     let weights = graph::init::weights(&graph, 1);
-    let (mean, std) = images.moments();
+    let (mean, std) = images.mean_std();
     let input =
         Input { preparation: images.preparation, normalization: Normalization { mean, std } };
     let classes = images.classes.clone();
@@ -129,7 +128,7 @@ fn train_to(
     s: &Settings,
     on_grids: Option<OnGrids>,
 ) -> anyhow::Result<Summary> {
-    let fit = Fit::new(model, pictures(images), targets, s, on_grids, Device::Cpu)?;
+    let fit = Training::new(model, pictures(images), targets, s, on_grids, Device::Cpu)?;
     run(fit, s.epochs, out, &Provenance::new("test", s)?)
 }
 
@@ -312,7 +311,7 @@ fn a_network_learns_to_live_on_its_grids() {
     let s = Settings { ema: 0.8, ..settings(30) };
     let labels = Targets::Labels("flip".parse().unwrap());
     let out = dir.path().join("q.safetensors");
-    let on_grids = Some(OnGrids { budget, rate: 0.02, settle: 0.4 });
+    let on_grids = Some(OnGrids { budget, bit_price: 0.02, settle: 0.4 });
     let run = || train_to(&out, model.clone(), &images, &labels, &s, on_grids);
     let summary = run().unwrap();
     assert_eq!(summary.best, 1.0, "{summary:?}");
@@ -341,7 +340,7 @@ fn integers_settle_and_bits_cost() {
     let run = |epochs, rate, settle| {
         let out = dir.path().join("q.safetensors");
         let s = settings(epochs);
-        let on_grids = Some(OnGrids { budget: 2 * bytes, rate, settle });
+        let on_grids = Some(OnGrids { budget: 2 * bytes, bit_price: rate, settle });
         train_to(&out, model.clone(), &images, &labels, &s, on_grids).unwrap();
         let (last, _) = Model::load(&out.with_extension("last.safetensors")).unwrap();
         let quantized = Quantized::on(&last.graph, &last.weights, &last.grids, 0.0).unwrap();

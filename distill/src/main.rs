@@ -4,11 +4,11 @@ use anyhow::{Context, Result, bail, ensure};
 use artifacts::{Artifact, Images, Logits, Model, Plan, Provenance, artifact};
 use clap::Parser;
 use common::cli;
-use common::executor::Device;
-use common::fit::{Fit, OnGrids, Pictures, Settings, Targets};
+use common::device::Device;
 use common::run::{self, run as train_to};
 use common::sizing::Sizing;
-use engine::loss::Loss;
+use common::training::{OnGrids, Pictures, Settings, Targets, Training};
+use executor::Loss;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -92,8 +92,10 @@ struct Student {
     #[arg(long, default_value_t = 20.0)]
     temperature: f32,
     /// With --quant: loss per bit of the average weight; more makes a smaller file.
-    #[arg(long, default_value_t = 0.0, requires = "quant", conflicts_with_all = FRESH)]
-    rate: f32,
+    #[arg(long, alias = "rate", default_value_t = 0.0, value_name = "PRICE", requires = "quant",
+        conflicts_with_all = FRESH)]
+    #[serde(rename = "rate")] // its name in headers
+    bit_price: f32,
     /// With --quant: share of the epochs, the last ones, in which integers are settled and only
     /// scales and biases are trained.
     #[arg(long, default_value_t = 0.25, requires = "quant", conflicts_with_all = FRESH)]
@@ -123,12 +125,12 @@ struct Start {
     provenance: Provenance,
 }
 
-fn start(args: &Distill, train: &Images) -> Result<Start> {
+fn start(args: &Distill, train: &Images, device: Device) -> Result<Start> {
     let record = Record {
         fresh: args.init.is_none().then_some(&args.fresh),
         student: &args.student,
         settings: &args.settings,
-        device: args.compute.device,
+        device,
     };
     let provenance = Provenance::new("distill", &record)?;
     let Some(path) = &args.init else {
@@ -148,13 +150,13 @@ fn start(args: &Distill, train: &Images) -> Result<Start> {
     quant.check_made_for("model", &init)?;
     let mut model = model.folded()?;
     model.grids = plan.grids(&model)?;
-    let Student { rate, settle, .. } = args.student;
-    let on_grids = Some(OnGrids { budget: plan.budget, rate, settle });
+    let Student { bit_price, settle, .. } = args.student;
+    let on_grids = Some(OnGrids { budget: plan.budget, bit_price, settle });
     Ok(Start { model, on_grids, provenance: provenance.from("quant", &quant) })
 }
 
 fn run(args: &Distill) -> Result<String> {
-    args.compute.start()?;
+    let device = args.compute.start()?;
     let inputs = [Some(&args.images), Some(&args.validation), Some(&args.logits)];
     let inputs = inputs.into_iter().chain([args.init.as_ref(), args.quant.as_ref()]);
     let inputs: Vec<&Path> = inputs.flatten().map(PathBuf::as_path).collect();
@@ -171,7 +173,7 @@ fn run(args: &Distill) -> Result<String> {
         train.classes.clone_from(&validation.classes);
     }
     let logits = Logits::load(&args.logits)?;
-    let Start { model, on_grids, provenance } = start(args, &train)?;
+    let Start { model, on_grids, provenance } = start(args, &train, device)?;
     logits.check(&train, model.graph.classes())?;
     let parameters = model.graph.parameter_count();
 
@@ -185,8 +187,7 @@ fn run(args: &Distill) -> Result<String> {
     artifact::check_room(&args.out, run::bytes(parameters))?;
     let targets = Targets::Teacher { logits: &logits, loss: Loss { alpha, temperature } };
     let pictures = Pictures { train: &train, validation: &validation };
-    let device = args.compute.device;
-    let fit = Fit::new(model, pictures, &targets, &args.settings, on_grids, device)?;
+    let fit = Training::new(model, pictures, &targets, &args.settings, on_grids, device)?;
     let summary = train_to(fit, args.settings.epochs, &args.out, &provenance)?;
     Ok(format!("{}: {} parameters, {summary}", args.out.display(), cli::count(parameters)))
 }

@@ -5,7 +5,7 @@
 use artifacts::artifact::Data;
 use artifacts::images::Unsaved;
 use artifacts::logits::Views;
-use artifacts::{Artifact, Fit, Images, Logits, Model, Preparation, Provenance};
+use artifacts::{Artifact, Framing, Images, Logits, Model, Preparation, Provenance};
 use graph::Array;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -30,18 +30,18 @@ fn flags_that_exclude_or_need_each_other_are_refused() {
         ("--raw-pixels", "--raw-pixels"),
     ];
     let others = [
-        ("--arch plain --rate 0", "'--arch <ARCH>' cannot be used with '--rate <RATE>'"),
+        ("--arch plain --bit-price 0", "'--arch <ARCH>' cannot be used with '--bit-price <PRICE>'"),
         ("--arch plain --settle 0.25", "'--arch <ARCH>' cannot be used with '--settle <SETTLE>'"),
         ("--arch plain --quant none", "'--arch <ARCH>' cannot be used with '--quant <PLAN>'"),
         ("--init none --rate 0.1", "not provided:\n  --quant <PLAN>"),
         ("--init none --settle 0.1", "not provided:\n  --quant <PLAN>"),
-        ("--quant none --rate 0", "not provided:\n  --init <FILE>"),
+        ("--quant none --bit-price 0", "not provided:\n  --init <FILE>"),
         ("--quant none --width 1", "'--quant <PLAN>' cannot be used with"),
         ("--arch plain --width 1 --params 9", "cannot be used with"),
         ("--arch plain --bits-per-weight 3", "not provided:\n  --bytes <N>"),
         ("", "not provided:\n  --arch <ARCH>"),
         // These go together.
-        ("--init none --quant none --rate 0 --settle 1", "cannot read none"),
+        ("--init none --quant none --bit-price 0 --settle 1", "cannot read none"),
         ("--arch plain --raw-pixels --extra-blocks 1 --stem-stride 1", "cannot read none"),
     ];
     let out = concat!(env!("CARGO_TARGET_TMPDIR"), "/x");
@@ -102,7 +102,7 @@ impl Work {
         let classes =
             if labelled { vec!["dark".to_owned(), "bright".to_owned()] } else { Vec::new() };
         Unsaved {
-            preparation: Preparation { size: 16, fit: Fit::Crop, exif: false },
+            preparation: Preparation { size: 16, framing: Framing::Crop, exif: false },
             classes,
             labels: (0..PICTURES).map(|i| labelled.then_some(i % 2)).collect(),
             names: (0..PICTURES).map(|i| format!("{i}.png")).collect(),

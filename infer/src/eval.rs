@@ -3,9 +3,10 @@
 use anyhow::Result;
 use artifacts::answers::About;
 use artifacts::{Answers, Images, Model, Provenance, Source, artifact};
-use common::executor::Device;
+use common::cli;
+use common::device::Device;
+use common::forward::forward_images;
 use common::score::{self, Row};
-use common::{answers, cli};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,7 @@ pub(crate) struct Eval {
 
 impl Eval {
     pub(crate) fn run(self) -> Result<String> {
-        self.compute.start()?;
+        let device = self.compute.start()?;
         let claim = |out| artifact::claim(out, &[&self.model, &self.images]);
         let _claim = self.out.as_deref().map(claim).transpose()?;
         let beside = self.out.as_deref().map(Answers::beside);
@@ -45,11 +46,11 @@ impl Eval {
         let images = Images::load(&self.images)?;
         model.check_images(&images)?;
         let labels = images.all_labels()?;
-        let mut executor = self.compute.device.executor(&model)?;
+        let mut executor = device.executor(&model)?;
         let bar = cli::progress(images.len(), "pictures");
         let normalization = &model.input.normalization;
         let tick = |n| bar.inc(n as u64);
-        let logits = answers::of_images(&mut *executor, &images, normalization, tick)?;
+        let logits = forward_images(&mut *executor, &images, normalization, tick)?;
         bar.finish_and_clear();
         let correct = score::correct(&logits, &labels);
         let (low, high) = score::wilson(correct, labels.len());
@@ -66,7 +67,7 @@ impl Eval {
             high,
         };
         if let (Some(out), Some(beside)) = (&self.out, &beside) {
-            let how = (row.name.as_str(), self.compute.device);
+            let how = (row.name.as_str(), device);
             save_answers(beside, how, (&model, &source), &images, logits)?;
             row.save(out)?;
             cli::record(out, "infer eval", row.pictures);

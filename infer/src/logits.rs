@@ -2,15 +2,16 @@
 
 use anyhow::{Context, Result, ensure};
 use artifacts::logits::Views;
-use artifacts::{Images, Logits as Cached, Model, Policy, Provenance, artifact};
-use common::answers::{self, BATCH};
+use artifacts::{Images, Logits as Cached, Model, Provenance, artifact};
 use common::cli;
-use common::executor::Device;
+use common::device::Device;
+use common::forward::{BATCH, forward_all};
 use common::interrupt::{Partial, Watch};
-use common::view::{self, View};
 use graph::Array;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use views::Policy;
+use views::View;
 
 /// Compute teachers' logits for random views of the training pictures.
 ///
@@ -50,12 +51,12 @@ pub(crate) struct Logits {
 
 impl Logits {
     pub(crate) fn run(self) -> Result<String> {
-        self.compute.start()?;
+        let device = self.compute.start()?;
         let inputs: Vec<&Path> =
             self.teacher.iter().chain([&self.images]).map(PathBuf::as_path).collect();
         let _claim = artifact::claim(&self.out, &inputs)?;
         let images = Images::load(&self.images)?;
-        let mut provenance = Provenance::new("infer logits", &self.device())?;
+        let mut provenance = Provenance::new("infer logits", &Self::settings(device))?;
         provenance = provenance.from("images", &images.source);
         let mut teachers = Vec::new();
         for (i, path) in self.teacher.iter().enumerate() {
@@ -79,7 +80,7 @@ impl Logits {
         // The sum, what was done of it, and both on the disk.
         artifact::check_room(&self.out, (12 * rows * classes) as u64)?;
         let partial = Partial::beside(&self.out, &provenance, &views)?;
-        let (mut mean, asked) = self.sum(&teachers, &images, &partial)?;
+        let (mut mean, asked) = self.sum(&teachers, &images, &partial, device)?;
         mean.iter_mut().for_each(|v| *v /= self.teacher.len() as f32);
         let mean = Array::new(vec![views.views, images.len(), classes], mean)?;
         Cached::save(&self.out, &views, &provenance, &mean)?;
@@ -109,8 +110,7 @@ impl Logits {
 
     /// What a header keeps of the settings: nothing but a device that is not the usual one, as the
     /// rest stands in the body.
-    fn device(&self) -> Option<BTreeMap<&str, Device>> {
-        let device = self.compute.device;
+    fn settings(device: Device) -> Option<BTreeMap<&'static str, Device>> {
         (!device.is_cpu()).then(|| BTreeMap::from([("device", device)]))
     }
 
@@ -121,6 +121,7 @@ impl Logits {
         teachers: &[Model],
         images: &Images,
         partial: &Partial,
+        device: Device,
     ) -> Result<(Vec<f32>, usize)> {
         let (n, size) = (images.len(), images.size());
         let rows = usize::from(self.views) * n;
@@ -138,11 +139,11 @@ impl Logits {
             }
             bar.skip(done as u64);
             asked += rows - done;
-            let mut executor = self.compute.device.executor(model)?;
+            let mut executor = device.executor(model)?;
             let fill = |at: usize, x: &mut [f32]| {
                 let (k, i) = ((at + done) / n, (at + done) % n);
                 let view = View::of(&self.augment, self.seed, i, k, n, size);
-                view::render(images, i, &view, &model.input.normalization, x);
+                views::render(images, i, &view, &model.input.normalization, x);
                 Ok(())
             };
             let tick = |new: &[f32], n| {
@@ -150,7 +151,7 @@ impl Logits {
                 watch.between(|| partial.save(bytes(all.iter().chain(new))))
             };
             let pixels = images.preparation.bytes();
-            let new = answers::logits(&mut *executor, rows - done, pixels, fill, tick)?;
+            let new = forward_all(&mut *executor, rows - done, pixels, fill, tick)?;
             all.extend(new);
         }
         bar.finish_and_clear();

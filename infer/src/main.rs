@@ -1,10 +1,14 @@
 //! Model + pictures → logits, an evaluation, predictions. See `infer --help`.
 
+// A new operation or activation is to be asked about, not to be taken for another.
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod eval;
 mod export;
 mod logits;
 mod onnx;
 mod predict;
+mod protobuf;
 
 use clap::Parser;
 use std::process::ExitCode;

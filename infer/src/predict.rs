@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use artifacts::{Model, artifact};
-use common::{answers, cli, score};
+use common::forward::forward_all;
+use common::{cli, score};
 use photos::listing::Listing;
 use photos::{MAX_PIXELS, Trouble};
 use std::collections::BTreeMap;
@@ -42,14 +43,14 @@ pub(crate) struct Predict {
 
 impl Predict {
     pub(crate) fn run(self) -> Result<String> {
-        self.compute.start()?;
+        let device = self.compute.start()?;
         // Fail before the work, not after it.
         let _claim = artifact::claim(&self.out, &[&self.model])?;
         let (model, source) = Model::load(&self.model)?;
         let classes = model.classes.join(", ");
         cli::note(&format!("model {} (hash {}): {classes}", source.name, source.hash));
         self.classes_of.iter().try_for_each(|folder| check_classes(folder, &model))?;
-        let mut executor = self.compute.device.executor(&model)?;
+        let mut executor = device.executor(&model)?;
         let paths = photos::list(&self.photos, cli::note)?;
         check_ids(&paths)?;
         let bar = cli::progress(paths.len(), "pictures");
@@ -69,7 +70,7 @@ impl Predict {
             bar.inc(n as u64);
             Ok(())
         };
-        let logits = answers::logits(&mut *executor, paths.len(), how.bytes(), fill, tick)?;
+        let logits = forward_all(&mut *executor, paths.len(), how.bytes(), fill, tick)?;
         bar.finish_and_clear();
         check_readable(&paths, unreadable.into_inner().map_err(|_| anyhow!("a thread failed"))?)?;
         let mut csv = csv::Writer::from_writer(Vec::new());

@@ -4,11 +4,12 @@
 
 use artifacts::artifact::Data;
 use artifacts::images::Unsaved;
-use artifacts::{Answers, Fit, Input, Model, Normalization, Preparation, Provenance};
+use artifacts::{Answers, Framing, Input, Model, Preparation, Provenance};
 use graph::Graph;
 use graph::grid::Grids;
 use std::path::Path;
 use std::process::Command;
+use views::Normalization;
 
 #[path = "../../common/tests/reference/flags.rs"]
 mod flags;
@@ -30,7 +31,7 @@ fn answers_say_where_they_were_computed() {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     let at = |name: &str| folder.join(name);
-    let preparation = Preparation { size: 8, fit: Fit::Crop, exif: false };
+    let preparation = Preparation { size: 8, framing: Framing::Crop, exif: false };
     let provenance = Provenance::new("test", &()).unwrap();
     let classes: Vec<String> = ["a", "b"].map(String::from).into();
     let pixels = (0..4 * 192).map(|i| (i * 7 % 256) as u8).collect();

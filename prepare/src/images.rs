@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use artifacts::images::MOST_CLASSES;
-use artifacts::{Fit, Preparation, artifact};
+use artifacts::{Framing, Preparation, artifact};
 use common::cli;
 use common::share::Share;
 use photos::MAX_PIXELS;
@@ -33,7 +33,7 @@ pub(crate) struct Images {
     size: u16,
     /// How a picture becomes a square.
     #[arg(long, default_value = "crop", value_parser = cli::fits())]
-    fit: Fit,
+    fit: Framing,
     /// Obey the EXIF orientation (off, as in torchvision).
     #[arg(long)]
     exif: bool,
@@ -61,7 +61,7 @@ impl Images {
         let most = MOST_CLASSES;
         let names = self.classes.names()?;
         ensure!(names.len() <= most, "--classes: at most {most} classes are supported");
-        let how = Preparation { size: self.size.into(), fit: self.fit, exif: self.exif };
+        let how = Preparation { size: self.size.into(), framing: self.fit, exif: self.exif };
         let limits = Limits { unreadable: self.unreadable, max_pixels: self.max_pixels };
         let total = Listing::of(&self.folder)?.pictures.len();
         // The scratch file and the artifact.

@@ -5,20 +5,19 @@ use crate::names::{Known, Names};
 use crate::nearest::{few, nearest};
 use anyhow::{Context, Result, bail, ensure};
 use artifacts::artifact::{self, Header, Kind};
-use artifacts::classes;
-use artifacts::{Fit, Input, Model as Network, Normalization, Preparation, Provenance, Source};
+use artifacts::{Framing, Input, Model as Network, Preparation, Provenance, Source, classes};
 use checkpoint::{Bundle, Contents, Format, Tensor, Values};
 use clap::parser::ValueSource;
 use common::cli;
 use common::share::Share;
-use graph::families;
 use graph::grid::Grids;
 use graph::schedule::{Fusing, Schedule};
-use graph::{Graph, Op, Weights};
+use graph::{Graph, Op, Weights, families};
 use photos::MAX_PIXELS;
 use prepare::{draft::draft, folder::Limits};
 use serde::Serialize;
 use std::path::PathBuf;
+use views::Normalization;
 
 /// Read weights written by PyTorch, NumPy or safetensors.
 ///
@@ -143,7 +142,7 @@ struct Feeding {
     size: u16,
     /// How its pictures became squares.
     #[arg(long, default_value = "center", value_parser = cli::fits())]
-    fit: Fit,
+    fit: Framing,
     /// Mean subtracted from each colour, 0 to 1.
     #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1, default_values_t = [0.0, 0.0, 0.0])]
     mean: Vec<f32>,
@@ -291,7 +290,7 @@ impl Model {
             given => bail!("--classes names {given} classes, the network has {n}"),
         };
         let size = usize::from(self.input.size);
-        let preparation = Preparation { size, fit: self.input.fit, exif: self.input.exif };
+        let preparation = Preparation { size, framing: self.input.fit, exif: self.input.exif };
         Schedule::new(&graph, size, Fusing::NONE).context("--size")?;
         let input = Input { preparation, normalization };
         let parameters = graph.parameter_count();

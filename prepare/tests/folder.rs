@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
-use artifacts::{Fit, Images, Preparation};
+use artifacts::{Framing, Images, Preparation};
 use common::share::Share;
 use photos::{self, MAX_PIXELS};
 use prepare::folder::{Limits, prepare};
@@ -17,7 +17,7 @@ fn picture(name: &str) -> PathBuf {
 }
 
 fn how() -> Preparation {
-    Preparation { size: 16, fit: Fit::Crop, exif: false }
+    Preparation { size: 16, framing: Framing::Crop, exif: false }
 }
 
 /// A folder with two good files and two bad ones, in a path full of digits.
@@ -115,7 +115,7 @@ fn moments_are_those_of_the_pixels() {
     let out = dir.path().join("out.safetensors");
     prepare(dir.path(), how(), &[], LENIENT, &out, |_| {}).unwrap();
     let images = Images::load(&out).unwrap();
-    let (mean, std) = images.moments();
+    let (mean, std) = images.mean_std();
     for c in 0..3 {
         let v: Vec<f64> = (0..2)
             .flat_map(|i| images.pixels(i)[c * 256..(c + 1) * 256].to_vec())

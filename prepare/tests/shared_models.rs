@@ -3,16 +3,18 @@
 
 #![allow(clippy::print_stderr)] // tests say what they measured
 
-use artifacts::{Fit, Images, Input, Model, Normalization, Preparation};
-use common::executor::Device;
+use artifacts::{Framing, Images, Input, Model, Preparation};
+use common::device::Device;
+use common::forward::forward_images;
+use common::score;
 use common::share::Share;
-use common::{answers, score};
 use graph::families::{self, Knobs};
 use graph::grid::Grids;
 use photos::MAX_PIXELS;
 use prepare::folder::{Limits, prepare};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use views::Normalization;
 
 fn shared() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
@@ -80,7 +82,7 @@ fn the_tutorials_student_answers_as_in_torch() {
     let weights = bundle.iter().map(|(n, t)| (n.clone(), t.to_array().unwrap())).collect();
     let student = families::find("studentnet").unwrap().build(&Knobs::standard(11)).unwrap();
     let graph = student.with_widths_of(&weights).unwrap();
-    let preparation = Preparation { size: 256, fit: Fit::Center, exif: false };
+    let preparation = Preparation { size: 256, framing: Framing::Center, exif: false };
     let normalization = Normalization::NONE;
     let input = Input { preparation, normalization };
     let classes = (0..11).map(|c| c.to_string()).collect();
@@ -95,7 +97,7 @@ fn the_tutorials_student_answers_as_in_torch() {
         let all = Limits { unreadable: Share::of_parts(0, 1), max_pixels: MAX_PIXELS };
         prepare(&from, preparation, &[], all, &out, |_| {}).unwrap();
         let images = Images::load(&out).unwrap();
-        let logits = answers::of_images(&mut *executor, &images, &normalization, |_| {}).unwrap();
+        let logits = forward_images(&mut *executor, &images, &normalization, |_| {}).unwrap();
         let rows: Vec<Vec<f32>> = logits.chunks_exact(11).map(<[f32]>::to_vec).collect();
         images
             .names

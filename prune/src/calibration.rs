@@ -3,9 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use artifacts::{Images, Model, Source};
 use common::cli;
-use common::executor::Device;
-use engine::Batch;
-use engine::loss::Loss;
+use common::device::Device;
+use executor::{Batch, Loss};
 use graph::Weights;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -115,7 +114,7 @@ impl Calibration {
             }
             let pictures = self.batch(model, chosen);
             let batch = Batch { pictures, labels: targets, teacher: Vec::new() };
-            let gradient = executor.gradient(batch, Loss::LABELS)?;
+            let (_, gradient) = executor.gradient(batch, Loss::LABELS, 0.0)?;
             each(&executor.parametrisation().layout().unpack(&gradient)?);
             bar.inc(1);
         }

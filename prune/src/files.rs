@@ -6,7 +6,7 @@ use anyhow::Result;
 use artifacts::artifact::{self, Claim};
 use artifacts::{Model, Provenance, Source};
 use common::cli;
-use common::executor::Device;
+use common::device::Device;
 use graph::grid::Grids;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,7 @@ pub(crate) struct Opened {
     pub(crate) model: Model,
     pub(crate) calibration: Option<Calibration>,
     source: Source,
+    device: Device,
     _claim: Option<Claim>,
 }
 
@@ -54,7 +55,7 @@ impl Files {
     /// # Errors
     /// An output that cannot be written, inputs that cannot be read or do not fit together.
     pub(crate) fn open(&self) -> Result<Opened> {
-        self.compute.start()?;
+        let device = self.compute.start()?;
         let inputs: Vec<&Path> = [Some(&self.model), self.pictures.images.as_ref()]
             .into_iter()
             .flatten()
@@ -64,8 +65,8 @@ impl Files {
         let claim = self.out.as_deref().map(claim).transpose()?;
         let (mut model, source) = Model::load(&self.model)?;
         model.grids = Grids::new(); // what is made smaller leaves the grids it may have been on
-        let calibration = self.pictures.load(&model, self.compute.device)?;
-        Ok(Opened { model, calibration, source, _claim: claim })
+        let calibration = self.pictures.load(&model, device)?;
+        Ok(Opened { model, calibration, source, device, _claim: claim })
     }
 
     /// Prints what would become of the layers, or recalibrates and writes the smaller model, made by
@@ -81,7 +82,7 @@ impl Files {
         stage: &str,
         selection: &impl Serialize,
     ) -> Result<String> {
-        let Opened { model, calibration, source, .. } = opened;
+        let Opened { model, calibration, source, device, .. } = opened;
         let change = format!(
             "{} parameters left of {}",
             cli::count(smaller.graph.parameter_count()),
@@ -93,7 +94,7 @@ impl Files {
         };
         let pictures = calibration.as_ref().map(|_| &self.pictures.count);
         let mut provenance =
-            Provenance::new(stage, &Record { selection, pictures, device: self.compute.device })?
+            Provenance::new(stage, &Record { selection, pictures, device: *device })?
                 .from("model", source);
         let mut told = format!("{}: {change}", out.display());
         let smaller = match calibration {

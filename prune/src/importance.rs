@@ -153,7 +153,7 @@ fn effect(
     gradient: &Weights,
 ) -> Result<f64> {
     let counts = |role: Role| match role {
-        Role::Scale | Role::Shift => true,
+        Role::Gamma | Role::Beta | Role::Scale | Role::Shift => true,
         Role::Weight | Role::Bias => group.norms.is_empty(),
         Role::Mean | Role::Variance => false,
     };
@@ -171,11 +171,13 @@ fn effect(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use artifacts::{Fit, Input, Normalization, Preparation};
-    use engine::loss::Loss;
-    use engine::{Batch, Network};
+    use artifacts::{Framing, Input, Preparation};
+    use engine::Network;
+    use executor::Loss;
+    use executor::{Batch, Executor};
     use graph::grid::Grids;
     use graph::{Array, Graph};
+    use views::Normalization;
 
     fn model() -> Model {
         let text = "input 3;a:conv 3>3 k1;n:bn 3;relu;d:conv 3>3 k3 p1 g3;m:bn 3;relu;gap;f:linear 3>2 bias";
@@ -189,7 +191,7 @@ mod tests {
         set(&mut weights, "m.weight", &[0.5, 0.25, -1.0]);
         set(&mut weights, "a.weight", &[3.0, 0.0, -4.0, 3.0, 0.0, 0.0, 0.0, 12.0, 5.0]);
         set(&mut weights, "d.weight", &[0.0; 27]);
-        let preparation = Preparation { size: 3, fit: Fit::Crop, exif: false };
+        let preparation = Preparation { size: 3, framing: Framing::Crop, exif: false };
         let input = Input { preparation, normalization: Normalization::NONE };
         let classes = ["a", "b"].map(str::to_owned).to_vec();
         Model { graph, weights, input, classes, grids: Grids::new() }
@@ -234,8 +236,8 @@ mod tests {
         };
         let network = |m: &Model| Network::new(&m.graph, &m.weights, &Grids::new(), 3).unwrap();
         let mut n = network(&model);
-        n.gradients(batch(), Loss::LABELS, 0.0).unwrap();
-        let gradient = n.parametrisation().layout().unpack(n.gradient()).unwrap();
+        let (_, gradient) = n.gradient(batch(), Loss::LABELS, 0.0).unwrap();
+        let gradient = n.parametrisation().layout().unpack(&gradient).unwrap();
         let groups = model.graph.channel_groups();
         let group = groups.iter().find(|g| g.removable).unwrap();
         let roles: Roles = model.graph.parameters().map(|p| (p.name, p.role)).collect();
@@ -246,7 +248,7 @@ mod tests {
                 for name in ["n.weight", "n.bias", "m.weight", "m.bias"] {
                     scaled.weights.get_mut(name).unwrap().values[i] *= 1.0 + epsilon;
                 }
-                network(&scaled).gradients(batch(), Loss::LABELS, 0.0).unwrap()
+                network(&scaled).gradient(batch(), Loss::LABELS, 0.0).unwrap().0
             };
             let slope = (at(0.01) - at(-0.01)) / 0.02;
             assert!((slope - effect).abs() < 1e-5, "{i}: {slope} {effect}");

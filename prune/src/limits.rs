@@ -160,7 +160,7 @@ struct Layer {
 
 fn layers(model: &Model) -> Result<Vec<Layer>> {
     let shapes = model.graph.shapes(model.input.preparation.size)?;
-    let layer = |(node, [_, h, w]): (&Node, [usize; 3])| {
+    let layer = |(node, [h, w, _]): (&Node, [usize; 3])| {
         let conv = node.op.as_conv()?;
         let size = |p: graph::Parameter| p.shape.iter().product::<usize>();
         Some(Layer {
@@ -176,16 +176,17 @@ fn layers(model: &Model) -> Result<Vec<Layer>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use artifacts::{Fit, Input, Normalization, Preparation};
+    use artifacts::{Framing, Input, Preparation};
     use graph::Graph;
     use graph::grid::Grids;
+    use views::Normalization;
 
     /// 3n + 2n weights, on pictures of 4 px 48n + 2n multiplications.
     fn model(n: usize) -> Model {
         let graph: Graph =
             format!("input 3;a:conv 3>{n} k1;relu;gap;f:linear {n}>2").parse().unwrap();
         let weights = graph::init::weights(&graph, 1);
-        let preparation = Preparation { size: 4, fit: Fit::Crop, exif: false };
+        let preparation = Preparation { size: 4, framing: Framing::Crop, exif: false };
         let input = Input { preparation, normalization: Normalization::NONE };
         let classes = ["a", "b"].map(str::to_owned).to_vec();
         Model { graph, weights, input, classes, grids: Grids::new() }

@@ -200,11 +200,12 @@ fn factored(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use artifacts::{Fit, Input, Normalization, Preparation};
-    use common::executor::Device;
+    use artifacts::{Framing, Input, Preparation};
+    use common::device::Device;
     use graph::families::{ALL, Knobs};
     use graph::grid::Grids;
     use graph::rng::Rng;
+    use views::Normalization;
 
     const SIZE: usize = 32;
 
@@ -216,7 +217,7 @@ mod tests {
                 array.values.fill_with(|| rng.between(0.5, 1.5));
             }
         }
-        let preparation = Preparation { size: SIZE, fit: Fit::Crop, exif: false };
+        let preparation = Preparation { size: SIZE, framing: Framing::Crop, exif: false };
         let input = Input { preparation, normalization: Normalization::NONE };
         let classes = (0..graph.classes()).map(|c| c.to_string()).collect();
         Model { graph, weights, input, classes, grids: Grids::new() }

@@ -6,7 +6,7 @@ use artifacts::{Artifact, Kind, Model, Plan, Provenance, Source, artifact};
 use checkpoint::course::{self, Encoding};
 use codec::{Quantized, Rows, Spec};
 use common::cli;
-use common::executor::Device;
+use common::device::Device;
 use graph::rng::Rng;
 use graph::{Array, Weights};
 use std::path::{Path, PathBuf};

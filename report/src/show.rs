@@ -103,7 +103,7 @@ fn network(model: &Model) -> Result<String> {
     line(&mut out, "std", &colours(normalization.std))?;
     writeln!(out, "\nnetwork (name: operation → channels × height × width)")?;
     let text = model.graph.to_string();
-    for (i, (node, [c, h, w])) in text.split(';').zip(model.graph.shapes(size)?).enumerate() {
+    for (i, (node, [h, w, c])) in text.split(';').zip(model.graph.shapes(size)?).enumerate() {
         writeln!(out, "{i:>4}  {node:<44} → {c} × {h} × {w}")?;
     }
     Ok(out)

@@ -7,7 +7,7 @@
 use artifacts::answers::About;
 use artifacts::artifact::Data;
 use artifacts::images::Unsaved;
-use artifacts::{Answers, Fit, Images, Preparation, Provenance};
+use artifacts::{Answers, Framing, Images, Preparation, Provenance};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -18,7 +18,7 @@ const LABELS: [usize; 8] = [0, 0, 0, 0, 1, 1, 1, 1];
 fn pictures(folder: &Path) -> Images {
     let path = folder.join("validation.safetensors");
     let unsaved = Unsaved {
-        preparation: Preparation { size: 1, fit: Fit::Crop, exif: false },
+        preparation: Preparation { size: 1, framing: Framing::Crop, exif: false },
         classes: vec!["ja".to_owned(), "nein".to_owned()],
         labels: LABELS.map(Some).to_vec(),
         names: (0..8).map(|i| i.to_string()).collect(),

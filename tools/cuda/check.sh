@@ -8,6 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 here=$PWD/tools/cuda target=$PWD/target/cuda
 kernels=common/cuda/src
+shopt -s globstar # kernels lie beside what launches them, in folders below
 checks=0
 pass() { checks=$((checks + 1)); echo "ok: $*"; }
 fail() { echo "FAILED: $*" >&2; exit 1; }
@@ -23,11 +24,11 @@ mkdir -p "$CUDA_HOME/lib"
 echo 'int cudaStub(void) { return 35; }' | cc -shared -fPIC -x c - -Wl,-soname,libcudart.so.13 \
     -o "$CUDA_HOME/lib/stubs/libcudart.so.13"
 ln -sf libcudart.so.13 "$CUDA_HOME/lib/stubs/libcudart.so"
-"$here/driver/build.sh" "$target/driver" $kernels/*.cu
+"$here/driver/build.sh" "$target/driver" $kernels/**/*.cu
 export LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs
 
 if [ -n "${REAL_NVCC:-}" ]; then
-    for kernel in $kernels/*.cu; do
+    for kernel in $kernels/**/*.cu; do
         for generation in 75 80 90; do
             "$REAL_NVCC" -std=c++17 -O3 -arch=sm_$generation -cubin -Xptxas -v -o "$work/cubin" "$kernel" 2>>"$work/ptxas" \
                 || fail "nvcc: $(tail -5 "$work/ptxas")"
@@ -49,40 +50,40 @@ EMU_ORDER=descending cargo test --release --locked -p cuda --features cuda/cuda 
 pass "the same, threads in descending order"
 cargo test --release --locked -p common --features common/cuda --test networks
 pass "PyTorch's numbers on --device cuda"
-cargo test --release --locked -p common --features common/cuda --test cuda_views -- --nocapture
+cargo test --release --locked -p cuda --features cuda/cuda --test views -- --nocapture
 pass "views rendered on the device"
 
 # --- bugs, one at a time, in copies of the kernels: the tests must see each
-program() { # package, test
-    cargo test --release --locked -p "$1" --features "$1/cuda" --test "$2" --no-run --message-format=json 2>/dev/null \
-        | TEST=$2 python3 -c 'import json, os, sys; print([m["executable"] for m in map(json.loads, sys.stdin) if m.get("target", {}).get("name") == os.environ["TEST"] and m.get("executable")][-1])'
+program() { # test
+    cargo test --release --locked -p cuda --features cuda/cuda --test "$1" --no-run --message-format=json 2>/dev/null \
+        | TEST=$1 python3 -c 'import json, os, sys; print([m["executable"] for m in map(json.loads, sys.stdin) if m.get("target", {}).get("name") == os.environ["TEST"] and m.get("executable")][-1])'
 }
-engine=$(program cuda cuda)
-views=$(program common cuda_views)
+engine=$(program cuda)
+views=$(program views)
 planted() { # file, what, from, to
-    mkdir -p "$work/kernels" && cp $kernels/*.cu "$work/kernels/"
+    rm -rf "$work/kernels" && cp -r $kernels "$work/kernels"
     FROM=$3 TO=$4 python3 - "$work/kernels/$1" <<'P'
 import os, sys
 text = open(sys.argv[1]).read()
 assert text.count(os.environ["FROM"]) >= 1, f"{os.environ['FROM']!r} is not in {sys.argv[1]}"
 open(sys.argv[1], "w").write(text.replace(os.environ["FROM"], os.environ["TO"], 1))
 P
-    "$here/driver/build.sh" "$work/driver" "$work"/kernels/*.cu
+    "$here/driver/build.sh" "$work/driver" "$work"/kernels/**/*.cu
     local test=$engine
-    if [ "$1" = views.cu ]; then test=$views; fi
+    if [ "$1" = render.cu ]; then test=$views; fi
     if LD_LIBRARY_PATH=$work/driver:$CUDA_HOME/lib/stubs "$test" >"$work/log" 2>&1; then fail "not found: $2"; fi
     pass "found: $2 ($(grep -m1 -oE 'test [a-z_]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
 }
-planted conv.cu "a bound that is one too far" "xx < (int)w;" "xx <= (int)w;"
-planted conv.cu "a chunk that goes beyond the rows" "start + chunk < rows ? start + chunk : rows" "start + chunk"
-planted conv.cu "a padding forgotten backwards" "(int)(y + pad) - (int)ky" "(int)y - (int)ky"
-planted norm.cu "a variance without its second term" "+ delta * delta * before * n / count" ""
-planted norm.cu "a mask that lets a bound pass" "y[i] > lo && y[i] < hi ? grad[i] : 0.f, xhat" "y[i] >= lo && y[i] < hi ? grad[i] : 0.f, xhat"
-planted pool.cu "a maximum that goes to the last of equals" "!found || v > best" "!found || v >= best"
-planted optim.cu "a second moment that is not squared" "(1.f - beta2) * g * g" "(1.f - beta2) * g"
+planted op/conv.cu "a bound that is one too far" "xx < (int)w;" "xx <= (int)w;"
+planted op/conv.cu "a chunk that goes beyond the rows" "start + chunk < rows ? start + chunk : rows" "start + chunk"
+planted op/conv.cu "a padding forgotten backwards" "(int)(y + pad) - (int)ky" "(int)y - (int)ky"
+planted op/batch_norm.cu "a variance without its second term" "+ delta * delta * before * n / count" ""
+planted op/batch_norm.cu "a mask that lets a bound pass" "y[i] > lo && y[i] < hi ? grad[i] : 0.f, xhat" "y[i] >= lo && y[i] < hi ? grad[i] : 0.f, xhat"
+planted op/max_pool.cu "a maximum that goes to the last of equals" "!found || v > best" "!found || v >= best"
+planted optimizer.cu "a second moment that is not squared" "(1.f - beta2) * g * g" "(1.f - beta2) * g"
 planted grid.cu "rounding half up" "rintf(u * top)" "floorf(u * top + 0.6f)"
-planted views.cu "a mirror that is off by one" "2 * n - 1 - i" "2 * n - 2 - i"
-planted views.cu "a rectangle that is a pixel too high" "y < place[4]" "y <= place[4]"
+planted render.cu "a mirror that is off by one" "2 * n - 1 - i" "2 * n - 2 - i"
+planted render.cu "a rectangle that is a pixel too high" "y < place[4]" "y <= place[4]"
 planted sums.cu "a part left out" "k < chunks; ++k) sum += partials[k * stride + i];
   out[i] = (float)sum" "k + 1 < chunks; ++k) sum += partials[k * stride + i];
   out[i] = (float)sum"

@@ -1,16 +1,17 @@
 //! Labelled pictures → a model. See `train --help`.
 
 use anyhow::Result;
-use artifacts::{Artifact, Images, Model, Policy, Provenance, artifact};
+use artifacts::{Artifact, Images, Model, Provenance, artifact};
 use clap::Parser;
 use common::cli;
-use common::executor::Device;
-use common::fit::{Fit, Pictures, Settings, Targets};
+use common::device::Device;
 use common::run::{self, run as train_to};
 use common::sizing::Sizing;
+use common::training::{Pictures, Settings, Targets, Training};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use views::Policy;
 
 /// Train a network on labelled pictures.
 ///
@@ -81,7 +82,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Train) -> Result<String> {
-    args.compute.start()?;
+    let device = args.compute.start()?;
     let _claim = artifact::claim(&args.out, &[&args.images, &args.validation])?;
     let train = Images::load(&args.images)?;
     let validation = Images::load(&args.validation)?;
@@ -90,7 +91,6 @@ fn run(args: &Train) -> Result<String> {
     let model = Model::fresh(build, &train, *raw_pixels, args.settings.seed)?;
     let parameters = model.graph.parameter_count();
 
-    let device = args.compute.device;
     let record = Record { network: &args.network, settings: &args.settings, device };
     let provenance = Provenance::new("train", &record)?
         .from("images", &train.source)
@@ -101,7 +101,7 @@ fn run(args: &Train) -> Result<String> {
     artifact::check_room(&args.out, run::bytes(parameters))?;
     let targets = Targets::Labels(*augment);
     let pictures = Pictures { train: &train, validation: &validation };
-    let fit = Fit::new(model, pictures, &targets, &args.settings, None, device)?;
+    let fit = Training::new(model, pictures, &targets, &args.settings, None, device)?;
     let summary = train_to(fit, args.settings.epochs, &args.out, &provenance)?;
     Ok(format!("{}: {} parameters, {summary}", args.out.display(), cli::count(parameters)))
 }

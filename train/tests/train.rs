@@ -4,7 +4,7 @@
 
 use artifacts::artifact::Data;
 use artifacts::images::Unsaved;
-use artifacts::{Fit, Preparation, Provenance};
+use artifacts::{Framing, Preparation, Provenance};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -57,7 +57,7 @@ fn folder(name: &str) -> PathBuf {
 fn pictures(path: &Path) {
     let pixels = (0..20).flat_map(|i| (0..768).map(move |p| (i % 2 * 120 + p * 7 % 100) as u8));
     Unsaved {
-        preparation: Preparation { size: 16, fit: Fit::Crop, exif: false },
+        preparation: Preparation { size: 16, framing: Framing::Crop, exif: false },
         classes: ["dark", "bright"].map(String::from).into(),
         labels: (0..20).map(|i| Some(i % 2)).collect(),
         names: (0..20).map(|i| format!("{}_{i}.png", i % 2)).collect(),

@@ -163,7 +163,7 @@ impl Images {
     }
 
     /// Mean and standard deviation of each colour over all pixels, in 0..1.
-    pub fn moments(&self) -> ([f32; 3], [f32; 3]) {
+    pub fn mean_std(&self) -> ([f32; 3], [f32; 3]) {
         let plane = self.size() * self.size();
         // Integers: exact, so the order of addition cannot matter.
         let (mut sums, mut squares) = ([0u64; 3], [0u64; 3]);
@@ -177,5 +177,19 @@ impl Images {
         let mean = sums.map(|s| s as f64 / n);
         let std = [0, 1, 2].map(|c| (squares[c] as f64 / n - mean[c].powi(2)).max(0.0).sqrt());
         (mean.map(|v| (v / 255.0) as f32), std.map(|v| (v / 255.0).max(1e-3) as f32))
+    }
+}
+
+impl views::Pictures for Images {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn size(&self) -> usize {
+        self.size()
+    }
+
+    fn pixels(&self, i: usize) -> &[u8] {
+        self.pixels(i)
     }
 }

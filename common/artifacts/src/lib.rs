@@ -7,7 +7,6 @@
 //! |---|---|
 //! | [`artifact`] | a file of named tensors with a header: the only door to disk |
 //! | [`pictures`] | how pictures become a network's input |
-//! | [`policy`] | how random views of pictures are drawn |
 //! | [`classes`] | class names: which make sense, whether two lists agree |
 //! | [`images`] | prepared pictures with labels and names |
 //! | [`model`] | a network with its weights, plain or coded |
@@ -23,13 +22,11 @@ pub mod logits;
 pub mod model;
 pub mod pictures;
 pub mod plan;
-pub mod policy;
 
 pub use answers::Answers;
 pub use artifact::{Artifact, Header, Kind, Provenance, Source};
 pub use images::Images;
 pub use logits::Logits;
 pub use model::Model;
-pub use pictures::{Fit, Input, Normalization, Preparation};
+pub use pictures::{Framing, Input, Preparation};
 pub use plan::Plan;
-pub use policy::Policy;

@@ -5,11 +5,11 @@
 
 use crate::artifact::{self, Artifact, Header, Kind, Provenance, Source, Tensor};
 use crate::images::Images;
-use crate::policy::Policy;
 use anyhow::{Result, ensure};
 use graph::Array;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use views::Policy;
 
 /// How views are drawn: the header's body of a logits artifact.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

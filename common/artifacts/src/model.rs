@@ -3,7 +3,7 @@
 use crate::artifact::{self, Artifact, Data, Header, Kind, Provenance, Source, Tensor};
 use crate::classes;
 use crate::images::Images;
-use crate::pictures::{Input, MAX_SIZE, Normalization};
+use crate::pictures::{Input, MAX_SIZE};
 use anyhow::{Context, Result, bail, ensure};
 use codec::{Part, Quantized, Rows, Spec};
 use graph::grid::{self, Grid, Grids, Scale};
@@ -12,6 +12,7 @@ use graph::{Graph, Weights};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+use views::Normalization;
 
 /// The header's body of a model, plain or coded.
 #[derive(Serialize, Deserialize)]
@@ -81,7 +82,7 @@ impl Model {
         let normalization = if raw_pixels {
             Normalization::NONE
         } else {
-            let (mean, std) = images.moments();
+            let (mean, std) = images.mean_std();
             Normalization { mean, std }
         };
         let weights = graph::init::weights(&graph, seed);

@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use views::Normalization;
 
 /// How a picture of any size becomes a square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Fit {
+pub enum Framing {
     /// Resize the short side, cut the middle out of the long one.
     Crop,
     /// Resize both sides, whatever becomes of the proportions.
@@ -19,7 +20,7 @@ pub enum Fit {
     Center,
 }
 
-impl Fit {
+impl Framing {
     /// Every way there is: name, what it does.
     pub const ALL: [(Self, &'static str, &'static str); 4] = [
         (Self::Crop, "crop", "Resize the short side, cut the middle out of the long one"),
@@ -34,19 +35,19 @@ impl Fit {
     ];
 }
 
-impl fmt::Display for Fit {
+impl fmt::Display for Framing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = Self::ALL.iter().find(|(fit, ..)| fit == self);
+        let known = Self::ALL.iter().find(|(framing, ..)| framing == self);
         f.write_str(known.map_or("", |(_, name, _)| name))
     }
 }
 
-impl FromStr for Fit {
+impl FromStr for Framing {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> anyhow::Result<Self> {
         let known = Self::ALL.iter().find(|(_, n, _)| *n == name);
-        known.map(|(fit, ..)| *fit).ok_or_else(|| anyhow::anyhow!("no fit {name:?}"))
+        known.map(|(framing, ..)| *framing).ok_or_else(|| anyhow::anyhow!("no fit {name:?}"))
     }
 }
 
@@ -56,7 +57,8 @@ pub struct Preparation {
     /// Side of the square, pixels.
     pub size: usize,
     /// How it is made.
-    pub fit: Fit,
+    #[serde(rename = "fit")]
+    pub framing: Framing,
     /// Whether the EXIF orientation is obeyed.
     pub exif: bool,
 }
@@ -72,38 +74,12 @@ impl Preparation {
 impl fmt::Display for Preparation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exif = if self.exif { " --exif" } else { "" };
-        write!(f, "--size {} --fit {}{exif}", self.size, self.fit)
+        write!(f, "--size {} --fit {}{exif}", self.size, self.framing)
     }
 }
 
 /// Largest side a picture may be prepared to.
 pub const MAX_SIZE: usize = 4096;
-
-/// Pixel values in 0..1 → network input: `(v − mean) / std` per colour.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Normalization {
-    /// Per colour, in 0..1.
-    pub mean: [f32; 3],
-    /// Per colour, in 0..1.
-    #[serde(alias = "deviation")] // schema 1
-    pub std: [f32; 3],
-}
-
-impl Normalization {
-    /// Leaves values as they are.
-    pub const NONE: Self = Self { mean: [0.0; 3], std: [1.0; 3] };
-
-    /// A prepared picture, planes R, G, B `[3, size, size]`, → `out` `[size, size, 3]`.
-    pub fn apply(&self, pixels: &[u8], out: &mut [f32]) {
-        let plane = pixels.len() / 3;
-        for (i, out) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-            for c in 0..3 {
-                let v = f32::from(pixels[c * plane + i]) / 255.0;
-                out[c] = (v - self.mean[c]) / self.std[c];
-            }
-        }
-    }
-}
 
 /// How pictures become the network's input.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

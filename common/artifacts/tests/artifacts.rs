@@ -3,15 +3,14 @@
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
 use artifacts::artifact::{save as save_artifact, size, summed};
-use artifacts::{
-    Artifact, Fit, Input, Kind, Model, Normalization, Preparation, Provenance, Source,
-};
+use artifacts::{Artifact, Framing, Input, Kind, Model, Preparation, Provenance, Source};
 use codec::{Choice, Quantized, Rows, Spec};
 use graph::Graph;
 use graph::families::studentnet;
 use graph::grid::Grids;
 use graph::rng::Rng;
 use std::path::Path;
+use views::Normalization;
 
 fn model() -> Model {
     let graph = studentnet([8, 12, 16, 20, 24, 24, 24, 24], 11).unwrap();
@@ -24,7 +23,7 @@ fn model() -> Model {
             a.values.fill_with(|| rng.between(-1.0, 1.0));
         }
     }
-    let preparation = Preparation { size: 32, fit: Fit::Letterbox, exif: true };
+    let preparation = Preparation { size: 32, framing: Framing::Letterbox, exif: true };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..11).map(|c| format!("class \"{c}\" é")).collect();
     Model { graph, weights, input, classes, grids: Grids::new() }

@@ -1,16 +1,17 @@
 //! How a network gets into a budget of bytes.
 
 use artifacts::plan::round_to_budget;
-use artifacts::{Fit, Input, Model, Normalization, Preparation};
+use artifacts::{Framing, Input, Model, Preparation};
 use codec::{Quantized, Rows, Spec, uniform_choices};
 use graph::Graph;
 use graph::grid::Grids;
+use views::Normalization;
 
 fn model() -> Model {
     let text = "input 3;a:conv 3>64 k3 p1 bias;relu;gap;f:linear 64>10 bias";
     let graph: Graph = text.parse().unwrap();
     let weights = graph::init::weights(&graph, 1);
-    let preparation = Preparation { size: 8, fit: Fit::Crop, exif: false };
+    let preparation = Preparation { size: 8, framing: Framing::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..10).map(|c| c.to_string()).collect();
     Model { graph, weights, input, classes, grids: Grids::new() }

@@ -1,7 +1,7 @@
 //! Which of a file's dictionaries are the weights: a checkpoint holds an optimizer's and a schedule's
 //! besides, an average of the weights, or the parts of a network one by one.
 
-use crate::object::{Id, Made, Object, Raw, View};
+use crate::object::{Id, Made, Object, Raw, TensorRef};
 use crate::pickle::Pickle;
 use crate::values::{Bundle, Tensor};
 use anyhow::{Context, Result, bail, ensure};
@@ -53,7 +53,7 @@ impl<'a> Pickle<'a> {
         &self,
         limit: usize,
         part: Option<&str>,
-        view: &dyn Fn(&View) -> Result<Tensor>,
+        view: &dyn Fn(&TensorRef) -> Result<Tensor>,
     ) -> Result<Found> {
         let dicts = self.dicts();
         ensure!(!dicts.is_empty(), "{}", self.instead());
@@ -209,7 +209,7 @@ impl<'a> Pickle<'a> {
     fn key(&self, key: Id, value: Id) -> Option<(&str, &[usize])> {
         let Object::Text(name) = &self.objects[key] else { return None };
         let shape: &[usize] = match &self.objects[value] {
-            Object::Made(Made::View(v)) => &v.size,
+            Object::Made(Made::TensorRef(v)) => &v.size,
             Object::Made(Made::Array(a)) => &a.shape,
             // encode8: the shape is that of the codes.
             Object::Tuple(items) if items.len() == 3 => match &self.objects[items[2]] {

@@ -1,6 +1,6 @@
 //! The names a pickle may use, and what they mean here. None of them runs anything.
 
-use crate::object::{Dtype, Global, Id, Made, NumpyArray, Object, Raw, StorageType, View};
+use crate::object::{Dtype, Global, Id, Made, NumpyArray, Object, Raw, StorageType, TensorRef};
 use crate::values::{F8Kind, Scalar};
 use anyhow::{Context, Result, bail, ensure};
 
@@ -176,7 +176,7 @@ pub(super) fn cost(object: &Object) -> usize {
                     Raw::Objects(v) => 8 * v.len(),
                 }
         }
-        Object::Made(Made::View(v)) => v.key.len() + 8 * (v.size.len() + v.stride.len()),
+        Object::Made(Made::TensorRef(v)) => v.key.len() + 8 * (v.size.len() + v.stride.len()),
         Object::Made(Made::Dtype(d)) => d.code.len(),
         _ => 0,
     }
@@ -225,8 +225,8 @@ pub(super) fn call(objects: &[Object], file: &[u8], function: Id, arguments: Id)
             ensure!(args.is_empty(), "bytes with arguments");
             Object::OwnBytes(Vec::new())
         }
-        Global::RebuildTensor => Object::Made(Made::View(Box::new(view(&r, args, 6)?))),
-        Global::RebuildTyped => Object::Made(Made::View(Box::new(view(&r, args, 7)?))),
+        Global::RebuildTensor => Object::Made(Made::TensorRef(Box::new(view(&r, args, 6)?))),
+        Global::RebuildTyped => Object::Made(Made::TensorRef(Box::new(view(&r, args, 7)?))),
         Global::RebuildFromType => match &objects[arg(0)?] {
             Object::Global(
                 Global::RebuildTensor | Global::RebuildTyped | Global::RebuildParameter,
@@ -235,7 +235,7 @@ pub(super) fn call(objects: &[Object], file: &[u8], function: Id, arguments: Id)
             _ => bail!("a tensor made by no function that makes tensors"),
         },
         Global::RebuildParameter => match &objects[arg(0)?] {
-            Object::Made(Made::View(v)) => Object::Made(Made::View(v.clone())),
+            Object::Made(Made::TensorRef(v)) => Object::Made(Made::TensorRef(v.clone())),
             _ => bail!("a parameter without tensor"),
         },
         Global::NdArray | Global::Storage(_) | Global::UntypedStorage | Global::Type(_) => {
@@ -265,7 +265,7 @@ fn dict(r: &Reader, args: &[Id]) -> Result<Object> {
 
 /// `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks, metadata)`; in version 3 a type
 /// stands before the metadata, which are the argument of that number if there are any.
-fn view(r: &Reader, args: &[Id], metadata: usize) -> Result<View> {
+fn view(r: &Reader, args: &[Id], metadata: usize) -> Result<TensorRef> {
     let [storage, offset, size, stride, ..] = args else { bail!("too few arguments") };
     let Object::Persistent(id) = r.objects[*storage] else { bail!("a tensor without storage") };
     let [tag, kind, key, _location, length, rest @ ..] = r.items(id)? else {
@@ -293,7 +293,7 @@ fn view(r: &Reader, args: &[Id], metadata: usize) -> Result<View> {
         }
         _ => false,
     };
-    Ok(View {
+    Ok(TensorRef {
         key: r.text(*key)?.to_owned(),
         storage: kind,
         length: r.size(*length)? / unit,

@@ -3,7 +3,7 @@
 use crate::Archive;
 use crate::course;
 use crate::dicts::{self, Found};
-use crate::object::{Dtype, Id, Made, NumpyArray, Object, Raw, View};
+use crate::object::{Dtype, Id, Made, NumpyArray, Object, Raw, TensorRef};
 use crate::pickle::Pickle;
 use crate::values::{Bundle, Scalar, Tensor, Values};
 use anyhow::{Context, Result, bail, ensure};
@@ -72,7 +72,7 @@ impl Pickle<'_> {
         &self,
         entries: &[(Id, Id)],
         budget: &mut usize,
-        view: &dyn Fn(&View) -> Result<Tensor>,
+        view: &dyn Fn(&TensorRef) -> Result<Tensor>,
     ) -> Result<Bundle> {
         let mut bundle = Vec::new();
         for (key, value) in entries {
@@ -93,7 +93,7 @@ impl Pickle<'_> {
     /// Whether a value is a tensor in one of the forms there are; bare numbers are not counted.
     pub(super) fn is_tensor(&self, id: Id) -> bool {
         match &self.objects[id] {
-            Object::Made(Made::View(_)) => true,
+            Object::Made(Made::TensorRef(_)) => true,
             Object::Made(Made::Array(a)) => !matches!(a.raw, Raw::Objects(_)),
             Object::Tuple(items) => items.len() == 3 && self.is_tensor(items[2]),
             _ => false,
@@ -101,9 +101,13 @@ impl Pickle<'_> {
     }
 
     /// A value as a tensor, where it is one.
-    fn tensor(&self, id: Id, view: &dyn Fn(&View) -> Result<Tensor>) -> Result<Option<Tensor>> {
+    fn tensor(
+        &self,
+        id: Id,
+        view: &dyn Fn(&TensorRef) -> Result<Tensor>,
+    ) -> Result<Option<Tensor>> {
         Ok(Some(match &self.objects[id] {
-            Object::Made(Made::View(v)) => view(v)?,
+            Object::Made(Made::TensorRef(v)) => view(v)?,
             Object::Made(Made::Array(a)) => match &a.raw {
                 Raw::File(r) => array(&self.file[r.clone()], a)?,
                 Raw::Own(b) => array(b, a)?,
@@ -120,7 +124,7 @@ impl Pickle<'_> {
     fn encode8(
         &self,
         items: &[Id],
-        view: &dyn Fn(&View) -> Result<Tensor>,
+        view: &dyn Fn(&TensorRef) -> Result<Tensor>,
     ) -> Result<Option<Tensor>> {
         let number = |id: Id| -> Option<f64> {
             match &self.objects[id] {

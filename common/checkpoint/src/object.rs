@@ -90,7 +90,7 @@ pub enum Made {
     /// A numpy array or scalar.
     Array(Box<NumpyArray>),
     /// A torch tensor: a view of a storage.
-    View(Box<View>),
+    TensorRef(Box<TensorRef>),
 }
 
 /// A numpy dtype: `f4`, little-endian.
@@ -120,7 +120,7 @@ pub struct NumpyArray {
 
 /// A torch tensor.
 #[derive(Clone, Debug, PartialEq)]
-pub struct View {
+pub struct TensorRef {
     pub(super) key: String,
     pub(super) storage: StorageType,
     /// Values in the storage.

@@ -3,7 +3,7 @@
 use crate::Archive;
 use crate::dicts::Found;
 use crate::numpy::places;
-use crate::object::{Made, Object, View};
+use crate::object::{Made, Object, TensorRef};
 use crate::pickle::Pickle;
 use crate::values::Tensor;
 use anyhow::{Context, Result, bail, ensure};
@@ -23,7 +23,7 @@ pub(super) fn is_legacy(bytes: &[u8]) -> bool {
 }
 
 /// Values of a view of `storage`; `file` bounds their number.
-fn tensor(view: &View, storage: &[u8], file: usize) -> Result<Tensor> {
+fn tensor(view: &TensorRef, storage: &[u8], file: usize) -> Result<Tensor> {
     let mut tensor = stored(view, storage, file)?;
     if view.is_negated {
         tensor.values.negate();
@@ -32,7 +32,7 @@ fn tensor(view: &View, storage: &[u8], file: usize) -> Result<Tensor> {
 }
 
 /// As [`tensor`], with the signs that they have in the storage.
-fn stored(view: &View, storage: &[u8], file: usize) -> Result<Tensor> {
+fn stored(view: &TensorRef, storage: &[u8], file: usize) -> Result<Tensor> {
     let count = view.size.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
     let count = count.filter(|n| *n <= file).context("more values than the file can hold")?;
     if count == 0 {
@@ -123,7 +123,7 @@ fn check_endian(system: &Pickle) -> Result<()> {
 /// Bytes per value of every storage a pickle refers to.
 fn storage_widths<'a>(pickle: &'a Pickle) -> BTreeMap<&'a str, usize> {
     let views = pickle.objects.iter().filter_map(|o| match o {
-        Object::Made(Made::View(v)) => Some(v),
+        Object::Made(Made::TensorRef(v)) => Some(v),
         _ => None,
     });
     views.map(|v| (v.key.as_str(), v.storage.0.width())).collect()

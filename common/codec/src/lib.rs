@@ -5,6 +5,9 @@
 //! header: shapes follow from the graph. [`Spec`] says how they are coded. Vectors are biases and
 //! batch norms that could not be folded.
 
+// A new operation or activation is to be asked about, not to be taken for another.
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod affine;
 mod codebook;
 mod integers;
@@ -61,11 +64,12 @@ impl Slot {
 fn slots(graph: &Graph) -> Vec<Slot> {
     let mut slots = Vec::new();
     for node in graph.nodes() {
-        let weight = match node.op {
-            Op::Conv(conv) if conv.groups > 1 => 0,
-            Op::Conv(conv) if conv.window.kernel > 1 => 1,
-            Op::Linear(_) => 3,
-            _ => 2,
+        let is_linear = matches!(node.op, Op::Linear(_));
+        let weight = match node.op.as_conv() {
+            _ if is_linear => 3,
+            Some(conv) if conv.groups > 1 => 0,
+            Some(conv) if conv.window.kernel > 1 => 1,
+            Some(_) | None => 2,
         };
         for p in node.parameters() {
             let kind = if p.role == Role::Weight { weight } else { 4 };

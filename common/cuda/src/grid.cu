@@ -1,8 +1,7 @@
-// Rounding to grids and its gradient; twin of engine/src/grid.rs and parametrisation.rs. Rows are those of
+// Rounding to grids and its gradient; twin of executor/src/rounding.rs and parametrisation.rs. Rows are those of
 // all tensors on grids, one scale each: row r begins at starts[r] and has lengths[r] latents; its largest
 // integer is tops[r], the logarithm of its scale variables[logs + r].
-typedef unsigned int u32;
-typedef unsigned long long u64;
+#include "index.cuh"
 
 // The scale that can be stored nearest to v: exponent and four bits of the fraction.
 static __device__ float nearest(float v) {

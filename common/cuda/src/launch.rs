@@ -16,66 +16,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A constant with its PTX for every file of kernels.
-#[allow(unreachable_pub)] // generated
-mod ptx {
-    include!(concat!(env!("OUT_DIR"), "/ptx.rs"));
-}
-
-/// Our kernels, by the file they are in.
-const MODULES: [(&str, &str, &[&str]); 9] = [
-    (
-        "activation",
-        ptx::ACTIVATION,
-        &[
-            "clamp",
-            "mask",
-            "add",
-            "accumulate",
-            "fill",
-            "smooth_forward",
-            "smooth_backward",
-            "move_channels",
-            "shuffle",
-        ],
-    ),
-    (
-        "conv",
-        ptx::CONV,
-        &[
-            "weight_to_taps",
-            "taps_to_weight",
-            "patches",
-            "patches_back",
-            "grouped_forward",
-            "grouped_input",
-            "grouped_weight",
-            "bias_clamp",
-        ],
-    ),
-    ("grid", ptx::GRID, &["round_rows", "grid_gradients"]),
-    ("loss", ptx::LOSS, &["loss"]),
-    (
-        "norm",
-        ptx::NORM,
-        &["moments_partials", "moments_combine", "normalize", "norm_partials", "norm_input"],
-    ),
-    ("optim", ptx::OPTIM, &["slim", "square_partials", "clip_scale", "sgd", "adamw", "average"]),
-    (
-        "pool",
-        ptx::POOL,
-        &[
-            "max_forward",
-            "max_backward",
-            "avg_forward",
-            "avg_backward",
-            "mean_forward",
-            "mean_backward",
-        ],
-    ),
-    ("sums", ptx::SUMS, &["column_partials", "sum_partials", "sum_doubles"]),
-    ("views", ptx::VIEWS, &["shoot", "grey_rows", "mix"]),
-];
+/// Our kernels, by the file they are in: its name, its PTX, what they are called.
+const MODULES: &[(&str, &str, &[&str])] = &include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
 /// An address on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +51,7 @@ pub(super) enum Arg {
 impl From<usize> for Arg {
     /// Sizes of layers are `u32` in kernels; those that count values are `Arg::L`.
     fn from(n: usize) -> Self {
-        Self::U(u32::try_from(n).unwrap_or(u32::MAX))
+        Self::U(u32::try_from(n).expect("a layer's sizes fit 32 bits"))
     }
 }
 
@@ -127,7 +69,7 @@ impl From<Ptr> for Arg {
 
 /// The arguments of a launch.
 macro_rules! args {
-    ($($arg:expr),* $(,)?) => { &[$(crate::kernels::Arg::from($arg)),*] };
+    ($($arg:expr),* $(,)?) => { &[$(crate::launch::Arg::from($arg)),*] };
 }
 pub(super) use args;
 
@@ -157,7 +99,7 @@ impl Kernels {
     pub(super) fn new(device: &CudaDevice) -> Result<Self> {
         let mut functions = BTreeMap::new();
         for (module, ptx, names) in MODULES {
-            for name in names {
+            for name in *names {
                 let module = format!("crumb_{module}");
                 let function = device.get_or_load_custom_func(name, &module, ptx)?;
                 functions.insert(*name, function.into_cuda_function());
@@ -178,7 +120,7 @@ impl Kernels {
     /// A device that fails.
     pub(super) fn each(&self, name: &'static str, n: usize, args: &[Arg]) -> Result<()> {
         let all: Vec<Arg> = std::iter::once(Arg::L(n as u64)).chain(args.iter().copied()).collect();
-        let blocks = u32::try_from(n.div_ceil(BLOCK)).unwrap_or(u32::MAX);
+        let blocks = u32::try_from(n.div_ceil(BLOCK)).expect("a device holds fewer values");
         self.grid(name, [blocks, 1, 1], BLOCK as u32, &all)
     }
 

@@ -5,11 +5,15 @@
 //! |---|---|
 //! | `launch` | our kernels, loaded; the one door to launches and cuBLAS |
 //! | `memory` | buffers that are given back and taken again |
-//! | `pass`, `forward`, `backward` | the fused operations, twins of `engine::engine` |
+//! | `values` | results and gradients of a batch, in such buffers |
+//! | `sums` | sums whose order shapes decide |
+//! | `op` | the fused operations, each with its passes, its kernels beside it |
+//! | `loss` | the loss and its gradient |
+//! | `pass` | the passes over all operations, twin of `engine::pass` |
 //! | `optimizer` | an update over all variables in a few launches, twin of `engine::optim` |
-//! | `views` | views of pictures that stay on the device |
+//! | `render` | views of pictures that stay on the device |
 //! | [`network`] | parameters on the device: answers, and training steps |
-//! | `*.cu` | the kernels, one file for an operation or a few that are alike |
+//! | `*.cu` | the kernels, beside what launches them; `index.cuh` is what they share |
 //!
 //! Convolutions of all channels are products of patches (im2col) through cuBLAS, forwards, and backwards to
 //! both sides; candle's own gradients of convolutions are naive kernels (candle-core 0.11.1,
@@ -18,18 +22,20 @@
 //! not those of the CPU.
 
 #![cfg(feature = "cuda")]
+#![deny(clippy::wildcard_enum_match_arm)] // a new operation must not run as another
 
-mod backward;
-mod forward;
 mod launch;
+mod loss;
 mod memory;
 pub mod network;
+mod op;
 mod optimizer;
 mod pass;
-mod views;
+mod render;
+mod sums;
+mod values;
 
 pub use network::Network;
-pub use views::{Shot, View};
 
 fn misfit(e: graph::Error) -> candle_core::Error {
     candle_core::Error::msg(e)

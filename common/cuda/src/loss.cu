@@ -1,7 +1,6 @@
-// (1 − α) · CE(labels) + α · T² · KL(teacher / T ‖ logits / T), averaged over the batch; twin of
-// engine/src/loss.rs. One thread per picture; sums over classes in f64.
-typedef unsigned int u32;
-typedef unsigned long long u64;
+// (1 − α) · CE(labels) + α · T² · KL(teacher / T ‖ logits / T), averaged over the batch. One thread per
+// picture; sums over classes in f64.
+#include "index.cuh"
 
 // log Σ exp((row − largest) / t), and the largest.
 static __device__ double log_sum(const float *row, u32 n, double t, float *largest) {

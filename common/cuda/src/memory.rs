@@ -107,6 +107,21 @@ impl Memory {
         Ok(Buffer { slice, at })
     }
 
+    /// Where a buffer for at least `n` floats lies: the one in `slot` if it is large enough, or another there.
+    ///
+    /// # Errors
+    /// As [`Memory::take`].
+    pub(super) fn fit(&mut self, slot: &mut Option<Buffer>, n: usize) -> Result<Ptr> {
+        let buffer = match slot.take() {
+            Some(buffer) if buffer.capacity() >= n => buffer,
+            small => {
+                small.into_iter().for_each(|b| self.give(b));
+                self.take(n)?
+            }
+        };
+        Ok(slot.insert(buffer).at)
+    }
+
     /// A buffer with these values.
     ///
     /// # Errors

@@ -4,8 +4,8 @@ use crate::launch::{Arg, Kernels, Ptr, args};
 use crate::memory::{Buffer, Memory};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::{CudaDevice, Result};
-use engine::optim::{Rule, Update};
-use engine::parametrisation::Parametrisation;
+use executor::update::{ADAM_FLOOR, BETA1, BETA2, SGD_MOMENTUM};
+use executor::{Parametrisation, Rule, Update};
 use graph::Role;
 use graph::grid::top;
 
@@ -26,7 +26,7 @@ impl Kinds {
         for (range, decays) in p.updates(settled) {
             kinds[range].fill(if decays { 3 } else { 1 });
         }
-        p.layout().scales().for_each(|r| kinds[r].iter_mut().for_each(|k| *k |= 4));
+        p.layout().gammas().for_each(|r| kinds[r].iter_mut().for_each(|k| *k |= 4));
         Ok(Self { kinds: device.clone_htod(&kinds)?, settled })
     }
 
@@ -40,7 +40,7 @@ impl Kinds {
 pub(super) struct Buffers<'a> {
     pub(super) variables: &'a Buffer,
     pub(super) gradient: &'a Buffer,
-    pub(super) moments: &'a [Buffer; 2],
+    pub(super) momenta: &'a [Buffer; 2],
     pub(super) kinds: &'a Kinds,
     pub(super) n: usize,
 }
@@ -60,7 +60,7 @@ pub(super) fn step(
     kernels: &Kernels,
     memory: &mut Memory,
 ) -> Result<()> {
-    let Buffers { variables, gradient, moments: [first, second], kinds, n } = *buffers;
+    let Buffers { variables, gradient, momenta: [first, second], kinds, n } = *buffers;
     let kinds = address(&kinds.kinds, &kernels.device);
     let (p, g) = (variables.at, gradient.at);
     if update.slim > 0.0 {
@@ -88,12 +88,11 @@ pub(super) fn step(
     let (lr, decay) = (update.lr, update.weight_decay);
     match update.rule {
         Rule::Sgd => {
-            kernels.each("sgd", n, args![kinds, g, scale, lr, 0.9f32, decay, p, first.at])?;
+            kernels.each("sgd", n, args![kinds, g, scale, lr, SGD_MOMENTUM, decay, p, first.at])?;
         }
         Rule::AdamW => {
-            let (beta1, beta2) = (0.9f32, 0.999f32);
-            let (correct1, correct2) = (1.0 - beta1.powi(step), (1.0 - beta2.powi(step)).sqrt());
-            let mut all = args![kinds, g, scale, lr, beta1, beta2, 1e-8f32, decay].to_vec();
+            let (correct1, correct2) = (1.0 - BETA1.powi(step), (1.0 - BETA2.powi(step)).sqrt());
+            let mut all = args![kinds, g, scale, lr, BETA1, BETA2, ADAM_FLOOR, decay].to_vec();
             all.extend_from_slice(args![correct1, correct2, p, first.at, second.at]);
             kernels.each("adamw", n, &all)?;
         }
@@ -163,19 +162,19 @@ impl Rows {
         kernels.grid("round_rows", [self.count as u32, 1, 1], 32, &all)
     }
 
-    /// Turns gradients of the parameters into those of the variables; `rate` is a loss per bit.
+    /// Turns gradients of the parameters into those of the variables; `bit_price` is a loss per bit.
     ///
     /// # Errors
     /// A device that fails.
     pub(super) fn gradients(
         &self,
         kernels: &Kernels,
-        rate: f32,
+        bit_price: f32,
         variables: Ptr,
         gradient: Ptr,
     ) -> Result<()> {
         let mut all = self.tables(&kernels.device).to_vec();
-        all.extend_from_slice(args![address(&self.is_weight, &kernels.device), rate]);
+        all.extend_from_slice(args![address(&self.is_weight, &kernels.device), bit_price]);
         all.extend([Arg::L(self.logs), variables.into(), gradient.into()]);
         kernels.grid("grid_gradients", [self.count.div_ceil(64) as u32, 1, 1], 64, &all)
     }

@@ -1,6 +1,5 @@
 // Sums in a fixed order, of columns and of what other kernels left in parts.
-typedef unsigned int u32;
-typedef unsigned long long u64;
+#include "index.cuh"
 
 // partials [chunks, c] of x [rows, c]: 32 channels a block, grid.y = chunk of rows.
 extern "C" __global__ void column_partials(u64 rows, u64 chunk, u32 c, const float *x, float *partials) {
@@ -14,8 +13,7 @@ extern "C" __global__ void column_partials(u64 rows, u64 chunk, u32 c, const flo
 
 // out[i] = Σ partials[chunk · stride + i], i below n, chunks in their order; in f64.
 extern "C" __global__ void sum_partials(u64 n, u32 chunks, u64 stride, const float *partials, float *out) {
-  const u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= n) return;
+  INDEX(n);
   double sum = 0.;
   for (u32 k = 0; k < chunks; ++k) sum += partials[k * stride + i];
   out[i] = (float)sum;
@@ -23,8 +21,7 @@ extern "C" __global__ void sum_partials(u64 n, u32 chunks, u64 stride, const flo
 
 // The same of doubles.
 extern "C" __global__ void sum_doubles(u64 n, u32 chunks, u64 stride, const double *partials, double *out) {
-  const u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= n) return;
+  INDEX(n);
   double sum = 0.;
   for (u32 k = 0; k < chunks; ++k) sum += partials[k * stride + i];
   out[i] = sum;

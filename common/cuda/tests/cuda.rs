@@ -14,8 +14,7 @@ mod stock;
 use candle_core::Device;
 use case::{Case, LOSS, batch, f64s, largest, off, pictures};
 use cuda::Network;
-use engine::State;
-use engine::optim::{Rule, Update};
+use executor::{Executor, Rule, State, Update};
 use graph::families::Knobs;
 use graph::grid::Grids;
 use graph::rng::Rng;
@@ -52,7 +51,7 @@ fn compare(
             Ok(())
         });
         pass.unwrap();
-        let (found, gradient) = cuda.gradient(&batch, LOSS, 0.0).unwrap();
+        let (found, gradient) = cuda.gradient(batch.clone(), LOSS, 0.0).unwrap();
         assert!((loss - found).abs() < 1e-4 * loss.max(1.0), "loss {found}, {loss} {at}");
         case.check(&batch.pictures, &r, &logits, &layout.unpack(&gradient).unwrap());
     }
@@ -95,11 +94,11 @@ fn each_operation_equals_that_of_the_cpu() {
         let (none, batch) = (Grids::new(), batch(&graph, 5, 9, 5));
         let mut cpu = engine::Network::new(&graph, &weights, &none, 9).unwrap();
         let mut cuda = network(&graph, &weights, &none, 9);
-        let loss = cpu.gradients(batch.clone(), LOSS, 0.0).unwrap();
-        let (found, gradient) = cuda.gradient(&batch, LOSS, 0.0).unwrap();
-        let answers = [cpu.logits(&batch.pictures), Ok(cuda.logits(&batch.pictures).unwrap())];
-        let [expected, answers] = answers.map(Result::unwrap);
-        let off = [off(&answers, &f64s(&expected)), off(&gradient, &f64s(cpu.gradient()))];
+        let (loss, expected) = cpu.gradient(batch.clone(), LOSS, 0.0).unwrap();
+        let (found, gradient) = cuda.gradient(batch.clone(), LOSS, 0.0).unwrap();
+        let [answers, by_cpu] = [cuda.logits(&batch.pictures), cpu.logits(&batch.pictures)];
+        let off =
+            [off(&answers.unwrap(), &f64s(&by_cpu.unwrap())), off(&gradient, &f64s(&expected))];
         eprintln!("{what}: logits off by {:.1e}, gradients by {:.1e}", off[0], off[1]);
         assert!((loss - found).abs() < 1e-5 && off.iter().all(|e| *e < 1e-5), "{what}: {off:?}");
     }
@@ -145,8 +144,8 @@ fn same(what: &str, a: &State, b: &State, most: f64) {
     for (part, a, b) in [
         ("variables", &a.variables, &b.variables),
         ("average", &a.average, &b.average),
-        ("moments", &a.moments[0], &b.moments[0]),
-        ("second moments", &a.moments[1], &b.moments[1]),
+        ("first momenta", &a.momenta[0], &b.momenta[0]),
+        ("second momenta", &a.momenta[1], &b.momenta[1]),
     ] {
         assert_eq!(a.len(), b.len(), "{what}: {part}");
         let near = 2e-4 * largest(f64s(b).into_iter()).max(1e-3);
@@ -173,36 +172,37 @@ fn training_is_that_of_the_cpu() {
         ] {
             let mut cpu = engine::Network::new(&graph, &weights, &grids, size).unwrap();
             let mut cuda = network(&graph, &weights, &grids, size);
-            let start = cpu.state().variables.clone();
+            let start = cpu.counting().unwrap();
             for step in 0..steps {
                 let update = Update {
                     weight_decay: 0.1,
                     clip: 0.5,
                     ema: 0.9,
-                    rate: 0.02,
+                    bit_price: 0.02,
                     settled: step >= 4,
                     slim: 0.01,
                     ..Update::new(rule, lr)
                 };
                 let batch = batch(&graph, 6, size, seed + step);
-                let a = cpu.step(batch.clone(), LOSS, &update).unwrap();
-                cuda.set_losses(0.0).unwrap();
-                cuda.step(&batch, &[], LOSS, &update).unwrap();
-                let b = cuda.losses().unwrap();
+                let [a, b]: [f64; 2] = [&mut cpu as &mut dyn Executor, &mut cuda].map(|executor| {
+                    executor.set_losses(0.0).unwrap();
+                    executor.step(batch.clone(), LOSS, &update).unwrap();
+                    executor.losses().unwrap()
+                });
                 assert!(
                     (a - b).abs() < 1e-4 * a.max(1.0),
                     "{what}, {rule:?}, step {step}: {a} {b}"
                 );
             }
-            let state = cuda.state().unwrap();
+            let state = cuda.download().unwrap();
             // Where a gradient is rounding alone AdamW makes whole steps of it, to either side.
             let most = if rule == Rule::AdamW { 2.0 * f64::from(lr) * steps as f64 } else { 0.0 };
-            same(&format!("{what}, {rule:?}"), &state, cpu.state(), most);
+            same(&format!("{what}, {rule:?}"), &state, &cpu.download().unwrap(), most);
             let moved = largest(start.iter().zip(&state.variables).map(|(a, b)| f64::from(a - b)));
             assert!(moved > 1e-3, "nothing was trained");
             let mut other = network(&graph, &weights, &grids, size);
-            other.set_state(state.clone()).unwrap();
-            assert_eq!(other.state().unwrap(), state, "a state goes up as it came down");
+            other.upload(state.clone()).unwrap();
+            assert_eq!(other.download().unwrap(), state, "a state goes up as it came down");
         }
     }
 }
@@ -215,10 +215,10 @@ fn statistics_are_those_of_the_cpu() {
     let mut cpu = engine::Network::new(&graph, &weights, &Grids::new(), 24).unwrap();
     let mut cuda = network(&graph, &weights, &Grids::new(), 24);
     let batches = || (0..3).map(|k| pictures(4, 24, 1, k));
-    cpu.recalibrate(batches().map(Ok::<_, graph::Error>)).unwrap();
+    cpu.recalibrate(&mut batches()).unwrap();
     cuda.recalibrate(&mut batches()).unwrap();
-    let (a, b) = (cuda.state().unwrap().variables, &cpu.state().variables);
-    assert!(off(&a, &f64s(b)) < 1e-5, "{}", off(&a, &f64s(b)));
+    let (a, b) = (cuda.counting().unwrap(), cpu.counting().unwrap());
+    assert!(off(&a, &f64s(&b)) < 1e-5, "{}", off(&a, &f64s(&b)));
     assert_ne!(a, cpu.parametrisation().variables(&weights, &Grids::new()).unwrap());
 }
 
@@ -234,14 +234,14 @@ fn steps_repeat_and_allocate_nothing() {
             network.set_losses(0.5).unwrap();
             for step in 0..3 {
                 let before = network.launches();
-                network.step(&batch(&graph, 4, 32, step), &[], LOSS, &update).unwrap();
+                network.step(batch(&graph, 4, 32, step), LOSS, &update).unwrap();
                 launches = network.launches() - before;
                 if step == 0 {
                     after_first = network.allocations();
                 }
             }
             assert_eq!(network.allocations(), after_first, "a step allocates");
-            (network.losses().unwrap(), network.state().unwrap(), launches)
+            (network.losses().unwrap(), network.download().unwrap(), launches)
         };
         let first = run();
         eprintln!("{name}: {} launches and products a step", first.2);

@@ -1,9 +1,10 @@
 //! Single kernels at the sizes of StudentNet and ResNet-18, 64 px, 32 pictures.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use engine::conv::{self, Geometry};
-use engine::norm::{Affine, Normalize, moments};
-use engine::pool;
+use engine::conv;
+use engine::norm::{Affine, Normalize, batch_stats};
+use engine::op::max_pool;
+use graph::Geometry;
 use graph::{Bounds, Window};
 use std::hint::black_box;
 
@@ -52,8 +53,8 @@ fn elementwise(c: &mut Criterion) {
     let mut y = vec![0.0; x.len()];
     let mut group = c.benchmark_group("64x64x16");
     group.throughput(Throughput::Elements(x.len() as u64));
-    group.bench_function("moments", |b| b.iter(|| moments(black_box(&x), channels)));
-    let m = moments(&x, channels);
+    group.bench_function("batch_stats", |b| b.iter(|| batch_stats(black_box(&x), channels)));
+    let m = batch_stats(&x, channels);
     let affine = Affine::new(&vec![1.0; channels], &vec![0.0; channels], &m, 1e-5);
     let normalize = Normalize::new(&affine, Bounds { lo: 0.0, hi: 6.0 });
     group.bench_function("normalize", |b| b.iter(|| normalize.all(black_box(&x), &mut y)));
@@ -64,7 +65,7 @@ fn elementwise(c: &mut Criterion) {
         let size = (side, side, channels);
         let normalize = Some(&normalize);
         b.iter(|| {
-            pool::max_forward(&x, normalize, size, win, &mut pooled, &mut places);
+            max_pool::forward(&x, normalize, size, win, &mut pooled, &mut places);
         });
     });
     group.finish();

@@ -1,9 +1,8 @@
-//! Channels put together, taken apart and put in another order; one block of rows per task.
+//! Channels of one map into channels of another; one block of rows per task.
 //!
 //! Activations are rows of channels, `[rows, channels]`: each row is a pixel.
 
 use crate::parallel::{block_rows, prelude::*};
-use graph::op::Shuffle;
 
 /// Channels `from..from + n` of `x` `[rows, from_width]` → channels `to..to + n` of `y`
 /// `[rows, to_width]`; with `add`, added to what is there.
@@ -30,30 +29,16 @@ fn transfer(
 }
 
 /// `x` `[rows, n]` → channels `at..at + n` of `y` `[rows, width]`: one input of a concatenation.
-pub fn put(x: &[f32], n: usize, y: &mut [f32], (at, width): (usize, usize)) {
+pub(crate) fn put(x: &[f32], n: usize, y: &mut [f32], (at, width): (usize, usize)) {
     transfer(x, (0, n), y, (at, width), n, false);
 }
 
 /// Channels `at..at + n` of `x` `[rows, width]` → `y` `[rows, n]`: a split.
-pub fn take(x: &[f32], (at, width): (usize, usize), n: usize, y: &mut [f32]) {
+pub(crate) fn take(x: &[f32], (at, width): (usize, usize), n: usize, y: &mut [f32]) {
     transfer(x, (at, width), y, (0, n), n, false);
 }
 
 /// Adds `x` `[rows, n]` to channels `at..at + n` of `y` `[rows, width]`: the gradient of a split.
-pub fn put_more(x: &[f32], n: usize, y: &mut [f32], (at, width): (usize, usize)) {
+pub(crate) fn put_more(x: &[f32], n: usize, y: &mut [f32], (at, width): (usize, usize)) {
     transfer(x, (0, n), y, (at, width), n, true);
-}
-
-/// Channel shuffle of `x` `[rows, channels]`; `back` undoes it.
-pub fn shuffle(x: &[f32], op: Shuffle, channels: usize, back: bool, y: &mut [f32]) {
-    let sources: Vec<usize> = (0..channels).map(|c| op.source(c, channels)).collect();
-    let block = block_rows(channels) * channels;
-    y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(y, x)| {
-        for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-            for (c, s) in sources.iter().enumerate() {
-                let (to, from) = if back { (*s, c) } else { (c, *s) };
-                y[to] = x[from];
-            }
-        }
-    });
 }

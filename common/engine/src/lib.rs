@@ -6,15 +6,12 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`network`] | a network with its parameters: answers, training steps |
-//! | [`pass`] | the forward and backward pass over a graph's fused operations |
-//! | [`parametrisation`] | what is trained ↔ what is computed with: quantization-aware training |
+//! | [`network`] | the executor: a network with its parameters |
+//! | [`pass`] | the forward and backward pass over a graph's fused operations, in buffers that are reused |
 //! | [`conv`] | convolution: plain, grouped, depthwise, pointwise, linear |
-//! | [`norm`] | batch norm fused with an activation |
-//! | [`pool`] | max pool, average pool, mean over the picture |
-//! | [`channels`] | concatenation, split, shuffle |
-//! | [`activation`] | clamps, sums |
-//! | [`grid`] | rounding to a grid, with a gradient |
+//! | [`op`] | the operations, one file each: forward and backward pass |
+//! | [`norm`] | kernels of batch norm, fused with an activation |
+//! | [`elementwise`] | clamps, masks, sums, value by value |
 //! | [`loss`] | cross-entropy and distillation |
 //! | [`optim`] | optimizer steps and averages over flat buffers |
 //!
@@ -29,19 +26,24 @@
 //! * The loops that take the time are compiled for the baseline, for AVX2 + FMA and for AVX-512, and chosen at
 //!   run time ([`simd`]); matrix products choose for themselves.
 
-pub mod activation;
-pub mod channels;
+// A new operation or activation is to be asked about, not to be taken for another.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+mod arena;
+mod channels;
 pub mod conv;
 
-pub mod grid;
+pub mod elementwise;
 pub mod loss;
+mod maxima;
 pub mod network;
 pub mod norm;
+pub mod op;
 pub mod optim;
 pub mod parallel;
-pub mod parametrisation;
 pub mod pass;
-pub mod pool;
 pub mod simd;
+mod values;
+mod windows;
 
-pub use network::{Batch, Network, State};
+pub use network::Network;

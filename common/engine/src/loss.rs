@@ -1,18 +1,6 @@
 //! The loss on logits `[b, classes]` and its gradient. Sums are in f64: they are short.
 
-/// What a network is trained towards, besides the labels.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Loss {
-    /// Weight of the teacher, α in 0..1.
-    pub alpha: f32,
-    /// Temperature T that softens teacher and student.
-    pub temperature: f32,
-}
-
-impl Loss {
-    /// Labels alone.
-    pub const LABELS: Self = Self { alpha: 0.0, temperature: 1.0 };
-}
+use executor::Loss;
 
 /// Log-softmax of `row / t`, into `out`.
 fn log_softmax(row: &[f32], t: f64, out: &mut [f64]) {

@@ -9,7 +9,7 @@ use graph::Bounds;
 
 /// Mean and biased variance of each channel of a batch.
 #[derive(Clone, Debug)]
-pub struct Moments {
+pub struct BatchStats {
     /// Σ x / n.
     pub mean: Vec<f32>,
     /// Σ (x − mean)² / n.
@@ -29,12 +29,15 @@ pub struct Affine {
 
 impl Affine {
     /// Batch norm with the given statistics.
-    pub fn new(gamma: &[f32], beta: &[f32], moments: &Moments, epsilon: f32) -> Self {
-        let scale: Vec<f32> =
-            gamma.iter().zip(&moments.variance).map(|(g, v)| g / (v + epsilon).sqrt()).collect();
+    pub fn new(gamma: &[f32], beta: &[f32], batch_stats: &BatchStats, epsilon: f32) -> Self {
+        let scale: Vec<f32> = gamma
+            .iter()
+            .zip(&batch_stats.variance)
+            .map(|(g, v)| g / (v + epsilon).sqrt())
+            .collect();
         let shift = beta
             .iter()
-            .zip(&moments.mean)
+            .zip(&batch_stats.mean)
             .zip(&scale)
             .map(|((b, m), s)| m.mul_add(-s, *b))
             .collect();
@@ -43,7 +46,7 @@ impl Affine {
 }
 
 /// Mean and variance of each channel of `x` `[rows, channels]`.
-pub fn moments(x: &[f32], channels: usize) -> Moments {
+pub fn batch_stats(x: &[f32], channels: usize) -> BatchStats {
     let rows = x.len() / channels.max(1);
     let rows_per_block = block_rows(channels);
     let blocks = rows.div_ceil(rows_per_block);
@@ -51,7 +54,7 @@ pub fn moments(x: &[f32], channels: usize) -> Moments {
         fill_blocks(partials, 3 * channels, |i, partial| {
             let start = i * rows_per_block;
             let end = (start + rows_per_block).min(rows);
-            partial_moments(&x[start * channels..end * channels], partial);
+            partial_stats(&x[start * channels..end * channels], partial);
         });
         let count = |i: usize| rows_per_block.min(rows - i * rows_per_block);
         combine(partials, channels, count)
@@ -62,7 +65,7 @@ pub fn moments(x: &[f32], channels: usize) -> Moments {
 ///
 /// With the first row as the pivot, a mean that is large against the deviation does not cancel the
 /// variance away.
-pub(crate) fn partial_moments(x: &[f32], partial: &mut [f32]) {
+pub(crate) fn partial_stats(x: &[f32], partial: &mut [f32]) {
     let channels = partial.len() / 3;
     let (pivot, sums) = partial.split_at_mut(channels);
     pivot.copy_from_slice(&x[..channels]);
@@ -70,13 +73,13 @@ pub(crate) fn partial_moments(x: &[f32], partial: &mut [f32]) {
     pivoted_sums(x, pivot, sums);
 }
 
-/// The moments of all rows from those of blocks of `count(i)` rows, in their order (Chan, Golub &
+/// The statistics of all rows from those of blocks of `count(i)` rows, in their order (Chan, Golub &
 /// LeVeque 1983, "Algorithms for computing the sample variance").
 pub(crate) fn combine(
     partials: &[f32],
     channels: usize,
     count: impl Fn(usize) -> usize,
-) -> Moments {
+) -> BatchStats {
     let mut mean = vec![0.0f64; channels];
     let mut squares = vec![0.0f64; channels];
     let mut rows = 0;
@@ -92,7 +95,7 @@ pub(crate) fn combine(
         }
     }
     let variance = squares.iter().map(|m| (m / rows.max(1) as f64).max(0.0) as f32).collect();
-    Moments { mean: mean.iter().map(|m| *m as f32).collect(), variance, count: rows }
+    BatchStats { mean: mean.iter().map(|m| *m as f32).collect(), variance, count: rows }
 }
 
 dispatch! {
@@ -193,27 +196,27 @@ impl InputGradient {
         x: &[f32],
         grad: &[f32],
         gamma: &[f32],
-        moments: &Moments,
+        batch_stats: &BatchStats,
         epsilon: f32,
         forward: Normalize,
         [dgamma, dbeta]: [&mut [f32]; 2],
     ) -> Self {
         let c = gamma.len();
-        let sums = sum_blocks(moments.count, block_rows(c), 2 * c, |r, partial| {
+        let sums = sum_blocks(batch_stats.count, block_rows(c), 2 * c, |r, partial| {
             let range = r.start * c..r.end * c;
-            masked_sums(&x[range.clone()], &grad[range], &moments.mean, &forward, partial);
+            masked_sums(&x[range.clone()], &grad[range], &batch_stats.mean, &forward, partial);
         });
-        let n = moments.count.max(1) as f32;
+        let n = batch_stats.count.max(1) as f32;
         let mut coefficients = [vec![0.0; c], vec![0.0; c], vec![0.0; c]];
         for i in 0..c {
-            let inverse = 1.0 / (moments.variance[i] + epsilon).sqrt();
+            let inverse = 1.0 / (batch_stats.variance[i] + epsilon).sqrt();
             dbeta[i] = sums[i] as f32;
             dgamma[i] = (sums[c + i] * f64::from(inverse)) as f32;
             let k = gamma[i] * inverse;
             let slope = -k * inverse * dgamma[i] / n;
             coefficients[0][i] = k;
             coefficients[1][i] = slope;
-            coefficients[2][i] = -k * dbeta[i] / n - slope * moments.mean[i];
+            coefficients[2][i] = -k * dbeta[i] / n - slope * batch_stats.mean[i];
         }
         Self { forward, coefficients: coefficients.map(|v| repeated(&v)) }
     }

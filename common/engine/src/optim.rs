@@ -5,6 +5,8 @@
 
 use crate::parallel::{BLOCK, prelude::*};
 use crate::simd::{dispatch, mul_add};
+use executor::update::{ADAM_FLOOR, BETA1, BETA2, Rule, SGD_MOMENTUM, Update};
+use std::ops::Range;
 
 /// SGD with Nesterov momentum and L2 weight decay, as
 /// `torch.optim.SGD(nesterov=True)`: `g += wd·p; m = µ·m + g; p −= lr·(g + µ·m)`.
@@ -107,102 +109,42 @@ fn adamw_block_body<const FMA: bool>(
     }
 }
 
-/// The update rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
-    /// SGD with Nesterov momentum 0.9 and L2 weight decay.
-    Sgd,
-    /// AdamW, β = 0.9, 0.999, ε = 1e-8.
-    AdamW,
-}
-
-/// The settings of one training step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Update {
-    /// The update rule.
-    pub rule: Rule,
-    /// Learning rate of this step.
-    pub lr: f32,
-    /// Weight decay; biases, batch norm and scales have none.
-    pub weight_decay: f32,
-    /// Largest norm of the gradient; 0 = no limit.
-    pub clip: f32,
-    /// Decay of the moving average; 0 = none.
-    pub ema: f32,
-    /// Loss per bit of a weight that has a grid.
-    pub rate: f32,
-    /// Whether the integers of weights on grids stay as they are.
-    pub settled: bool,
-    /// λ: factor of the sum of |γ| of all batch norms, whose subgradient is added to the loss's
-    /// (Liu et al. 2017, "Learning efficient convolutional networks through network slimming",
-    /// equation 1); 0 = none.
-    pub slim: f32,
-}
-
-impl Update {
-    /// The bare rule.
-    pub const fn new(rule: Rule, lr: f32) -> Self {
-        Self {
-            rule,
-            lr,
-            weight_decay: 0.0,
-            clip: 0.0,
-            ema: 0.0,
-            rate: 0.0,
-            settled: false,
-            slim: 0.0,
-        }
+/// One step, number `step` from 1, on the variables in `ranges` (and whether they decay) with
+/// `gradient`; `momenta` are the first and, for AdamW, the second. All buffers of one layout.
+pub fn step(
+    update: &Update,
+    ranges: &[(Range<usize>, bool)],
+    variables: &mut [f32],
+    gradient: &[f32],
+    momenta: &mut [Vec<f32>; 2],
+    step: i32,
+) {
+    let mut grad_scale = 1.0;
+    if update.clip > 0.0 {
+        let sum: f64 = ranges.iter().map(|(r, _)| square_sum(&gradient[r.clone()])).sum();
+        grad_scale = (update.clip / (sum.sqrt() as f32 + 1e-6)).min(1.0);
     }
-
-    /// One step, number `step` from 1, on the variables in `ranges` (and whether they decay) with
-    /// `gradient`; `moments` are the first and, for AdamW, the second. All buffers of one layout.
-    pub fn step(
-        &self,
-        ranges: &[(std::ops::Range<usize>, bool)],
-        variables: &mut [f32],
-        gradient: &[f32],
-        moments: &mut [Vec<f32>; 2],
-        step: i32,
-    ) {
-        let mut grad_scale = 1.0;
-        if self.clip > 0.0 {
-            let sum: f64 = ranges.iter().map(|(r, _)| square_sum(&gradient[r.clone()])).sum();
-            grad_scale = (self.clip / (sum.sqrt() as f32 + 1e-6)).min(1.0);
-        }
-        let lr = self.lr;
-        for (range, decays) in ranges {
-            let weight_decay = if *decays { self.weight_decay } else { 0.0 };
-            let (p, g) = (&mut variables[range.clone()], &gradient[range.clone()]);
-            let [first, second] = moments;
-            let first = &mut first[range.clone()];
-            match self.rule {
-                Rule::Sgd => {
-                    Sgd { lr, momentum: 0.9, weight_decay, grad_scale }.step(p, g, first);
-                }
-                Rule::AdamW => AdamW {
-                    lr,
-                    beta1: 0.9,
-                    beta2: 0.999,
-                    epsilon: 1e-8,
-                    weight_decay,
-                    step,
-                    grad_scale,
-                }
-                .step(p, g, first, &mut second[range.clone()]),
+    let lr = update.lr;
+    for (range, decays) in ranges {
+        let weight_decay = if *decays { update.weight_decay } else { 0.0 };
+        let (p, g) = (&mut variables[range.clone()], &gradient[range.clone()]);
+        let [first, second] = momenta;
+        let first = &mut first[range.clone()];
+        match update.rule {
+            Rule::Sgd => {
+                Sgd { lr, momentum: SGD_MOMENTUM, weight_decay, grad_scale }.step(p, g, first);
             }
+            Rule::AdamW => AdamW {
+                lr,
+                beta1: BETA1,
+                beta2: BETA2,
+                epsilon: ADAM_FLOOR,
+                weight_decay,
+                step,
+                grad_scale,
+            }
+            .step(p, g, first, &mut second[range.clone()]),
         }
-    }
-
-    /// The moments that this rule needs for `n` variables, as they are at first.
-    pub fn moments(&self, n: usize) -> [Vec<f32>; 2] {
-        [vec![0.0; n], vec![0.0; if self.rule == Rule::AdamW { n } else { 0 }]]
-    }
-
-    /// How much of the old average is kept in step `step`: a short memory at first, so that the random
-    /// start is forgotten.
-    pub fn keeps(&self, step: i32) -> f32 {
-        let steps = step as f32;
-        self.ema.min((1.0 + steps) / (10.0 + steps))
     }
 }
 

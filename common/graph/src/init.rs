@@ -23,8 +23,8 @@ pub fn weights(graph: &Graph, seed: u64) -> Weights {
                     let std = (2.0 / fan_in as f32).sqrt();
                     array.values.fill_with(|| std * rng.normal());
                 }
-                (Role::Scale | Role::Variance, _) => array.values.fill(1.0),
-                (Role::Bias | Role::Shift | Role::Mean, _) => {}
+                (Role::Gamma | Role::Scale | Role::Variance, _) => array.values.fill(1.0),
+                (Role::Bias | Role::Beta | Role::Shift | Role::Mean, _) => {}
             }
             weights.insert(p.name, array);
         }

@@ -32,7 +32,7 @@ pub struct Layout {
 fn section(role: Role) -> usize {
     match role {
         Role::Weight => 0,
-        Role::Bias | Role::Scale | Role::Shift => 1,
+        Role::Bias | Role::Gamma | Role::Beta | Role::Scale | Role::Shift => 1,
         Role::Mean | Role::Variance => 2,
     }
 }
@@ -57,8 +57,8 @@ impl Layout {
     }
 
     /// Where the factors γ of batch norms lie.
-    pub fn scales(&self) -> impl Iterator<Item = Range<usize>> + '_ {
-        self.slots.iter().filter(|s| s.role == Role::Scale).map(|s| s.range.clone())
+    pub fn gammas(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        self.slots.iter().filter(|s| s.role == Role::Gamma).map(|s| s.range.clone())
     }
 
     /// Floats of a buffer.

@@ -18,13 +18,18 @@
 //! | [`rewrite`] | a node rewritten as two of lower rank |
 //! | [`grid`] | the values that quantized weights may have |
 //! | [`layout`] | all parameters in one flat buffer |
+//! | [`geometry`] | a window moved over pictures: sizes |
 //! | [`schedule`] | a graph as fused operations with the lifetimes of their results |
+
+// A new operation or activation is to be asked about, not to be taken for another.
+#![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod array;
 pub mod channels;
 mod error;
 pub mod families;
 pub mod fold;
+pub mod geometry;
 pub mod grid;
 pub mod init;
 pub mod layout;
@@ -38,6 +43,7 @@ pub mod text;
 
 pub use array::Array;
 pub use error::{Error, Result};
+pub use geometry::Geometry;
 pub use layout::{Layout, Slot};
 pub use network::{Builder, Graph, Node, Shape, Weights};
 pub use op::{Bounds, Op, Parameter, Role, Window};

@@ -33,7 +33,7 @@ pub struct Graph {
     channels: Vec<usize>,
 }
 
-/// Channels, height, width.
+/// Height, width, channels: of a map as executors store it.
 pub type Shape = [usize; 3];
 
 impl Node {
@@ -102,12 +102,12 @@ impl Graph {
         for (i, node) in self.nodes.iter().enumerate() {
             let sizes: Vec<[usize; 2]> = match node.inputs[..] {
                 [] => vec![[size, size]],
-                _ => node.inputs.iter().map(|j| [shapes[*j][1], shapes[*j][2]]).collect(),
+                _ => node.inputs.iter().map(|j| [shapes[*j][0], shapes[*j][1]]).collect(),
             };
             let op = node.op.about();
             let at = || format!("node {i} ({}) for pictures of {size} px", op.text());
             let [h, w] = op.size(&sizes).map_err(|e| e.at(at()))?;
-            let shape = [self.channels[i], h, w];
+            let shape = [h, w, self.channels[i]];
             limits::floats(&shape, "a result").map_err(|e| e.at(at()))?;
             // No sum overflows: each result has at most 2²⁸ numbers, each of a sum of at most 2²⁰ products.
             work += op.multiplications([h, w]);
@@ -118,7 +118,7 @@ impl Graph {
             );
             shapes.push(shape);
         }
-        if let Some([_, h, w]) = shapes.last() {
+        if let Some([h, w, _]) = shapes.last() {
             let end = "the network must end in one pixel: in a linear layer or a global mean";
             ensure!((*h, *w) == (1, 1), "{end}, not in {h} × {w}");
         }
@@ -153,7 +153,7 @@ impl Graph {
     /// As [`Graph::shapes`].
     pub fn multiplications(&self, size: usize) -> Result<u64> {
         let shapes = self.shapes(size)?;
-        let count = |(n, [_, h, w]): (&Node, Shape)| n.op.about().multiplications([h, w]);
+        let count = |(n, [h, w, _]): (&Node, Shape)| n.op.about().multiplications([h, w]);
         Ok(self.nodes.iter().zip(shapes).map(count).sum())
     }
 

@@ -32,23 +32,21 @@ impl Op {
     /// The two operations, if this is one that can be factored.
     fn factors(&self, factoring: &Factoring) -> Option<[Self; 2]> {
         let Factoring { rank, windowed } = *factoring;
-        match *self {
-            Self::Linear(linear) => Some([
+        if let Self::Linear(linear) = *self {
+            return Some([
                 Linear { output: rank, bias: false, ..linear }.into(),
                 Linear { input: rank, side: 1, ..linear }.into(),
-            ]),
-            Self::Conv(conv @ Conv { window, groups: 1, .. }) => {
-                let (first, second) = match windowed {
-                    Windowed::Second if window.kernel > 1 => (Window::POINT, window),
-                    _ => (window, Window::POINT),
-                };
-                Some([
-                    Conv { output: rank, window: first, bias: false, ..conv }.into(),
-                    Conv { input: rank, window: second, ..conv }.into(),
-                ])
-            }
-            _ => None,
+            ]);
         }
+        let conv = self.as_conv().filter(|c| c.groups == 1)?;
+        let (first, second) = match windowed {
+            Windowed::Second if conv.window.kernel > 1 => (Window::POINT, conv.window),
+            Windowed::First | Windowed::Second => (conv.window, Window::POINT),
+        };
+        Some([
+            Conv { output: rank, window: first, bias: false, ..conv }.into(),
+            Conv { input: rank, window: second, ..conv }.into(),
+        ])
     }
 }
 

@@ -9,7 +9,7 @@ use crate::error::{Result, ensure};
 use crate::layout::Layout;
 use crate::limits::MAX_RESULTS;
 use crate::network::Graph;
-use crate::op::{Bounds, Op, Window};
+use crate::op::{Bounds, MaxPool, Op, Window};
 use std::collections::BTreeMap;
 
 /// A node together with the activation and the pool behind it.
@@ -82,13 +82,12 @@ impl Schedule {
         // The fused operation that gives each node's result.
         let mut place = vec![0; graph.nodes().len()];
         for (i, node) in graph.nodes().iter().enumerate() {
-            let [c, h, w] = shapes[i];
             if let [j] = node.inputs[..]
                 && readers[j] == [i]
                 && operations[place[j]].takes_in(&node.op, fusing)
             {
                 place[i] = place[j];
-                operations[place[j]].shape = [h, w, c];
+                operations[place[j]].shape = shapes[i];
                 continue;
             }
             place[i] = operations.len();
@@ -99,7 +98,7 @@ impl Schedule {
                 bounds: Bounds::NONE,
                 pool: None,
                 lazy: false,
-                shape: [h, w, c],
+                shape: shapes[i],
                 last_reader: usize::MAX,
             });
         }
@@ -129,24 +128,21 @@ impl Fused {
         if self.bounds != Bounds::NONE || self.pool.is_some() {
             return false;
         }
-        match op {
-            Op::Activation(a) => {
-                let takes = matches!(
-                    self.op,
-                    Op::Conv(_) | Op::Linear(_) | Op::BatchNorm(_) | Op::ScaleShift(_) | Op::Add(_)
-                );
-                match a.bounds().filter(|_| takes) {
-                    Some(bounds) => self.bounds = bounds,
-                    None => return false,
-                }
-                true
-            }
-            Op::MaxPool(pool) if pool.0.tiles() && fusing.fuses(&self.op) => {
-                self.pool = Some(pool.0);
-                true
-            }
-            _ => false,
+        if let Op::Activation(a) = op
+            && self.op.about().clamps()
+            && let Some(bounds) = a.bounds()
+        {
+            self.bounds = bounds;
+            return true;
         }
+        if let Op::MaxPool(MaxPool(window)) = op
+            && window.tiles()
+            && fusing.fuses(&self.op)
+        {
+            self.pool = Some(*window);
+            return true;
+        }
+        false
     }
 }
 
@@ -166,10 +162,10 @@ fn mark_lazy(operations: &mut [Fused], readers: &[Vec<usize>], fusing: Fusing) {
     for i in 0..operations.len().saturating_sub(1) {
         let normalizes = |r: &usize| {
             let op = &operations[*r].op;
-            matches!(op, Op::MaxPool(_)) || fusing.fuses(op)
+            op.about().takes_affine() || fusing.fuses(op)
         };
-        operations[i].lazy = matches!(operations[i].op, Op::BatchNorm(_) | Op::ScaleShift(_))
-            && readers[i].iter().all(normalizes);
+        operations[i].lazy =
+            operations[i].op.about().is_affine() && readers[i].iter().all(normalizes);
     }
 }
 

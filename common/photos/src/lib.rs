@@ -11,7 +11,7 @@ mod jpeg;
 pub use listing::{class_of, id_of, list};
 
 use anyhow::{Result, ensure};
-use artifacts::pictures::{Fit, MAX_SIZE, Preparation};
+use artifacts::pictures::{Framing, MAX_SIZE, Preparation};
 use fast_image_resize as fir;
 use fir::images::{TypedImage, TypedImageRef};
 use fir::pixels::U8x3;
@@ -187,13 +187,13 @@ fn to_square(picture: RgbImage, how: &Preparation, max_pixels: u64) -> Result<Rg
     let side = how.size;
     // The other side, rounded down as torchvision's Resize does.
     let scaled = |long: usize, short: usize| (side * long / short).max(1);
-    let (w2, h2) = match how.fit {
-        Fit::Squash => (side, side),
-        Fit::Crop if w < h => (side, scaled(h, w)),
-        Fit::Crop => (scaled(w, h), side),
-        Fit::Letterbox if w < h => (scaled(w, h), side),
-        Fit::Letterbox => (side, scaled(h, w)),
-        Fit::Center => (w, h),
+    let (w2, h2) = match how.framing {
+        Framing::Squash => (side, side),
+        Framing::Crop if w < h => (side, scaled(h, w)),
+        Framing::Crop => (scaled(w, h), side),
+        Framing::Letterbox if w < h => (scaled(w, h), side),
+        Framing::Letterbox => (side, scaled(h, w)),
+        Framing::Center => (w, h),
     };
     ensure!(
         (w2 * h2) as u64 <= max_pixels,

@@ -1,6 +1,6 @@
 //! JPEGs of every kind that the standard allows and tools write, against what Pillow makes of them.
 
-use artifacts::{Fit, Preparation};
+use artifacts::{Framing, Preparation};
 use photos::{MAX_PIXELS, Trouble};
 
 include!("jpegs/jpegs.rs");
@@ -11,7 +11,7 @@ const BYTES: &[u8] = include_bytes!("jpegs/jpegs.bin");
 fn decoded(file: &[u8]) -> Result<Vec<u8>, Trouble> {
     let (w, h) = SIZE;
     let size = w.max(h);
-    let how = Preparation { size, fit: Fit::Center, exif: false };
+    let how = Preparation { size, framing: Framing::Center, exif: false };
     let planes = photos::prepare_bytes(file, &how, MAX_PIXELS)?;
     let (left, top) = ((size - w) / 2, (size - h) / 2);
     let at = |y: usize, x: usize, c: usize| planes[c * size * size + (top + y) * size + left + x];
@@ -67,7 +67,7 @@ fn broken_jpegs_give_pixels_or_a_reason() {
                 }
             }
             broken.extend([0xff, 0xd9]);
-            let how = Preparation { size: 16, fit: Fit::Squash, exif: true };
+            let how = Preparation { size: 16, framing: Framing::Squash, exif: true };
             if let Err(Trouble::Disk(e)) = photos::prepare_bytes(&broken, &how, 1 << 20) {
                 panic!("{name}: {e}");
             }

@@ -2,13 +2,13 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
-use artifacts::{Fit, Preparation};
+use artifacts::{Framing, Preparation};
 use photos::MAX_PIXELS;
 use photos::listing::media_type_of;
 use std::fs;
 use std::path::Path;
 
-const HOW: Preparation = Preparation { size: 16, fit: Fit::Crop, exif: false };
+const HOW: Preparation = Preparation { size: 16, framing: Framing::Crop, exif: false };
 
 fn picture(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures").join(name)).unwrap()

@@ -1,6 +1,6 @@
 //! Pictures of every kind against what Pillow makes of them.
 
-use artifacts::{Fit, Preparation};
+use artifacts::{Framing, Preparation};
 use photos::{self, MAX_PIXELS, Trouble};
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ fn picture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures").join(name)
 }
 
-fn prepare(name: &str, fit: Fit, size: usize, exif: bool) -> Vec<u8> {
-    photos::prepare(&picture(name), &Preparation { size, fit, exif }, MAX_PIXELS).unwrap()
+fn prepare(name: &str, framing: Framing, size: usize, exif: bool) -> Vec<u8> {
+    photos::prepare(&picture(name), &Preparation { size, framing, exif }, MAX_PIXELS).unwrap()
 }
 
 /// JPEG decoders may differ by a few levels, resizers by one.
@@ -43,11 +43,11 @@ fn pictures_equal_pillow() {
 #[test]
 fn exif_is_obeyed_only_when_asked() {
     let size = 16;
-    let as_stored = prepare("turned.jpg", Fit::Crop, size, false);
-    assert_eq!(as_stored, prepare("rgb.jpg", Fit::Crop, size, true), "rgb.jpg has no EXIF");
+    let as_stored = prepare("turned.jpg", Framing::Crop, size, false);
+    assert_eq!(as_stored, prepare("rgb.jpg", Framing::Crop, size, true), "rgb.jpg has no EXIF");
     for name in ["turned.jpg", "turned.webp"] {
-        let as_stored = prepare(name, Fit::Crop, size, false);
-        let turned = prepare(name, Fit::Crop, size, true);
+        let as_stored = prepare(name, Framing::Crop, size, false);
+        let turned = prepare(name, Framing::Crop, size, true);
         for (i, v) in turned.iter().enumerate() {
             let (c, y, x) = (i / (size * size), i / size % size, i % size);
             let stored = as_stored[c * size * size + (size - 1 - x) * size + y];
@@ -56,7 +56,7 @@ fn exif_is_obeyed_only_when_asked() {
     }
 }
 
-const HOW: Preparation = Preparation { size: 16, fit: Fit::Crop, exif: false };
+const HOW: Preparation = Preparation { size: 16, framing: Framing::Crop, exif: false };
 
 fn trouble(path: &Path) -> String {
     match photos::prepare(path, &HOW, MAX_PIXELS) {

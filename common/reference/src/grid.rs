@@ -1,8 +1,8 @@
-//! Rounding to a grid as a custom operation; see `engine::grid`.
+//! Rounding to a grid as a custom operation; see `executor::rounding`.
 
 use crate::tensors::{floats, tensor_like, with_floats};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-use engine::grid::Rounding;
+use executor::rounding::Rounding;
 
 /// Latents `[rows, …]` and the logarithms to base 2 of their scales, `[rows]` or `[1]` → weights on the
 /// grid.
@@ -11,7 +11,7 @@ pub struct Round {
     /// Bits that bound the integers.
     pub bits: u8,
     /// A loss per bit; it adds to the gradient of the latents.
-    pub rate: f32,
+    pub bit_price: f32,
 }
 
 const NAME: &str = "rounding";
@@ -42,7 +42,7 @@ impl CustomOp2 for Round {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (du, ds) = with_floats(&[u, log_scales, grad], NAME, |s| {
             let (mut du, mut ds) = (s[2].to_vec(), vec![0.0; s[1].len()]);
-            Rounding::new(self.bits, s[1]).gradients(s[0], &mut du, self.rate, &mut ds);
+            Rounding::new(self.bits, s[1]).gradients(s[0], &mut du, self.bit_price, &mut ds);
             (du, ds)
         })?;
         Ok((Some(tensor_like(du, u)?), Some(tensor_like(ds, log_scales)?)))

@@ -2,21 +2,20 @@
 //!
 //! [`Network`], right before fast, walks a graph node by node with candle's autograd; loss, update and moving
 //! average are candle operations on flat tensors, so that nothing leaves the device in a training step but the
-//! loss. What candle's own operations do wrongly or very slowly (candle-core 0.11.1) is a custom operation here,
-//! one file each: [`conv`], [`norm`], [`activation`], [`pool`], [`grid`]. On the CPU these call `engine`.
-//! Sums, concatenation, split and shuffle are candle's.
+//! loss. What candle's own operations do wrongly or very slowly (candle-core 0.11.1) is a custom operation:
+//! in [`op`], one file for each operation of a graph, and [`grid`]. On the CPU these call `engine`.
 //!
 //! Activations are NHWC, weights in PyTorch's layout, as in `engine`.
 
-pub mod activation;
-pub mod conv;
-mod forward;
+// A new operation or activation is to be asked about, not to be taken for another.
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub mod grid;
 mod loss;
 pub mod network;
-pub mod norm;
+pub mod op;
 mod optim;
-pub mod pool;
+mod pass;
 mod tensors;
 
 pub use loss::loss;

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::ops::{log_softmax, softmax};
-use engine::loss::Loss;
+use executor::Loss;
 
 /// The course tutorial's distillation loss (Hinton et al. 2015, section 2), a tensor without
 /// dimensions; without `teacher` the mean cross-entropy against the distributions `labels`.

@@ -1,17 +1,13 @@
 //! A network with its parameters on a candle device: answers, and training steps.
 
-use crate::forward::{Statistics, Tensors, run};
+use crate::op::{Statistics, Tensors};
+use crate::pass::pass;
 use crate::{grid, loss, optim};
-use candle_core::{DType, Device, Result, Tensor, Var, bail};
-use engine::loss::Loss;
-use engine::optim::Update;
-use engine::parametrisation::Parametrisation;
-use engine::{Batch, State};
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor, Var, bail};
+use executor::{Batch, Executor, Loss, MOMENTUM, Parametrisation, State, Update, Variables};
 use graph::grid::Grids;
-use graph::{Graph, Layout, Weights};
-
-/// Share of a batch's statistics in the stored ones after a step: PyTorch's.
-const MOMENTUM: f64 = 0.1;
+use graph::{Graph, Weights};
 
 /// Pictures run together where nothing is trained.
 const TOGETHER: usize = 64;
@@ -25,11 +21,11 @@ pub struct Network {
     steps: i32,
     variables: Tensor,
     average: Option<Tensor>,
-    moments: Option<[Tensor; 2]>,
+    momenta: Option<[Tensor; 2]>,
     /// Folded graph and parameters, for answers.
     inference: Option<(Graph, Tensors)>,
     /// The sum of the losses of all steps since it was set last, each before its update.
-    pub losses: f64,
+    losses: f64,
 }
 
 /// What a forward and a backward pass give.
@@ -41,8 +37,14 @@ struct Passes {
     statistics: Vec<(usize, Tensor)>,
 }
 
-fn misfit(e: graph::Error) -> candle_core::Error {
-    candle_core::Error::msg(e)
+/// `x` as pictures of `size × size`, `[b, size, size, 3]`.
+fn pictures(x: &[f32], size: usize, device: &Device) -> candle_core::Result<Tensor> {
+    let floats = 3 * size * size;
+    let b = x.len() / floats;
+    if b == 0 || b * floats != x.len() {
+        bail!("a batch of {} values, {floats} per picture", x.len())
+    }
+    Tensor::from_slice(x, (b, size, size, 3), device)
 }
 
 impl Network {
@@ -57,125 +59,30 @@ impl Network {
         size: usize,
         device: &Device,
     ) -> Result<Self> {
-        graph.check_weights(weights).map_err(misfit)?;
-        graph.shapes(size).map_err(misfit)?;
-        let parametrisation = Parametrisation::new(Layout::of(graph), grids).map_err(misfit)?;
-        let variables = parametrisation.variables(weights, grids).map_err(misfit)?;
+        let Variables { parametrisation, values } = Variables::new(graph, weights, grids, size)?;
         Ok(Self {
             graph: graph.clone(),
             size,
             device: device.clone(),
-            variables: Tensor::new(variables, device)?,
+            variables: Tensor::new(values, device)?,
             parametrisation,
             steps: 0,
             average: None,
-            moments: None,
+            momenta: None,
             inference: None,
             losses: 0.0,
         })
     }
 
-    /// How variables stand for parameters.
-    pub fn parametrisation(&self) -> &Parametrisation {
-        &self.parametrisation
-    }
-
-    /// Number of logits per picture.
-    pub fn classes(&self) -> usize {
-        self.graph.classes()
-    }
-
-    /// What training has changed so far.
-    ///
-    /// # Errors
-    /// A device that fails.
-    pub fn state(&self) -> Result<State> {
-        let floats = |t: Option<&Tensor>| t.map_or(Ok(Vec::new()), |t| t.to_vec1());
-        let moment = |k: usize| floats(self.moments.as_ref().map(|m| &m[k]));
-        Ok(State {
-            steps: self.steps,
-            variables: self.variables.to_vec1()?,
-            average: floats(self.average.as_ref())?,
-            moments: [moment(0)?, moment(1)?],
-        })
-    }
-
-    /// Go on from an earlier state.
-    ///
-    /// # Errors
-    /// The state of another network.
-    pub fn set_state(&mut self, state: State) -> Result<()> {
-        let State { steps, variables, average, moments: [first, second] } = state;
-        let n = self.parametrisation.len();
-        let fits = |v: &Vec<f32>| v.is_empty() || v.len() == n;
-        if variables.len() != n || ![&average, &first, &second].into_iter().all(fits) {
-            bail!("the state of another network")
-        }
-        let tensor = |v: Vec<f32>| Tensor::new(v, &self.device);
-        self.steps = steps;
-        self.average = if average.is_empty() { None } else { Some(tensor(average)?) };
-        self.moments =
-            if first.is_empty() { None } else { Some([tensor(first)?, tensor(second)?]) };
-        self.variables = tensor(variables)?;
-        self.inference = None;
-        Ok(())
-    }
-
-    fn pictures(&self, x: &[f32]) -> Result<Tensor> {
-        let floats = 3 * self.size * self.size;
-        let b = x.len() / floats;
-        if b == 0 || b * floats != x.len() {
-            bail!("a batch of {} values, {floats} per picture", x.len())
-        }
-        Tensor::from_slice(x, (b, self.size, self.size, 3), &self.device)
-    }
-
-    /// Loss of a batch, before the network is updated to make it smaller.
-    ///
-    /// # Errors
-    /// A batch of another size; a device that fails.
-    pub fn step(&mut self, batch: &Batch, target: Loss, update: &Update) -> Result<f64> {
-        let Passes { loss: value, gradient, statistics } =
-            self.gradients(batch, target, update.rate, MOMENTUM)?;
-        self.losses += value;
-        self.inference = None;
-        let moments = match self.moments.take() {
-            Some(moments) => moments,
-            None => {
-                let [first, second] = update.moments(self.parametrisation.len());
-                [Tensor::new(first, &self.device)?, Tensor::new(second, &self.device)?]
-            }
-        };
-        if update.ema > 0.0 && self.average.is_none() {
-            self.average = Some(self.variables.clone());
-        }
-        self.steps += 1;
-        let gradient =
-            if update.slim > 0.0 { self.slimmed(&gradient, update.slim)? } else { gradient };
-        let ranges = self.parametrisation.updates(update.settled);
-        let (mut variables, moments) =
-            optim::step(update, &ranges, &self.variables, &gradient, &moments, self.steps)?;
-        self.moments = Some(moments);
-        for (start, moved) in statistics {
-            variables = variables.slice_scatter0(&moved, start)?;
-        }
-        self.variables = variables;
-        if let (true, Some(average)) = (update.ema > 0.0, &self.average) {
-            let share = 1.0 - f64::from(update.keeps(self.steps));
-            self.average = Some((average + ((&self.variables - average)? * share)?)?);
-        }
-        Ok(value)
-    }
-
     /// `gradient` with λ · sign γ added.
-    fn slimmed(&self, gradient: &Tensor, slim: f32) -> Result<Tensor> {
+    fn slimmed(&self, gradient: &Tensor, slim: f32) -> candle_core::Result<Tensor> {
         let mut factor = vec![0.0; self.parametrisation.len()];
-        self.parametrisation.layout().scales().for_each(|r| factor[r].fill(slim));
+        self.parametrisation.layout().gammas().for_each(|r| factor[r].fill(slim));
         gradient + (self.variables.sign()? * Tensor::new(factor, &self.device)?)?
     }
 
     /// The statistics move by `share` towards those of the batch.
-    fn gradients(&self, batch: &Batch, target: Loss, rate: f32, share: f64) -> Result<Passes> {
+    fn gradients(&self, batch: &Batch, target: Loss, bit_price: f32, share: f64) -> Result<Passes> {
         let p = &self.parametrisation;
         let slots = p.layout().slots();
         // Leaves of the tape: one for each slot, one for the logarithms of each grid's scales.
@@ -193,13 +100,14 @@ impl Network {
         for (slot, bits, log_scales) in p.on_grids() {
             let scales = Var::from_tensor(&piece(log_scales.start, log_scales.len())?.copy()?)?;
             let is_weight = slots[slot].role == graph::Role::Weight;
-            let round = grid::Round { bits, rate: if is_weight { rate } else { 0.0 } };
+            let round = grid::Round { bits, bit_price: if is_weight { bit_price } else { 0.0 } };
             let w = leaves[slot].1.as_tensor().apply_op2(&scales, round)?;
             parameters.insert(slots[slot].name.clone(), w);
             leaves.push((log_scales.start, scales));
         }
-        let x = self.pictures(&batch.pictures)?;
-        let pass = run(&self.graph, &parameters, &x, Statistics::Batch)?;
+        let x = pictures(&batch.pictures, self.size, &self.device)?;
+        let pass = pass(&self.graph, &parameters, &x, Statistics::Batch)?;
+        batch.check(pass.logits.elem_count())?;
         let like = |v: &[f32]| Tensor::from_slice(v, pass.logits.shape(), &self.device);
         let teacher = if batch.teacher.is_empty() { None } else { Some(like(&batch.teacher)?) };
         let loss = loss(&pass.logits, &like(&batch.labels)?, teacher.as_ref(), target)?;
@@ -213,9 +121,9 @@ impl Network {
         }
         let gradient = Tensor::cat(&pieces, 0)?;
         let mut statistics = Vec::new();
-        for (name, batch) in &pass.moments {
+        for (name, batch) in &pass.statistics {
             for (end, batch) in ["running_mean", "running_var"].iter().zip(batch) {
-                let at = p.layout().find(&format!("{name}.{end}")).map_err(misfit)?;
+                let at = p.layout().find(&format!("{name}.{end}"))?;
                 let start = slots[at].range.start;
                 let stored = piece(start, slots[at].range.len())?;
                 statistics.push((start, (&stored + ((batch - &stored)? * share)?)?));
@@ -223,56 +131,123 @@ impl Network {
         }
         Ok(Passes { loss: f64::from(loss.to_scalar::<f32>()?), gradient, statistics })
     }
+}
 
-    /// The statistics of batch norms become the means of those of `batches`, each weighing the same.
-    ///
-    /// # Errors
-    /// A batch of another size; a device that fails.
-    pub fn recalibrate(&mut self, batches: &mut dyn Iterator<Item = Vec<f32>>) -> Result<()> {
+impl Executor for Network {
+    fn parametrisation(&self) -> &Parametrisation {
+        &self.parametrisation
+    }
+
+    fn classes(&self) -> usize {
+        self.graph.classes()
+    }
+
+    fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<()> {
+        let Passes { loss, gradient, statistics } =
+            self.gradients(&batch, target, update.bit_price, f64::from(MOMENTUM))?;
+        self.losses += loss;
         self.inference = None;
-        for (k, pictures) in batches.enumerate() {
-            let n = pictures.len() / (3 * self.size * self.size) * self.classes();
-            // No labels: a loss of nothing.
-            let batch = Batch { pictures, labels: vec![0.0; n], teacher: Vec::new() };
-            let passes = self.gradients(&batch, Loss::LABELS, 0.0, 1.0 / (k as f64 + 1.0))?;
-            for (start, moved) in passes.statistics {
-                self.variables = self.variables.slice_scatter0(&moved, start)?;
+        let momenta = match self.momenta.take() {
+            Some(momenta) => momenta,
+            None => {
+                let [first, second] = update.momenta(self.parametrisation.len());
+                [Tensor::new(first, &self.device)?, Tensor::new(second, &self.device)?]
             }
+        };
+        if update.ema > 0.0 && self.average.is_none() {
+            self.average = Some(self.variables.clone());
+        }
+        self.steps += 1;
+        let gradient =
+            if update.slim > 0.0 { self.slimmed(&gradient, update.slim)? } else { gradient };
+        let ranges = self.parametrisation.updates(update.settled);
+        let (mut variables, momenta) =
+            optim::step(update, &ranges, &self.variables, &gradient, &momenta, self.steps)?;
+        self.momenta = Some(momenta);
+        for (start, moved) in statistics {
+            variables = variables.slice_scatter0(&moved, start)?;
+        }
+        self.variables = variables;
+        if let (true, Some(average)) = (update.ema > 0.0, &self.average) {
+            let share = 1.0 - f64::from(update.keeps(self.steps));
+            self.average = Some((average + ((&self.variables - average)? * share)?)?);
         }
         Ok(())
     }
 
-    /// Loss and gradient of the variables of a batch, without an update.
-    ///
-    /// # Errors
-    /// A batch of another size; a device that fails.
-    pub fn gradient(&self, batch: &Batch, target: Loss, rate: f32) -> Result<(f64, Vec<f32>)> {
-        let Passes { loss, gradient, .. } = self.gradients(batch, target, rate, MOMENTUM)?;
+    fn losses(&self) -> Result<f64> {
+        Ok(self.losses)
+    }
+
+    fn set_losses(&mut self, sum: f64) -> Result<()> {
+        self.losses = sum;
+        Ok(())
+    }
+
+    fn gradient(&mut self, batch: Batch, target: Loss, bit_price: f32) -> Result<(f64, Vec<f32>)> {
+        let Passes { loss, gradient, .. } = self.gradients(&batch, target, bit_price, 0.0)?;
         Ok((loss, gradient.to_vec1()?))
     }
 
-    /// Logits `[b, classes]` for pictures `[b, size, size, 3]`, by the variables that count: as the
-    /// network would be stored, with batch norm folded.
-    ///
-    /// # Errors
-    /// Pictures of another size; a device that fails.
-    pub fn logits(&mut self, pictures: &[f32]) -> Result<Vec<f32>> {
-        if self.inference.is_none() {
-            let (weights, _) =
-                self.parametrisation.stored(self.state()?.counting()).map_err(misfit)?;
-            let (graph, weights) = self.graph.fold(weights).map_err(misfit)?;
-            let tensor = |(name, a): (String, graph::Array)| {
-                Ok((name, Tensor::from_vec(a.values, a.shape, &self.device)?))
-            };
-            let tensors = weights.into_iter().map(tensor).collect::<Result<_>>()?;
-            self.inference = Some((graph, tensors));
+    fn move_statistics(&mut self, pictures: Vec<f32>, share: f32) -> Result<()> {
+        self.inference = None;
+        let n = pictures.len() / (3 * self.size * self.size) * self.classes();
+        // No labels: a loss of nothing.
+        let batch = Batch { pictures, labels: vec![0.0; n], teacher: Vec::new() };
+        let passes = self.gradients(&batch, Loss::LABELS, 0.0, f64::from(share))?;
+        for (start, moved) in passes.statistics {
+            self.variables = self.variables.slice_scatter0(&moved, start)?;
         }
-        let Some((graph, tensors)) = &self.inference else { return Ok(Vec::new()) };
+        Ok(())
+    }
+
+    fn logits(&mut self, all: &[f32]) -> Result<Vec<f32>> {
+        let size = self.size;
+        let (graph, tensors) = match &self.inference {
+            Some(folded) => folded,
+            None => {
+                let (graph, weights) =
+                    self.parametrisation.folded(&self.graph, &self.counting()?)?;
+                let tensor = |(name, a): (String, graph::Array)| {
+                    Ok((name, Tensor::from_vec(a.values, a.shape, &self.device)?))
+                };
+                let tensors = weights.into_iter().map(tensor).collect::<Result<_>>()?;
+                self.inference.insert((graph, tensors))
+            }
+        };
         let mut logits = Vec::new();
-        for x in pictures.chunks(TOGETHER * 3 * self.size * self.size) {
-            let pass = run(graph, tensors, &self.pictures(x)?, Statistics::Stored)?;
+        for x in all.chunks(TOGETHER * 3 * size * size) {
+            let pass = pass(graph, tensors, &pictures(x, size, &self.device)?, Statistics::Stored)?;
             logits.extend(pass.logits.flatten_all()?.to_vec1::<f32>()?);
         }
         Ok(logits)
+    }
+
+    fn counting(&self) -> Result<Vec<f32>> {
+        Ok(self.average.as_ref().unwrap_or(&self.variables).to_vec1()?)
+    }
+
+    fn download(&self) -> Result<State> {
+        let floats = |t: Option<&Tensor>| t.map_or(Ok(Vec::new()), |t| t.to_vec1());
+        let momentum = |k: usize| floats(self.momenta.as_ref().map(|m| &m[k]));
+        Ok(State {
+            steps: self.steps,
+            variables: self.variables.to_vec1()?,
+            average: floats(self.average.as_ref())?,
+            momenta: [momentum(0)?, momentum(1)?],
+        })
+    }
+
+    fn upload(&mut self, state: State) -> Result<()> {
+        state.check(self.parametrisation.len())?;
+        let State { steps, variables, average, momenta: [first, second] } = state;
+        let tensor = |v: Vec<f32>| Tensor::new(v, &self.device);
+        self.steps = steps;
+        self.average = if average.is_empty() { None } else { Some(tensor(average)?) };
+        self.momenta =
+            if first.is_empty() { None } else { Some([tensor(first)?, tensor(second)?]) };
+        self.variables = tensor(variables)?;
+        self.inference = None;
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Optimizer steps on flat tensors, in candle operations; see `engine::optim`.
 
 use candle_core::{Result, Tensor};
-use engine::optim::{Rule, Update};
+use executor::update::{ADAM_FLOOR, BETA1, BETA2, Rule, SGD_MOMENTUM, Update};
 use std::ops::Range;
 
 fn part(t: &Tensor, range: &Range<usize>) -> Result<Tensor> {
@@ -13,7 +13,7 @@ fn replaced(whole: &Tensor, range: &Range<usize>, new: &Tensor) -> Result<Tensor
     whole.slice_scatter0(new, range.start)
 }
 
-/// Number `step` from 1: new variables and moments, `[n]` each (the second empty for SGD).
+/// Number `step` from 1: new variables and momenta, `[n]` each (the second empty for SGD).
 pub(crate) fn step(
     update: &Update,
     ranges: &[(Range<usize>, bool)],
@@ -43,17 +43,19 @@ pub(crate) fn step(
         }
         let (p, m) = match update.rule {
             Rule::Sgd => {
+                let mu = f64::from(SGD_MOMENTUM);
                 let g = (g + (&p * decay)?)?;
-                let m = ((m * 0.9)? + &g)?;
-                let p = (p - ((g + (&m * 0.9)?)? * lr)?)?;
+                let m = ((m * mu)? + &g)?;
+                let p = (p - ((g + (&m * mu)?)? * lr)?)?;
                 (p, m)
             }
             Rule::AdamW => {
-                let m = ((m * 0.9)? + (&g * 0.1)?)?;
-                let v = ((part(&second, range)? * 0.999)? + (g.sqr()? * 0.001)?)?;
-                let correct1 = 1.0 - 0.9f64.powi(step);
-                let correct2 = (1.0 - 0.999f64.powi(step)).sqrt();
-                let denominator = ((v.sqrt()? / correct2)? + 1e-8)?;
+                let [beta1, beta2, epsilon] = [BETA1, BETA2, ADAM_FLOOR].map(f64::from);
+                let m = ((m * beta1)? + (&g * (1.0 - beta1))?)?;
+                let v = ((part(&second, range)? * beta2)? + (g.sqr()? * (1.0 - beta2))?)?;
+                let correct1 = 1.0 - beta1.powi(step);
+                let correct2 = (1.0 - beta2.powi(step)).sqrt();
+                let denominator = ((v.sqrt()? / correct2)? + epsilon)?;
                 let p = ((p * (1.0 - lr * decay))? - ((&m / denominator)? * (lr / correct1))?)?;
                 second = replaced(&second, range, &v)?;
                 (p, m)

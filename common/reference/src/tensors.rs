@@ -1,6 +1,7 @@
 //! Access to the floats behind candle tensors.
 
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Layout, Result, Shape, Storage, Tensor, bail};
+use graph::Window;
 
 /// The contiguous f32 data of a storage.
 pub(crate) fn floats<'a>(
@@ -38,4 +39,13 @@ pub(crate) fn with_floats<R>(
 /// A tensor of the shape of `like`.
 pub(crate) fn tensor_like(v: Vec<f32>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(v, like.shape(), like.device())
+}
+
+/// The output of `window` on `[b, h, w, c]`.
+pub(crate) fn pooled(window: Window, shape: &Shape) -> Result<Shape> {
+    let (b, h, w, c) = shape.dims4()?;
+    if window.kernel == 0 || window.stride == 0 || window.positions(h.min(w)).is_err() {
+        bail!("pool {window:?} does not fit an input of {h} × {w}")
+    }
+    Ok(Shape::from((b, window.output(h), window.output(w), c)))
 }

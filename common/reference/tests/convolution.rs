@@ -3,8 +3,9 @@
 mod plain;
 
 use graph::Window;
+use graph::op::Conv;
 use plain::{error, f64s, finite_differences, floats, values, var, weighted, weighted_tensor};
-use reference::conv::{Conv, ConvBias, Sliding};
+use reference::op::conv::{Convolve, ConvolveBias};
 
 /// (batch, height, width, in, out, kernel, stride, padding, groups)
 const CASES: [[usize; 9]; 16] = [
@@ -31,8 +32,9 @@ fn reference(c: [usize; 9]) -> plain::Conv {
     plain::Conv { batch, height, width, input, output, kernel, stride, padding, groups }
 }
 
-fn sliding(kernel: usize, stride: usize, padding: usize, groups: usize) -> Sliding {
-    Sliding { window: Window::new(kernel, stride, padding), groups }
+fn conv([input, output]: [usize; 2], window: [usize; 3], groups: usize) -> Conv {
+    let [kernel, stride, padding] = window;
+    Conv { input, output, window: Window::new(kernel, stride, padding), groups, bias: false }
 }
 
 #[test]
@@ -47,8 +49,8 @@ fn values_and_gradients_equal_the_definition() {
         let w = values(w_shape.iter().product(), 2);
         let b = values(r.output, 3);
         let (xv, wv, bv) = (var(&x, &x_shape), var(&w, &w_shape), var(&b, &[r.output]));
-        let window = sliding(r.kernel, r.stride, r.padding, r.groups);
-        let y = xv.apply_op3(&wv, &bv, ConvBias(window)).unwrap();
+        let conv = conv([r.input, r.output], [r.kernel, r.stride, r.padding], r.groups);
+        let y = xv.apply_op3(&wv, &bv, ConvolveBias(conv)).unwrap();
         assert_eq!(y.dims(), [r.batch, r.out_height(), r.out_width(), r.output], "{case:?}");
         let (x64, w64, b64) = (f64s(&x), f64s(&w), f64s(&b));
         assert!(error(&floats(&y), &r.run(&x64, &w64, &b64)) < 1e-6, "{case:?}");
@@ -64,7 +66,7 @@ fn values_and_gradients_equal_the_definition() {
         check(&bv, finite_differences(&b, |b| weighted(&r.run(&x64, &w64, b), &g)), "b");
 
         // Without a bias, and for an input that needs no gradient, the weight gradient is the same.
-        let y = xv.as_detached_tensor().apply_op2(&wv, Conv(window)).unwrap();
+        let y = xv.as_detached_tensor().apply_op2(&wv, Convolve(conv)).unwrap();
         let alone = weighted_tensor(&y, &g).backward().unwrap();
         assert_eq!(floats(alone.get(&wv).unwrap()), floats(grads.get(&wv).unwrap()), "{case:?}");
     }
@@ -84,8 +86,8 @@ fn tiles_and_large_weights_equal_the_definition() {
         let x = values(x_shape.iter().product(), 5);
         let w = values(w_shape.iter().product(), 6);
         let (xv, wv) = (var(&x, &x_shape), var(&w, &w_shape));
-        let window = sliding(r.kernel, r.stride, r.padding, 1);
-        let y = xv.apply_op2(&wv, Conv(window)).unwrap();
+        let conv = conv([r.input, r.output], [r.kernel, r.stride, r.padding], 1);
+        let y = xv.apply_op2(&wv, Convolve(conv)).unwrap();
         let (x64, w64, zero) = (f64s(&x), f64s(&w), vec![0.0; r.output]);
         assert!(error(&floats(&y), &r.run(&x64, &w64, &zero)) < 1e-5, "{case:?}");
         // The operation is linear in each argument, so ⟨g, conv(x, d)⟩ is the derivative along d.
@@ -117,9 +119,10 @@ fn tiles_and_large_weights_equal_the_definition() {
 fn misfits_are_errors() {
     let x = var(&values(2 * 4 * 4 * 6, 1), &[2, 4, 4, 6]);
     let w = var(&values(6 * 3 * 9, 1), &[6, 3, 3, 3]);
-    let run = |window| x.apply_op2(&w, Conv(window)).is_err();
-    assert!(!run(sliding(3, 1, 1, 2)));
-    assert!(run(sliding(3, 1, 1, 1)));
-    assert!(run(sliding(5, 1, 1, 2)));
-    assert!(run(sliding(3, 0, 1, 2)));
+    let run = |conv: Conv| x.apply_op2(&w, Convolve(conv)).is_err();
+    assert!(!run(conv([6, 6], [3, 1, 1], 2)));
+    assert!(run(conv([6, 6], [3, 1, 1], 1)));
+    assert!(run(conv([6, 6], [5, 1, 1], 2)));
+    assert!(run(conv([6, 6], [3, 0, 1], 2)));
+    assert!(run(conv([6, 4], [3, 1, 1], 2)));
 }

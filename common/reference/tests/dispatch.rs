@@ -5,11 +5,14 @@ mod plain;
 
 use candle_core::Tensor;
 use engine::simd::{Level, detected, level, limit};
+use graph::op::Conv;
 use graph::{Bounds, Window};
 use plain::{error, f64s, floats, values, var, weighted_tensor};
-use reference::conv::{ConvBias, Sliding};
-use reference::norm::BatchNormAct;
-use reference::pool;
+use reference::op::avg_pool::Means;
+use reference::op::batch_norm::BatchNormAct;
+use reference::op::conv::ConvolveBias;
+use reference::op::global_avg_pool::Mean;
+use reference::op::max_pool::Maxima;
 
 /// A depthwise-separable block with pool, forward and backward: everything in one list of floats.
 fn block() -> Vec<f32> {
@@ -20,20 +23,20 @@ fn block() -> Vec<f32> {
     let big = var(&values(700 * 99, 5), &[700, 11, 3, 3]);
     let bias = |n: usize| var(&values(n, 6), &[n]);
     let (b1, b2, b3, b4) = (bias(19), bias(26), bias(11), bias(700));
-    let win = |kernel, stride, padding, groups| Sliding {
-        window: Window::new(kernel, stride, padding),
-        groups,
+    let conv = |input, output, [kernel, stride]: [usize; 2], groups| {
+        let window = Window::new(kernel, stride, kernel / 2);
+        ConvolveBias(Conv { input, output, window, groups, bias: true })
     };
     let (gamma, beta) = (bias(19), bias(19));
-    let y = x.apply_op3(&dw, &b1, ConvBias(win(3, 1, 1, 19))).unwrap();
+    let y = x.apply_op3(&dw, &b1, conv(19, 19, [3, 1], 19)).unwrap();
     let norm = BatchNormAct::new(1e-5, Bounds { lo: 0.0, hi: 6.0 });
     let y = y.apply_op3(&gamma, &beta, norm).unwrap();
-    let y = y.apply_op3(&pw, &b2, ConvBias(win(1, 1, 0, 1))).unwrap();
-    let y = y.apply_op1(pool::MaxPool::new(Window::new(3, 2, 1))).unwrap();
-    let y = y.apply_op1(pool::AvgPool(Window { ceil: true, ..Window::new(2, 1, 1) })).unwrap();
-    let y = y.apply_op3(&wide, &b3, ConvBias(win(3, 2, 1, 1))).unwrap();
-    let y = y.apply_op3(&big, &b4, ConvBias(win(3, 1, 1, 1))).unwrap();
-    let y = y.apply_op1(pool::GlobalAvgPool).unwrap();
+    let y = y.apply_op3(&pw, &b2, conv(19, 26, [1, 1], 1)).unwrap();
+    let y = y.apply_op1(Maxima::new(Window::new(3, 2, 1))).unwrap();
+    let y = y.apply_op1(Means(Window { ceil: true, ..Window::new(2, 1, 1) })).unwrap();
+    let y = y.apply_op3(&wide, &b3, conv(26, 11, [3, 2], 1)).unwrap();
+    let y = y.apply_op3(&big, &b4, conv(11, 700, [3, 1], 1)).unwrap();
+    let y = y.apply_op1(Mean).unwrap();
     let grads = weighted_tensor(&y, &values(y.elem_count(), 7)).backward().unwrap();
     let parameters: [&Tensor; 11] =
         [&x, &dw, &pw, &wide, &big, &gamma, &beta, &b1, &b2, &b3, &b4].map(|v| v.as_tensor());

@@ -1,4 +1,4 @@
-//! The engine of `kernels` against two others on networks made at random: the candle executor, whose
+//! The engine against two others on networks made at random: the candle executor, whose
 //! custom operations share the engine's kernels but not its schedule, fusing, buffers or gradients'
 //! bookkeeping; and candle's own operations in f64 (`plain::stock`), which share nothing.
 
@@ -13,8 +13,8 @@ mod stock;
 
 use candle_core::Device;
 use case::{Case, LOSS, batch, f64s, largest, off, pictures};
-use engine::optim::{Rule, Update};
-use engine::{Batch, Network};
+use engine::Network;
+use executor::{Batch, Executor, Rule, Update};
 use graph::Graph;
 use graph::families::Knobs;
 use graph::grid::Grids;
@@ -46,14 +46,13 @@ fn compare(
             grad.copy_from_slice(&r);
             Ok(y.to_vec())
         });
-        case.check(&x, &r, &logits.unwrap(), &layout.unpack(engine.gradient()).unwrap());
+        case.check(&x, &r, &logits.unwrap(), &layout.unpack(engine.gradients()).unwrap());
     }
     let mut candle = reference::Network::new(graph, weights, &none, size, &Device::Cpu).unwrap();
     let batch = batch(graph, 5, size, seed);
-    let loss = engine.gradients(batch.clone(), LOSS, 0.0).unwrap();
-    let (expected, by_candle) = candle.gradient(&batch, LOSS, 0.0).unwrap();
+    let (loss, by_engine) = engine.gradient(batch.clone(), LOSS, 0.0).unwrap();
+    let (expected, by_candle) = candle.gradient(batch.clone(), LOSS, 0.0).unwrap();
     assert!((loss - expected).abs() < 1e-4 * expected.max(1.0), "loss {loss}, {expected} {at}");
-    let by_engine = engine.gradient().to_vec();
     let (mut logits, mut r) = (Vec::new(), Vec::new());
     let pass = engine.passes(batch.pictures.clone(), 0.0, |y, grad| {
         let Batch { labels, teacher, .. } = &batch;
@@ -150,21 +149,25 @@ fn training_on_grids_is_the_same_on_both() {
                 weight_decay: 0.1,
                 clip: 0.5,
                 ema: 0.9,
-                rate: 0.02,
+                bit_price: 0.02,
                 settled: step >= 4,
                 ..Update::new(rule, lr)
             };
             let batch = batch(&graph, 6, 12, seed + step);
-            let a = engine.step(batch.clone(), LOSS, &update).unwrap();
-            let b = candle.step(&batch, LOSS, &update).unwrap();
+            let [a, b]: [f64; 2] =
+                [&mut engine as &mut dyn Executor, &mut candle].map(|executor| {
+                    executor.set_losses(0.0).unwrap();
+                    executor.step(batch.clone(), LOSS, &update).unwrap();
+                    executor.losses().unwrap()
+                });
             assert!((a - b).abs() < 1e-4 * b.max(1.0), "{rule:?}, step {step}: {a} {b}");
         }
-        let (a, b) = (engine.state().clone(), candle.state().unwrap());
+        let (a, b) = (engine.download().unwrap(), candle.download().unwrap());
         assert_eq!(a.steps, b.steps);
         for (what, a, b) in [
             ("variables", &a.variables, &b.variables),
             ("average", &a.average, &b.average),
-            ("moments", &a.moments[0], &b.moments[0]),
+            ("momenta", &a.momenta[0], &b.momenta[0]),
         ] {
             let e = off(a, &f64s(b));
             assert!(e < 2e-4, "{rule:?}: {what} {e}");
@@ -195,9 +198,9 @@ fn statistics_are_the_same_on_both() {
     let mut candle =
         reference::Network::new(&graph, &weights, &Grids::new(), 24, &Device::Cpu).unwrap();
     let batches = || (0..3).map(|k| pictures(4, 24, 1, k));
-    engine.recalibrate(batches().map(Ok::<_, graph::Error>)).unwrap();
+    engine.recalibrate(&mut batches()).unwrap();
     candle.recalibrate(&mut batches()).unwrap();
-    let (a, b) = (engine.state().variables.clone(), candle.state().unwrap().variables);
+    let (a, b) = (engine.counting().unwrap(), candle.counting().unwrap());
     assert!(off(&a, &f64s(&b)) < 1e-5, "{}", off(&a, &f64s(&b)));
     assert_ne!(a, engine.parametrisation().variables(&weights, &Grids::new()).unwrap());
 }
@@ -218,9 +221,14 @@ fn threads_do_not_change_a_bit() {
                 ema: 0.9,
                 ..Update::new(Rule::AdamW, 1e-3)
             };
-            let loss = network.step(batch.clone(), LOSS, &update).unwrap();
+            network.step(batch.clone(), LOSS, &update).unwrap();
             let logits = network.logits(&batch.pictures).unwrap();
-            (loss, network.gradient().to_vec(), network.state().clone(), logits)
+            (
+                network.losses().unwrap(),
+                network.gradients().to_vec(),
+                network.download().unwrap(),
+                logits,
+            )
         })
     };
     let one = run(1);
@@ -234,7 +242,7 @@ fn buffers_are_reused() {
     let weights = random_weights(&graph, 1);
     let mut network = Network::new(&graph, &weights, &Grids::new(), 40).unwrap();
     let mut step = || {
-        network.gradients(batch(&graph, 6, 40, 1), LOSS, 0.0).unwrap();
+        network.gradient(batch(&graph, 6, 40, 1), LOSS, 0.0).unwrap();
         network.bytes()
     };
     let first = step();

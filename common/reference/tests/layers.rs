@@ -2,13 +2,15 @@
 
 mod plain;
 
-use engine::grid::Rounding;
 use engine::optim::{AdamW, Sgd, square_sum};
+use executor::rounding::Rounding;
 use graph::{Bounds, Window};
 use plain::{error, f64s, finite_differences, floats, values, var, weighted, weighted_tensor};
-use reference::activation::Clamp;
-use reference::norm::BatchNormAct;
-use reference::pool::{AvgPool, GlobalAvgPool, MaxPool};
+use reference::op::activation::Clamp;
+use reference::op::avg_pool::Means;
+use reference::op::batch_norm::BatchNormAct;
+use reference::op::global_avg_pool::Mean;
+use reference::op::max_pool::Maxima;
 
 /// Batch norm by its definition.
 fn batch_norm(
@@ -71,7 +73,7 @@ fn batch_norm_equals_the_definition() {
 #[test]
 fn variance_survives_a_large_mean() {
     let x: Vec<f32> = values(40_000, 1).iter().map(|v| 1000.0 + 0.01 * v).collect();
-    let m = engine::norm::moments(&x, 4);
+    let m = engine::norm::batch_stats(&x, 4);
     for c in 0..4 {
         let v: Vec<f64> = x.iter().skip(c).step_by(4).map(|v| f64::from(*v)).collect();
         let mean = v.iter().sum::<f64>() / v.len() as f64;
@@ -127,7 +129,7 @@ fn max_pool_equals_the_definition() {
         let shape = [2, h, w, c];
         let x = values(2 * h * w * c, 1);
         let xv = var(&x, &shape);
-        let y = xv.apply_op1(MaxPool::new(win)).unwrap();
+        let y = xv.apply_op1(Maxima::new(win)).unwrap();
         assert_eq!(y.dims(), [2, win.output(h), win.output(w), c]);
         assert!(error(&floats(&y), &max_pool(&f64s(&x), shape, win)) == 0.0, "{win:?}");
         let r = values(y.elem_count(), 2);
@@ -143,7 +145,7 @@ fn max_pool_equals_the_definition() {
 #[test]
 fn ties_go_to_the_first() {
     let x = var(&[1.0; 16], &[1, 4, 4, 1]);
-    let y = x.apply_op1(MaxPool::new(Window::new(2, 2, 0))).unwrap();
+    let y = x.apply_op1(Maxima::new(Window::new(2, 2, 0))).unwrap();
     let grads = y.sum_all().unwrap().backward().unwrap();
     let expected = [1., 0., 1., 0., 0., 0., 0., 0., 1., 0., 1., 0., 0., 0., 0., 0.];
     assert_eq!(floats(grads.get(&x).unwrap()), expected);
@@ -193,7 +195,7 @@ fn avg_pool_equals_the_definition() {
         let shape = [2, h, w, c];
         let x = values(2 * h * w * c, 1);
         let xv = var(&x, &shape);
-        let y = xv.apply_op1(AvgPool(win)).unwrap();
+        let y = xv.apply_op1(Means(win)).unwrap();
         assert_eq!(y.dims(), [2, win.output(h), win.output(w), c]);
         assert!(error(&floats(&y), &avg_pool(&f64s(&x), shape, win)) < 1e-6, "{win:?}");
         let r = values(y.elem_count(), 2);
@@ -207,7 +209,7 @@ fn avg_pool_equals_the_definition() {
 #[test]
 fn global_average_is_the_mean() {
     let x = var(&values(2 * 3 * 5 * 7, 1), &[2, 3, 5, 7]);
-    let y = x.apply_op1(GlobalAvgPool).unwrap();
+    let y = x.apply_op1(Mean).unwrap();
     let stock = x.mean((1, 2)).unwrap();
     assert!(error(&floats(&y), &f64s(&floats(&stock))) < 1e-6);
     let r = values(14, 2);

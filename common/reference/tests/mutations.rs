@@ -11,6 +11,7 @@ mod stock;
 
 use candle_core::DType;
 use engine::Network;
+use executor::Executor;
 use graph::grid::Grids;
 use graph::rng::Rng;
 use graph::schedule::{Fusing, Schedule};
@@ -87,7 +88,7 @@ fn difference(graph: &Graph, size: usize, seed: u64) -> Option<f64> {
     let logits = logits.unwrap();
     let shapes = graph.shapes(size).unwrap();
     let norms = graph.nodes().iter().zip(&shapes).filter(|(n, _)| matches!(n.op, Op::BatchNorm(_)));
-    if norms.into_iter().any(|(_, [_, h, w])| h * w < 4) {
+    if norms.into_iter().any(|(_, [h, w, _])| h * w < 4) {
         return None;
     }
     let r = vec![1.0; logits.len()];

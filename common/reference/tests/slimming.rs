@@ -1,9 +1,8 @@
 //! What pruning needs of training: L1 on the factors of batch norms, and statistics measured afresh.
 
 use candle_core::Device;
-use engine::loss::Loss;
-use engine::optim::{Rule, Update};
-use engine::{Batch, Network};
+use engine::Network;
+use executor::{Batch, Executor, Loss, Rule, Update};
 use graph::grid::Grids;
 use graph::rng::Rng;
 use graph::{Array, Graph, Weights};
@@ -41,12 +40,12 @@ fn slimming_pulls_factors_to_zero_on_both_executors() {
             let grids = Grids::new();
             let mut n =
                 reference::Network::new(&graph, &weights, &grids, SIZE, &Device::Cpu).unwrap();
-            n.step(&batch(), Loss::LABELS, &update).unwrap();
-            n.state().unwrap().variables
+            n.step(batch(), Loss::LABELS, &update).unwrap();
+            n.counting().unwrap()
         } else {
             let mut n = Network::new(&graph, &weights, &Grids::new(), SIZE).unwrap();
             n.step(batch(), Loss::LABELS, &update).unwrap();
-            n.state().variables.clone()
+            n.counting().unwrap()
         };
         layout.unpack(&variables).unwrap()
     };
@@ -71,8 +70,8 @@ fn recalibration_averages_over_batches() {
     let (graph, weights) = network();
     let mut network = Network::new(&graph, &weights, &Grids::new(), SIZE).unwrap();
     let batches = [pictures(2, 3), pictures(3, 5), pictures(4, 2)];
-    network.recalibrate(batches.iter().map(|b| Ok::<_, graph::Error>(b.clone()))).unwrap();
-    let found = graph::Layout::of(&graph).unpack(&network.state().variables).unwrap();
+    network.recalibrate(&mut batches.iter().cloned()).unwrap();
+    let found = graph::Layout::of(&graph).unpack(&network.counting().unwrap()).unwrap();
 
     let kernel = &weights["a.weight"].values;
     let conv = |x: &[f32], o: usize| -> Vec<f64> {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use artifacts::Model;
 use common::cli;
 use engine::Network;
+use executor::Executor;
 use graph::grid::Grids;
 use graph::{Graph, Op};
 use photos::{self, Trouble};
@@ -200,10 +201,10 @@ fn misfits(model: &Model, pixels: &[Vec<u8>]) -> Result<Vec<(String, f64)>> {
         for (x, pixels) in x.chunks_mut(floats.max(1)).zip(chosen) {
             model.input.normalization.apply(pixels, x);
         }
-        Ok::<_, graph::Error>(x)
+        x
     });
-    network.recalibrate(batches)?;
-    let (found, _) = network.parametrisation().stored(&network.state().variables)?;
+    network.recalibrate(&mut { batches })?;
+    let (found, _) = network.parametrisation().stored(&network.counting()?)?;
     let mut misfits = Vec::new();
     for node in model.graph.nodes() {
         let Op::BatchNorm(norm) = node.op else { continue };
@@ -236,8 +237,9 @@ const LARGEST: f64 = 3.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use artifacts::{Fit, Input, Normalization, Preparation};
+    use artifacts::{Framing, Input, Preparation};
     use graph::rng::Rng;
+    use views::Normalization;
 
     const SIZE: usize = 16;
 
@@ -266,7 +268,7 @@ mod tests {
             // Many values beyond 6, so that relu and relu6 differ.
             weights.get_mut(&format!("{norm}.bias")).unwrap().values.fill(5.0);
         }
-        let preparation = Preparation { size: SIZE, fit: Fit::Crop, exif: false };
+        let preparation = Preparation { size: SIZE, framing: Framing::Crop, exif: false };
         let input = Input { preparation, normalization: Normalization::NONE };
         let classes = ["0", "1"].map(str::to_owned).to_vec();
         let mut model = Model { graph, weights, input, classes, grids: Grids::new() };
@@ -279,9 +281,9 @@ mod tests {
                 x
             })
             .collect();
-        let batches = x.chunks(BATCH * 3 * SIZE * SIZE).map(|b| Ok::<_, graph::Error>(b.to_vec()));
-        network.recalibrate(batches).unwrap();
-        model.weights = network.parametrisation().stored(&network.state().variables).unwrap().0;
+        let batches = x.chunks(BATCH * 3 * SIZE * SIZE).map(<[f32]>::to_vec);
+        network.recalibrate(&mut { batches }).unwrap();
+        model.weights = network.parametrisation().stored(&network.counting().unwrap()).unwrap().0;
         model
     }
 

@@ -1,9 +1,10 @@
 //! Other readings of the same weights: what names and shapes leave open.
 
 use anyhow::{Context, Result, ensure};
-use artifacts::{Model, Normalization};
+use artifacts::Model;
 use graph::op::{Activation, MaxPool};
 use graph::{Graph, Op, Weights, Window};
+use views::Normalization;
 
 /// A reading of the file: what is different, and the model.
 pub(super) type Reading = (String, Model);
@@ -95,11 +96,9 @@ fn pools_as_strides(graph: &Graph) -> Result<Option<Graph>> {
     let mut count = 0;
     for node in graph.nodes() {
         if is_pool(&node.op) {
-            let before = nodes.iter_mut().rev().find_map(|n| match &mut n.op {
-                Op::Conv(conv) if conv.window.kernel > 1 => Some(conv),
-                _ => None,
-            });
-            let Some(conv) = before else { return Ok(None) };
+            let wide = |n: &&mut graph::Node| matches!(n.op, Op::Conv(c) if c.window.kernel > 1);
+            let before = nodes.iter_mut().rev().find(wide);
+            let Some(Op::Conv(conv)) = before.map(|n| &mut n.op) else { return Ok(None) };
             conv.window.stride *= 2;
             count += 1;
             place.push(place[node.inputs[0]]);

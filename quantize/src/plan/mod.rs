@@ -10,7 +10,7 @@ use assignment::{Layer, assign};
 use codec::{Choices, Quantized, Rows};
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli;
-use common::executor::Device;
+use common::device::Device;
 use common::interrupt::Partial;
 use graph::grid::Grids;
 use sensitivity::Measure;
@@ -73,14 +73,13 @@ struct Record<'a> {
 
 impl Plan {
     pub(crate) fn run(self) -> Result<String> {
-        self.compute.start()?;
+        let device = self.compute.start()?;
         let claim = |out| artifact::claim(out, &[&self.model, &self.images]);
         let _claim = self.out.as_deref().map(claim).transpose()?;
         let (model, source) = Model::load(&self.model)?;
         let images = Images::load(&self.images)?;
         model.check_images(&images)?;
         let model = model.folded()?;
-        let device = self.compute.device;
         let record = Record { flags: &self.flags, device };
         let provenance = Provenance::new("quantize plan", &record)?
             .from("images", &images.source)
@@ -93,12 +92,12 @@ impl Plan {
         }
         let partial = self.out.as_deref().map(|out| Partial::beside(out, &provenance, &()));
         let partial = partial.transpose()?;
-        let measure = Measure::new(&model, &images, self.flags.pictures as usize, device)?;
+        let mut measure = Measure::new(&model, &images, self.flags.pictures as usize, device)?;
         let budget = self.flags.budget;
         let (choices, sensitivity) = match self.flags.bits {
             Some(bits) => (codec::uniform_choices(&model.graph, Rows::Channel, bits), None),
             None => {
-                let layers = sensitivity::layers(&model, &measure, partial.as_ref())?;
+                let layers = sensitivity::layers(&model, &mut measure, partial.as_ref())?;
                 let choices = search(&model, &layers, budget)?;
                 cli::print(&table(&layers, &choices)?)?;
                 (choices, Some(sensitivity::told(&layers)))

@@ -5,9 +5,11 @@ use anyhow::{Context, Result};
 use artifacts::plan::Sensitivity;
 use artifacts::{Images, Model};
 use codec::{Choice, Integers, Rows};
-use common::executor::Device;
+use common::device::Device;
+use common::forward::forward_all;
 use common::interrupt::{Partial, Watch};
-use common::{answers, cli, score};
+use common::{cli, score};
+use executor::{Executor, State};
 use graph::{Role, Weights};
 
 /// Answers of the float network on calibration pictures.
@@ -16,7 +18,8 @@ pub(super) struct Measure<'a> {
     images: &'a Images,
     /// The calibration pictures.
     chosen: Vec<usize>,
-    device: Device,
+    /// Of the network, whatever weights it is given.
+    executor: Box<dyn Executor>,
     truth: Vec<usize>,
     /// Log-probabilities `[pictures, classes]`.
     answers: Vec<f64>,
@@ -46,8 +49,9 @@ impl<'a> Measure<'a> {
         // Spread over all, as pictures are often sorted by class.
         let chosen: Vec<usize> = (0..count).map(|i| i * labels.len() / count).collect();
         let truth: Vec<usize> = chosen.iter().map(|i| labels[*i]).collect();
+        let executor = device.executor(model)?;
         let mut measure =
-            Self { model, images, chosen, device, truth, answers: Vec::new(), correct: 0 };
+            Self { model, images, chosen, executor, truth, answers: Vec::new(), correct: 0 };
         let logits = measure.logits(&model.weights)?;
         measure.correct = score::correct(&logits, &measure.truth);
         measure.answers = log_probabilities(&logits, model.classes.len());
@@ -62,20 +66,21 @@ impl<'a> Measure<'a> {
         self.correct as f64 / self.truth.len() as f64
     }
 
-    fn logits(&self, weights: &Weights) -> Result<Vec<f32>> {
-        let model = Model { weights: weights.clone(), ..self.model.clone() };
-        let mut executor = self.device.executor(&model)?;
+    fn logits(&mut self, weights: &Weights) -> Result<Vec<f32>> {
+        let variables = self.executor.parametrisation().variables(weights, &self.model.grids)?;
+        self.executor.upload(State { variables, ..State::default() })?;
+        let Self { model, .. } = *self;
         let fill = |i: usize, x: &mut [f32]| {
             model.input.normalization.apply(self.images.pixels(self.chosen[i]), x);
             Ok(())
         };
         let (n, floats) = (self.chosen.len(), self.images.preparation.bytes());
-        answers::logits(&mut *executor, n, floats, fill, |_, _| Ok(()))
+        forward_all(&mut *self.executor, n, floats, fill, |_, _| Ok(()))
     }
 
     /// Of the network with these weights: mean Kullback–Leibler divergence of its answers from the
     /// float network's, in nats, and top-1.
-    pub(super) fn of(&self, weights: &Weights) -> Result<(f64, f64)> {
+    pub(super) fn of(&mut self, weights: &Weights) -> Result<(f64, f64)> {
         let logits = self.logits(weights)?;
         let top1 = score::correct(&logits, &self.truth) as f64 / self.truth.len() as f64;
         let answers = log_probabilities(&logits, self.model.classes.len());
@@ -94,7 +99,7 @@ pub(super) fn told(layers: &[Layer]) -> Sensitivity {
 /// the divergences measured so far.
 pub(super) fn layers(
     model: &Model,
-    measure: &Measure,
+    measure: &mut Measure,
     partial: Option<&Partial>,
 ) -> Result<Vec<Layer>> {
     let weights: Vec<String> =

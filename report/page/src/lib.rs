@@ -12,6 +12,7 @@
 use anyhow::{Context, Result, ensure};
 use artifacts::Model;
 use engine::Network;
+use executor::Executor;
 use graph::limits::MAX_FLOATS;
 use graph::schedule::{Fusing, Schedule};
 use serde_json::json;
@@ -79,7 +80,7 @@ impl Classifier {
     fn of_planes(&mut self, planes: &[u8]) -> Result<Vec<f32>> {
         let mut x = vec![0.0; planes.len()];
         self.model.input.normalization.apply(planes, &mut x);
-        Ok(self.network.logits(&x)?)
+        self.network.logits(&x)
     }
 }
 

@@ -1,13 +1,14 @@
 //! A page refuses what a browser has no memory for, in a sentence: a machine of 32 bits has no other way.
 
-use artifacts::{Fit, Input, Model, Normalization, Preparation, Provenance};
+use artifacts::{Framing, Input, Model, Preparation, Provenance};
 use graph::Graph;
 use graph::families::studentnet;
 use graph::grid::Grids;
 use page::Classifier;
+use views::Normalization;
 
 fn file(graph: &Graph, size: usize) -> Vec<u8> {
-    let preparation = Preparation { size, fit: Fit::Crop, exif: false };
+    let preparation = Preparation { size, framing: Framing::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..graph.classes()).map(|c| c.to_string()).collect();
     let weights = graph::init::weights(graph, 1);

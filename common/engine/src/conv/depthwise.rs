@@ -4,12 +4,12 @@
 //! padding 1, which is nearly every depthwise layer in use, keeps its nine taps in registers and
 //! produces two pixels at a time; its input gradient is the same loop with the taps mirrored.
 
-use super::Geometry;
 use super::rows::finish;
-use crate::norm::{Moments, combine, partial_moments};
+use crate::norm::{BatchStats, combine, partial_stats};
 use crate::parallel::{add_up, fill_blocks, prelude::*, with_scratch};
 use crate::simd::{dispatch, for_channels, load, mul_add, store};
 use graph::Bounds;
+use graph::Geometry;
 
 /// `[c, 1, k, k]` → `[k·k, c]`: taps of neighbouring channels side by side.
 fn pack(w: &[f32], channels: usize, mirrored: bool) -> Vec<f32> {
@@ -59,8 +59,8 @@ fn run(x: &[f32], taps: &[f32], bias: &[f32], bounds: Bounds, g: &Geometry, y: &
     });
 }
 
-/// Forward pass without bias and the moments of its result, each picture's while it is in cache.
-pub(crate) fn forward_moments(x: &[f32], w: &[f32], g: &Geometry, y: &mut [f32]) -> Moments {
+/// Forward pass without bias and the statistics of its result, each picture's while it is in cache.
+pub(crate) fn forward_with_stats(x: &[f32], w: &[f32], g: &Geometry, y: &mut [f32]) -> BatchStats {
     let taps = pack(w, g.input, false);
     let zero = vec![0.0; g.input];
     let (picture, out) = (g.height * g.width * g.input, g.out_height() * g.out_width() * g.input);
@@ -72,7 +72,7 @@ pub(crate) fn forward_moments(x: &[f32], w: &[f32], g: &Geometry, y: &mut [f32])
             } else {
                 any(x, &taps, &zero, y, g);
             }
-            partial_moments(y, partial);
+            partial_stats(y, partial);
         });
         combine(partials, g.input, |_| g.out_height() * g.out_width())
     })

@@ -7,13 +7,13 @@
 //! are left out instead of adding zeros (of a 3×3 kernel on a 2×2 map, five of nine). The order of
 //! each sum is tap by tap, channel by channel, whatever the grouping.
 
-use super::Geometry;
 use super::rows::finish;
 use crate::parallel::{prelude::*, with_scratch};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Level, level};
 use crate::simd::{dispatch, load, mul_add};
 use graph::Bounds;
+use graph::Geometry;
 
 /// Output channels summed together: two AVX-512 registers.
 const PANEL: usize = 32;

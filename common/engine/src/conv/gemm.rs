@@ -2,7 +2,7 @@
 
 /// A row-major matrix view: `rows × cols`, element `(r, c)` at `data[r * row + c * col]`.
 #[derive(Clone, Copy)]
-pub(super) struct View<'a> {
+pub(super) struct Matrix<'a> {
     data: &'a [f32],
     rows: usize,
     cols: usize,
@@ -10,7 +10,7 @@ pub(super) struct View<'a> {
     col: usize,
 }
 
-impl<'a> View<'a> {
+impl<'a> Matrix<'a> {
     /// `rows × cols` with `stride` floats from row to row.
     pub(super) fn new(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
         Self { data, rows, cols, row: stride, col: 1 }
@@ -30,7 +30,7 @@ impl<'a> View<'a> {
 }
 
 /// `out = a · b`, or `out += a · b`; rows of `out` lie `stride` floats apart.
-pub(super) fn multiply(out: &mut [f32], stride: usize, add: bool, a: View, b: View) {
+pub(super) fn multiply(out: &mut [f32], stride: usize, add: bool, a: Matrix, b: Matrix) {
     assert_eq!(a.cols, b.rows, "inner dimensions");
     let (m, n) = (a.rows, b.cols);
     if m == 0 || n == 0 {
@@ -47,7 +47,7 @@ pub(super) fn multiply(out: &mut [f32], stride: usize, add: bool, a: View, b: Vi
 
 /// [`multiply`] of views that were checked.
 #[cfg(not(target_arch = "wasm32"))]
-fn by_gemm(out: &mut [f32], stride: usize, add: bool, a: View, b: View) {
+fn by_gemm(out: &mut [f32], stride: usize, add: bool, a: Matrix, b: Matrix) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     // SAFETY: the assertions of `multiply` keep every access inside its slice; strides are positive.
     unsafe {
@@ -81,7 +81,7 @@ const TILE: (usize, usize) = (4, 8);
 
 /// [`multiply`] where the library is too large: a web page should be small.
 #[cfg(any(test, target_arch = "wasm32"))]
-fn by_tiles(out: &mut [f32], stride: usize, add: bool, a: View, b: View) {
+fn by_tiles(out: &mut [f32], stride: usize, add: bool, a: Matrix, b: Matrix) {
     const N: usize = TILE.1;
     let (m, n, k) = (a.rows, b.cols, a.cols);
     let mut panel = vec![[0.0f32; N]; k];
@@ -123,8 +123,8 @@ mod tests {
         for (m, n, k) in [(1, 1, 1), (3, 7, 5), (4, 8, 16), (9, 17, 33), (13, 24, 40)] {
             let (x, w) = (values(m * k, 1), values(k * n, 5));
             for (a, b) in [
-                (View::new(&x, m, k, k), View::new(&w, k, n, n)),
-                (View::new(&x, k, m, m).transposed(), View::new(&w, n, k, k).transposed()),
+                (Matrix::new(&x, m, k, k), Matrix::new(&w, k, n, n)),
+                (Matrix::new(&x, k, m, m).transposed(), Matrix::new(&w, n, k, k).transposed()),
             ] {
                 for add in [false, true] {
                     let stride = n + 3;

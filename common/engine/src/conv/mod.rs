@@ -21,77 +21,10 @@ mod stem;
 pub use plan::{ConvPlan, Forward, InputGradient, WeightGradient};
 
 use crate::parallel::with_scratch;
-use graph::op::Conv;
-use graph::{Bounds, Window};
+use graph::{Bounds, Geometry};
 use patches::unpack_weights;
 use products::Product;
 use rows::column_sums;
-
-/// A convolution applied to pictures of a given size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    /// Pictures.
-    pub batch: usize,
-    /// Input height, pixels.
-    pub height: usize,
-    /// Input width, pixels.
-    pub width: usize,
-    /// Input channels.
-    pub input: usize,
-    /// Output channels.
-    pub output: usize,
-    /// Kernel, stride, padding.
-    pub window: Window,
-    /// Channel groups: 1 = plain, number of input channels = depthwise.
-    pub groups: usize,
-}
-
-impl Geometry {
-    /// `conv` on `batch` pictures of [height, width], which its window fits.
-    pub fn new(conv: &Conv, [height, width]: [usize; 2], batch: usize) -> Self {
-        let Conv { input, output, window, groups, .. } = *conv;
-        Self { batch, height, width, input, output, window, groups }
-    }
-
-    /// Output height, pixels.
-    pub fn out_height(&self) -> usize {
-        self.window.output(self.height)
-    }
-
-    /// Output width, pixels.
-    pub fn out_width(&self) -> usize {
-        self.window.output(self.width)
-    }
-
-    /// Output positions over the whole batch: the rows of the matrix product.
-    pub fn rows(&self) -> usize {
-        self.batch * self.out_height() * self.out_width()
-    }
-
-    /// One filter per channel.
-    pub fn is_depthwise(&self) -> bool {
-        self.groups == self.input && self.input == self.output && self.input > 1
-    }
-
-    /// The input is already the matrix of patches.
-    pub(crate) fn is_pointwise(&self) -> bool {
-        self.window == Window::POINT
-    }
-
-    /// The convolution that gives the input gradient from the output gradient, with inputs and outputs
-    /// exchanged and taps mirrored; None where the stride leaves gaps or padding exceeds the kernel.
-    pub(crate) fn reversed(&self) -> Option<Self> {
-        let padding = (self.window.kernel - 1).checked_sub(self.window.padding)?;
-        (self.window.stride == 1 && self.groups == 1).then(|| Self {
-            height: self.out_height(),
-            width: self.out_width(),
-            input: self.output,
-            output: self.input,
-            window: Window { padding, ..self.window },
-            ..*self
-        })
-    }
-}
 
 /// `x` `[b, h, w, in]`, `w` `[out, in / groups, k, k]`, `bias` `[out]` → `y` `[b, oh, ow, out]`,
 /// clamped to `bounds`.

@@ -3,7 +3,7 @@
 //! Row `r` of the matrix holds the `k·k·n` inputs that output position `r` of one channel group
 //! sees, tap by tap: `[ky][kx][channel]`. Weights are packed the same way ([`pack_weights`]).
 
-use super::Geometry;
+use graph::Geometry;
 use std::ops::Range;
 
 /// Channels `first..first + count` of the input: one group.

@@ -1,6 +1,7 @@
 //! Which way each convolution is computed: chosen once, by shape alone.
 
-use super::{Geometry, direct, products};
+use super::{direct, products};
+use graph::Geometry;
 use std::fmt;
 
 /// How the output is computed.

@@ -2,11 +2,11 @@
 //! pool behind. Neither the normalized input nor the unpooled output is ever stored; a tile of rows
 //! passes through all of them while it is in cache, and once more on the way back.
 
-use super::gemm::{View, multiply};
+use super::gemm::{Matrix, multiply};
 use super::rows::{column_sum, finish};
+use crate::maxima::{max_picture, max_picture_gradient};
 use crate::norm::Normalize;
 use crate::parallel::{add_up, prelude::*, with_scratch};
-use crate::pool::{max_picture, max_picture_gradient};
 use graph::{Bounds, Window};
 
 /// Floats of a tile on its wider side: 256 KiB.
@@ -39,16 +39,16 @@ impl Source<'_> {
         self,
         range: std::ops::Range<usize>,
         channels: usize,
-        f: impl FnOnce(View) -> R,
+        f: impl FnOnce(Matrix) -> R,
     ) -> R {
         let x = &self.values[range];
         let rows = x.len() / channels;
         let Some(normalize) = self.normalize else {
-            return f(View::new(x, rows, channels, channels));
+            return f(Matrix::new(x, rows, channels, channels));
         };
         with_scratch(x.len(), |normalized| {
             normalize.rows(x, normalized);
-            f(View::new(normalized, rows, channels, channels))
+            f(Matrix::new(normalized, rows, channels, channels))
         })
     }
 }
@@ -123,7 +123,7 @@ impl Pointwise {
             let range = self.input_range(t);
             let rows = range.len() / self.input;
             x.with(range, self.input, |a| {
-                let b = View::new(w, self.output, self.input, self.input).transposed();
+                let b = Matrix::new(w, self.output, self.input, self.input).transposed();
                 let Some(window) = self.pool else {
                     multiply(y, self.output, false, a, b);
                     return finish(y, self.output, bias, bounds);
@@ -220,8 +220,8 @@ impl Pointwise {
                 }
             };
             column_sum(grad, db);
-            let g = View::new(grad, rows, self.output, self.output);
-            multiply(dx, self.input, false, g, View::new(w, self.output, self.input, self.input));
+            let g = Matrix::new(grad, rows, self.output, self.output);
+            multiply(dx, self.input, false, g, Matrix::new(w, self.output, self.input, self.input));
             x.with(range, self.input, |x| multiply(dw, self.input, true, g.transposed(), x));
         });
     }

@@ -4,12 +4,12 @@
 //! partial results (small weights) or computed block by block of the weight with the positions in
 //! order (large weights): both give the same bits for any number of threads.
 
-use super::Geometry;
-use super::gemm::{View, multiply};
+use super::gemm::{Matrix, multiply};
 use super::patches::{Channels, gather, pack_weights, scatter_add};
 use super::rows::finish;
 use crate::parallel::{fill, fill_blocks, prelude::*, sum_blocks, with_scratch};
 use graph::Bounds;
+use graph::Geometry;
 use std::borrow::Cow;
 
 /// Floats of patches gathered at a time: 512 KiB, about one core's L2.
@@ -75,20 +75,20 @@ fn patches<'a>(
     p: &Product,
     group: usize,
     (first, n, start, rows): (usize, usize, usize, usize),
-) -> View<'a> {
+) -> Matrix<'a> {
     let count = g.input / g.groups;
     let channels = Channels { first: group * count, count };
     let picture = g.height * g.width * g.input;
     if g.is_pointwise() {
         let from = (first * p.positions + start) * g.input + channels.first;
-        return View::new(&x[from..], n * rows, count, g.input);
+        return Matrix::new(&x[from..], n * rows, count, g.input);
     }
     let buffer = &mut buffer[..n * rows * p.patch];
     for (i, out) in buffer.chunks_exact_mut(rows * p.patch).enumerate() {
         let x = &x[(first + i) * picture..(first + i + 1) * picture];
         gather(x, out, g, channels, start..start + rows);
     }
-    View::new(buffer, n * rows, p.patch, p.patch)
+    Matrix::new(buffer, n * rows, p.patch, p.patch)
 }
 
 /// Weights in patch order, and group `i` of them as a matrix `[out / groups, patch]`.
@@ -100,9 +100,9 @@ fn packed<'a>(w: &'a [f32], g: &Geometry) -> Cow<'a, [f32]> {
     Cow::Owned(pack_weights(w, taps, g.input / g.groups))
 }
 
-fn group_weights<'a>(packed: &'a [f32], p: &Product, group: usize) -> View<'a> {
+fn group_weights<'a>(packed: &'a [f32], p: &Product, group: usize) -> Matrix<'a> {
     let n = p.out * p.patch;
-    View::new(&packed[group * n..(group + 1) * n], p.out, p.patch, p.patch)
+    Matrix::new(&packed[group * n..(group + 1) * n], p.out, p.patch, p.patch)
 }
 
 /// See [`super::forward`].
@@ -136,9 +136,9 @@ fn grads<'a>(
     p: &Product,
     group: usize,
     (first, n, start, rows): (usize, usize, usize, usize),
-) -> View<'a> {
+) -> Matrix<'a> {
     let from = (first * p.positions + start) * g.output + group * p.out;
-    View::new(&grad[from..], n * rows, p.out, g.output)
+    Matrix::new(&grad[from..], n * rows, p.out, g.output)
 }
 
 /// Into `dx` `[b, h, w, in]`, by products scattered back from patches.
@@ -218,7 +218,7 @@ pub(super) fn weight_gradient_by_channels(
             let n = step.min(g.batch - first);
             let rows = n * p.positions;
             let b = if g.is_pointwise() {
-                View::new(&x[first * picture..], rows, p.patch, p.patch)
+                Matrix::new(&x[first * picture..], rows, p.patch, p.patch)
             } else {
                 let buffer = &mut buffer[..rows * p.patch];
                 let all = Channels { first: 0, count: g.input };
@@ -226,11 +226,11 @@ pub(super) fn weight_gradient_by_channels(
                     let x = &x[(first + i) * picture..(first + i + 1) * picture];
                     gather(x, out, g, all, 0..p.positions);
                 });
-                View::new(buffer, rows, p.patch, p.patch)
+                Matrix::new(buffer, rows, p.patch, p.patch)
             };
             dw.par_chunks_mut(CHANNEL_BLOCK * p.patch).enumerate().for_each(|(i, dw)| {
                 let from = first * p.positions * g.output + i * CHANNEL_BLOCK;
-                let a = View::new(&grad[from..], rows, dw.len() / p.patch, g.output).transposed();
+                let a = Matrix::new(&grad[from..], rows, dw.len() / p.patch, g.output).transposed();
                 multiply(dw, p.patch, first > 0, a, b);
             });
         }

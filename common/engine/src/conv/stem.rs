@@ -4,11 +4,11 @@
 //! Neighbouring output positions share their weights; of one kernel row, taps and channels lie side by
 //! side in the picture.
 
-use super::Geometry;
 use super::rows::finish;
 use crate::parallel::fill_blocks;
 use crate::simd::{dispatch, for_channels, load, mul_add, store};
 use graph::Bounds;
+use graph::Geometry;
 
 /// Output positions summed together.
 const RUN: usize = 8;

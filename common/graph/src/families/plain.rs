@@ -74,7 +74,9 @@ fn build(kind: Kind, base: usize, knobs: &Knobs) -> Result<Graph> {
             Kind::Grouped if i > 0 => {
                 conv(&mut net, Conv { groups: GROUPS, ..dense(input, output, same3) });
             }
-            _ => conv(&mut net, dense(input, output, same3)),
+            Kind::Ordinary | Kind::Separable | Kind::Grouped => {
+                conv(&mut net, dense(input, output, same3))
+            }
         }
         net.then(&path(end), BatchNorm::new(output));
         net.then("", Activation::Relu);

@@ -14,6 +14,12 @@ pub struct Bounds {
 }
 
 impl Bounds {
+    /// max(x, 0).
+    pub const RELU: Self = Self { lo: 0.0, hi: f32::INFINITY };
+
+    /// min(max(x, 0), 6).
+    pub const RELU6: Self = Self { lo: 0.0, hi: 6.0 };
+
     /// No clamp.
     pub const NONE: Self = Self { lo: f32::NEG_INFINITY, hi: f32::INFINITY };
 
@@ -41,11 +47,16 @@ pub enum Activation {
     Hardswish,
     /// x / (1 + e⁻ˣ), also called swish (Ramachandran et al. 2017, "Searching for activation functions").
     Silu,
+    /// 1 / (1 + e⁻ˣ).
+    Sigmoid,
+    /// min(max(x + 3, 0), 6) / 6 (Howard et al. 2019, section 5.2).
+    Hardsigmoid,
 }
 
 impl Activation {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Relu, Self::Relu6, Self::Hardswish, Self::Silu];
+    pub const ALL: [Self; 6] =
+        [Self::Relu, Self::Relu6, Self::Hardswish, Self::Silu, Self::Sigmoid, Self::Hardsigmoid];
 
     /// What it is called in a graph.
     pub fn name(self) -> &'static str {
@@ -54,6 +65,8 @@ impl Activation {
             Self::Relu6 => "relu6",
             Self::Hardswish => "hardswish",
             Self::Silu => "silu",
+            Self::Sigmoid => "sigmoid",
+            Self::Hardsigmoid => "hardsigmoid",
         }
     }
 
@@ -67,9 +80,9 @@ impl Activation {
     /// The interval it clamps to, if that is all it does.
     pub fn bounds(self) -> Option<Bounds> {
         match self {
-            Self::Relu => Some(Bounds { lo: 0.0, hi: f32::INFINITY }),
-            Self::Relu6 => Some(Bounds { lo: 0.0, hi: 6.0 }),
-            Self::Hardswish | Self::Silu => None,
+            Self::Relu => Some(Bounds::RELU),
+            Self::Relu6 => Some(Bounds::RELU6),
+            Self::Hardswish | Self::Silu | Self::Sigmoid | Self::Hardsigmoid => None,
         }
     }
 }

@@ -28,6 +28,10 @@ impl Operation for Add {
         Ok(sizes[0])
     }
 
+    fn clamps(&self) -> bool {
+        true
+    }
+
     fn text(&self) -> String {
         "add".to_owned()
     }

@@ -39,8 +39,8 @@ impl Operation for BatchNorm {
     fn parameters(&self) -> Vec<Parameter> {
         let c = [self.channels];
         vec![
-            Parameter::new("weight", c, Role::Scale),
-            Parameter::new("bias", c, Role::Shift),
+            Parameter::new("weight", c, Role::Gamma),
+            Parameter::new("bias", c, Role::Beta),
             Parameter::new("running_mean", c, Role::Mean),
             Parameter::new("running_var", c, Role::Variance),
         ]
@@ -54,6 +54,14 @@ impl Operation for BatchNorm {
             "the epsilon of a batch norm is not from 1e-12 to 1"
         );
         Ok(own)
+    }
+
+    fn clamps(&self) -> bool {
+        true
+    }
+
+    fn is_affine(&self) -> bool {
+        true
     }
 
     fn text(&self) -> String {

@@ -62,6 +62,14 @@ impl Operation for Conv {
         self.window.over(sizes[0])
     }
 
+    fn as_conv(&self) -> Option<Conv> {
+        Some(*self)
+    }
+
+    fn clamps(&self) -> bool {
+        true
+    }
+
     fn text(&self) -> String {
         let Self { input, output, window, groups, bias } = self;
         let groups = if *groups == 1 { String::new() } else { format!(" g{groups}") };

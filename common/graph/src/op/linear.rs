@@ -2,7 +2,8 @@
 //! by channel.
 
 use super::{
-    Change, Operation, Parameter, Result, Role, Walk, Window, Words, ensure, in_range, kept, meets,
+    Change, Conv, Operation, Parameter, Result, Role, Walk, Window, Words, ensure, in_range, kept,
+    meets,
 };
 
 /// Fully connected layer on `[input, side, side]`; weight `[output, input · side²]`, bias `[output]`.
@@ -23,6 +24,12 @@ impl Linear {
         let (input, output) = words.pair()?;
         let side = words.kernel()?.unwrap_or(1);
         Ok(Self { input, output, side, bias: words.flag("bias") })
+    }
+
+    /// As the one k × k convolution that fits into its pictures; PyTorch's order of the weights is the same.
+    pub fn as_conv(self) -> Conv {
+        let Self { input, output, side, bias } = self;
+        Conv { input, output, window: Window::new(side, 1, 0), groups: 1, bias }
     }
 
     /// On pictures of one pixel, with a bias.
@@ -54,6 +61,14 @@ impl Operation for Linear {
         let k = self.side;
         ensure!([h, w] == [k, k], "this linear layer reads {k} × {k} pictures, not {h} × {w}");
         Ok([1, 1])
+    }
+
+    fn as_conv(&self) -> Option<Conv> {
+        Some((*self).as_conv())
+    }
+
+    fn clamps(&self) -> bool {
+        true
     }
 
     fn text(&self) -> String {

@@ -22,6 +22,10 @@ impl Operation for MaxPool {
         self.0.over(sizes[0])
     }
 
+    fn takes_affine(&self) -> bool {
+        true
+    }
+
     fn text(&self) -> String {
         format!("max{}", self.0)
     }

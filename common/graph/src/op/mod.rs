@@ -1,14 +1,15 @@
 //! The operations a network is made of. One file per operation says everything about it that is not
 //! arithmetic: parameters, output shape, text, which channels belong together, multiplications.
 //!
-//! To add one: its file here and its line in `operations!`; its kernel in `kernels` (a line in the
-//! engine's forward and backward pass); its line in `device`; its line in `infer/src/onnx.rs`; its row
-//! in FORMAT.md. Nothing else lists operations.
+//! To add one: its file here and its line in `operations!`; its file in `engine/src/op`, in
+//! `reference/src/op` and, with its kernels, in `cuda/src/op`; its line in `infer/src/onnx.rs`; its row in
+//! FORMAT.md. Nothing else lists operations.
 
 mod activation;
 mod add;
 mod avg_pool;
 mod batch_norm;
+mod blur;
 mod concat;
 mod conv;
 mod decimal;
@@ -16,6 +17,7 @@ mod global_avg_pool;
 mod input;
 mod linear;
 mod max_pool;
+mod mul;
 mod scale_shift;
 mod shuffle;
 mod split;
@@ -27,12 +29,14 @@ pub use activation::{Activation, Bounds};
 pub use add::Add;
 pub use avg_pool::AvgPool;
 pub use batch_norm::BatchNorm;
+pub use blur::{Blur, Taps};
 pub use concat::Concat;
 pub use conv::Conv;
 pub use global_avg_pool::GlobalAvgPool;
 pub use input::Input;
 pub use linear::Linear;
 pub use max_pool::MaxPool;
+pub use mul::Mul;
 pub use scale_shift::ScaleShift;
 pub use shuffle::Shuffle;
 pub use split::Split;
@@ -54,9 +58,13 @@ pub enum Role {
     Weight,
     /// Added to each output channel.
     Bias,
-    /// γ: multiplies one channel.
+    /// γ of a batch norm: multiplies one channel.
+    Gamma,
+    /// β of a batch norm: added to one channel.
+    Beta,
+    /// Multiplies one channel, without a batch norm.
     Scale,
-    /// β: added to one channel.
+    /// Added to one channel, without a batch norm.
     Shift,
     /// Running mean of a channel; not trained.
     Mean,
@@ -146,6 +154,26 @@ pub trait Operation {
         Ok(())
     }
 
+    /// As a convolution, if it is one.
+    fn as_conv(&self) -> Option<Conv> {
+        None
+    }
+
+    /// Whether its result can be clamped as it is made: an activation behind it that clamps is fused with it.
+    fn clamps(&self) -> bool {
+        false
+    }
+
+    /// Whether it is a factor and a summand per channel, which readers can do for themselves.
+    fn is_affine(&self) -> bool {
+        false
+    }
+
+    /// Whether it can do the factor and the summand per channel before it for itself.
+    fn takes_affine(&self) -> bool {
+        false
+    }
+
     /// Multiplications per picture for an output of `size`.
     fn multiplications(&self, size: [usize; 2]) -> u64 {
         let _ = size;
@@ -153,14 +181,57 @@ pub trait Operation {
     }
 }
 
-/// Writes down [`Op`] and the reader of its text from one list.
+/// Calls the macro `each` with every operation, `each! { /// doc Name: "verb" | "verb", … }`: the one list there is.
+/// [`Op`] is written down from it, and every executor finds its own file of an operation by it.
+#[macro_export]
 macro_rules! operations {
+    ($each:ident) => {
+        $each! {
+            /// The picture.
+            Input: "input",
+            /// Convolution.
+            Conv: "conv",
+            /// Fully connected layer.
+            Linear: "linear",
+            /// Batch norm.
+            BatchNorm: "bn",
+            /// A factor and a summand per channel.
+            ScaleShift: "scale",
+            /// A function of each value alone.
+            Activation: "relu" | "relu6" | "hardswish" | "silu" | "sigmoid" | "hardsigmoid",
+            /// Largest value in each window.
+            MaxPool: "max",
+            /// Mean of each window.
+            AvgPool: "avg",
+            /// Mean over the picture.
+            GlobalAvgPool: "gap",
+            /// A fixed low-pass filter.
+            Blur: "blur",
+            /// Sum of two inputs.
+            Add: "add",
+            /// Product of two inputs.
+            Mul: "mul",
+            /// Channels of several inputs, one behind the other.
+            Concat: "concat",
+            /// A range of the channels.
+            Split: "split",
+            /// Channels of several groups in turns.
+            Shuffle: "shuffle",
+        }
+    };
+}
+
+/// Writes down [`Op`] and the reader of its text.
+macro_rules! define {
     ($($(#[$doc:meta])* $name:ident: $($verb:literal)|+,)*) => {
         /// An operation, with its settings.
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum Op {
             $($(#[$doc])* $name($name),)*
         }
+
+        /// The first word of every operation's text.
+        pub const VERBS: &[&str] = &[$($($verb),+),*];
 
         impl Op {
             /// What it says about itself.
@@ -193,46 +264,12 @@ macro_rules! operations {
     };
 }
 
-operations! {
-    /// The picture.
-    Input: "input",
-    /// Convolution.
-    Conv: "conv",
-    /// Fully connected layer.
-    Linear: "linear",
-    /// Batch norm.
-    BatchNorm: "bn",
-    /// A factor and a summand per channel.
-    ScaleShift: "scale",
-    /// A function of each value alone.
-    Activation: "relu" | "relu6" | "hardswish" | "silu",
-    /// Largest value in each window.
-    MaxPool: "max",
-    /// Mean of each window.
-    AvgPool: "avg",
-    /// Mean over the picture.
-    GlobalAvgPool: "gap",
-    /// Sum of two inputs.
-    Add: "add",
-    /// Channels of several inputs, one behind the other.
-    Concat: "concat",
-    /// A range of the channels.
-    Split: "split",
-    /// Channels of several groups in turns.
-    Shuffle: "shuffle",
-}
+crate::operations!(define);
 
 impl Op {
-    /// As a convolution, if it is one: a linear layer on k × k pictures is the one k × k convolution that
-    /// fits into them, and PyTorch's order of its weights the same.
+    /// As a convolution, if it is one; a linear layer is.
     pub fn as_conv(&self) -> Option<Conv> {
-        match *self {
-            Self::Conv(conv) => Some(conv),
-            Self::Linear(Linear { input, output, side, bias }) => {
-                Some(Conv { input, output, window: Window::new(side, 1, 0), groups: 1, bias })
-            }
-            _ => None,
-        }
+        self.about().as_conv()
     }
 }
 

@@ -27,6 +27,14 @@ impl Operation for ScaleShift {
         Ok(self.channels)
     }
 
+    fn clamps(&self) -> bool {
+        true
+    }
+
+    fn is_affine(&self) -> bool {
+        true
+    }
+
     fn text(&self) -> String {
         format!("scale {}", self.channels)
     }

@@ -2,8 +2,7 @@
 
 use crate::stock;
 use candle_core::DType;
-use engine::Batch;
-use engine::loss::Loss;
+use executor::{Batch, Loss};
 use graph::rng::Rng;
 use graph::{Graph, Op, Weights};
 use std::cell::RefCell;
@@ -63,7 +62,7 @@ impl<'a> Case<'a> {
         let shapes = graph.shapes(size).unwrap();
         let nodes = graph.nodes().iter().zip(shapes);
         let norms = nodes.filter(|(n, _)| matches!(n.op, Op::BatchNorm(_)));
-        let fewest = norms.map(|(_, [_, h, w])| h * w).min().unwrap_or(1_000_000);
+        let fewest = norms.map(|(_, [h, w, _])| h * w).min().unwrap_or(1_000_000);
         Self { graph, weights, size, fewest, tally, at }
     }
 

@@ -1,0 +1,157 @@
+//! The fused operations on the device: one file for each, with its forward and its backward pass, and beside
+//! it the file of its kernels.
+
+mod activation;
+mod add;
+mod avg_pool;
+mod batch_norm;
+mod concat;
+mod conv;
+mod global_avg_pool;
+mod input;
+mod linear;
+mod max_pool;
+mod scale_shift;
+mod shuffle;
+mod split;
+
+use crate::launch::{Arg, Ptr};
+use crate::memory::Buffer;
+use crate::values::Engine;
+use candle_core::Result;
+use graph::schedule::{Fused, Schedule};
+use graph::{Geometry, Op, Window};
+
+/// How batch norm normalizes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Mode {
+    /// By the statistics of the batch; everything the backward pass needs is kept. The statistics stored in
+    /// these variables move by the share `momentum` towards them.
+    Training {
+        /// The variables.
+        statistics: Ptr,
+        /// 0: they stay.
+        momentum: f32,
+    },
+    /// By stored statistics; what is no longer needed is given back at once.
+    Inference,
+}
+
+/// An operation that runs on the device.
+pub(super) trait Run {
+    /// Its result, for which there is room at `site.y`.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn forward(&self, engine: &mut Engine, site: &Site, mode: Mode) -> Result<()>;
+
+    /// Turns the gradient `grad` of its result into those of its inputs, which are added to what their other
+    /// readers made ([`Engine::add`]), and those of its parameters, to `gradients`, laid out like these.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn backward(
+        &self,
+        engine: &mut Engine,
+        site: &Site,
+        grad: Buffer,
+        gradients: Ptr,
+    ) -> Result<()>;
+}
+
+/// Writes down [`run`] from the list of operations.
+macro_rules! runs {
+    ($($(#[$doc:meta])* $name:ident: $($verb:literal)|+,)*) => {
+        /// The operation as what runs.
+        pub(super) fn run(op: &Op) -> &dyn Run {
+            match op {
+                $(Op::$name(op) => op,)*
+            }
+        }
+    };
+}
+
+graph::operations!(runs);
+
+/// Where in a pass an operation stands, and what it finds there. x is its first input, y its result.
+pub(super) struct Site<'a> {
+    schedule: &'a Schedule,
+    parameters: Ptr,
+    batch: usize,
+    /// Its position among the fused operations.
+    pub(super) i: usize,
+    /// It, with what is fused with it.
+    pub(super) fused: &'a Fused,
+    /// Position of the first input.
+    pub(super) input: usize,
+    /// `[b, h, w, c]`
+    pub(super) x: Ptr,
+    /// Floats of x, for the whole batch.
+    pub(super) read: usize,
+    /// h, w, c of x.
+    pub(super) shape: [usize; 3],
+    /// `[b, h, w, c]` of its own.
+    pub(super) y: Ptr,
+    /// Floats of y, for the whole batch.
+    pub(super) n: usize,
+}
+
+impl<'a> Site<'a> {
+    /// Operation `i` of `schedule`, of which all before it have run, with the parameters at `parameters`.
+    pub(super) fn new(engine: &Engine, schedule: &'a Schedule, i: usize, parameters: Ptr) -> Self {
+        let fused = &schedule.operations[i];
+        let input = fused.inputs[0];
+        Self {
+            schedule,
+            parameters,
+            batch: engine.batch,
+            i,
+            fused,
+            input,
+            x: engine.out(input),
+            read: engine.floats(input),
+            shape: schedule.operations[input].shape,
+            y: engine.out(i),
+            n: engine.floats(i),
+        }
+    }
+
+    /// Where its parameter `k` lies.
+    fn parameter(&self, k: usize) -> Ptr {
+        self.within(self.parameters, k)
+    }
+
+    /// Where what belongs to its parameter `k` lies in a buffer that is laid out like the parameters.
+    fn within(&self, buffer: Ptr, k: usize) -> Ptr {
+        buffer.at(self.schedule.layout.slots()[self.fused.parameters[k]].range.start)
+    }
+
+    /// Channels of its result.
+    fn channels(&self) -> usize {
+        self.fused.shape[2]
+    }
+
+    /// Channels of the result of operation `i`.
+    fn channels_of(&self, i: usize) -> usize {
+        self.schedule.operations[i].shape[2]
+    }
+
+    /// Its window, moved over x, each channel for itself.
+    fn pool(&self, window: Window) -> Geometry {
+        Geometry::pool(window, self.shape, self.batch)
+    }
+}
+
+impl Engine {
+    /// A kernel over a window's positions, or over what they read, `n` values; its first arguments are n, h, w,
+    /// c, k, stride, padding, oh, ow.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn windowed(&self, name: &'static str, n: usize, g: &Geometry, args: &[Arg]) -> Result<()> {
+        let Window { kernel, stride, padding, .. } = g.window;
+        let (oh, ow) = (g.out_height(), g.out_width());
+        let sizes = [g.height, g.width, g.input, kernel, stride, padding, oh, ow].map(Arg::from);
+        self.kernels.each(name, n, &[&sizes[..], args].concat())
+    }
+}

@@ -1,0 +1,116 @@
+//! Pictures that stay on the device as bytes, and views of them.
+
+use crate::launch::{Arg, Ptr, args};
+use crate::memory::{Buffer, Memory};
+use crate::values::Engine;
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
+use candle_core::{CudaDevice, Result, bail};
+use views::{Mixing, Normalization, Pictures, Shot, View};
+
+/// A view, as kernels are told of it; see `render.cu`.
+struct Words {
+    /// Picture, partner, how they are mixed (0 not at all, 1 by weight, 2 by a rectangle), and the
+    /// rectangle: top, bottom, left, right.
+    places: [u32; 7],
+    /// Share of the picture itself; then of the picture and of its partner: matrix (4), centre (2),
+    /// brightness, contrast, saturation.
+    shots: [f32; 1 + 2 * 9],
+}
+
+impl Words {
+    fn new(picture: usize, view: &View) -> Self {
+        let (how, [top, bottom, left, right]) = match view.mixing {
+            Mixing::None => (0, [0; 4]),
+            Mixing::Mixup(_) => (1, [0; 4]),
+            Mixing::CutMix(rectangle) => (2, rectangle.map(|n| n as u32)),
+        };
+        let (partner, other) = view.partner;
+        let shot = |s: &Shot| {
+            let ([[yy, yx], [xy, xx]], [cy, cx], [b, c, a]) = (s.matrix, s.center, s.colour);
+            [yy, yx, xy, xx, cy, cx, b, c, a]
+        };
+        let mut shots = [view.weight; 1 + 2 * 9];
+        shots[1..10].copy_from_slice(&shot(&view.own));
+        shots[10..].copy_from_slice(&shot(&other));
+        let places = [picture as u32, partner as u32, how, top, bottom, left, right];
+        Self { places, shots }
+    }
+}
+
+/// A data set on the device.
+pub(super) struct Kept {
+    bytes: CudaSlice<u8>,
+    at: Ptr,
+    count: usize,
+    size: usize,
+    /// Mean and deviation of the colours.
+    normalization: Buffer,
+}
+
+impl Kept {
+    /// All of `pictures`, one after the other; None where they would take more than half of the room that the
+    /// device has left: training needs some, too.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn new(
+        pictures: &dyn Pictures,
+        normalization: &Normalization,
+        memory: &mut Memory,
+        device: &CudaDevice,
+    ) -> Result<Option<Self>> {
+        let (count, size) = (pictures.count(), pictures.size());
+        let each = 3 * size * size;
+        if 2 * count * each > memory.room() {
+            return Ok(None);
+        }
+        let mut bytes = device.alloc_zeros::<u8>(count * each)?;
+        for i in 0..count {
+            device
+                .memcpy_htod(pictures.pixels(i), &mut bytes.slice_mut(i * each..(i + 1) * each))?;
+        }
+        let at = Ptr(bytes.device_ptr(&device.cuda_stream()).0);
+        let normalization = memory.hold(&[normalization.mean, normalization.std].concat())?;
+        Ok(Some(Self { bytes, at, count, size, normalization }))
+    }
+
+    /// Bytes on the device.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl Engine {
+    /// Makes `views` of `pictures` the batch.
+    ///
+    /// # Errors
+    /// Pictures of another size, a view of none of them; a device that fails.
+    pub(super) fn render(&mut self, pictures: &Kept, views: &[(usize, View)]) -> Result<()> {
+        let (b, size, plane) = (views.len(), pictures.size, pictures.size * pictures.size);
+        self.begin(b * 3 * plane)?;
+        let is_there = |(i, v): &(usize, View)| i.max(&v.partner.0) < &pictures.count;
+        if !views.iter().all(is_there) {
+            bail!("a view of a picture that is not among {}", pictures.count)
+        }
+        let words: Vec<Words> = views.iter().map(|(i, view)| Words::new(*i, view)).collect();
+        let places: Vec<f32> = words.iter().flat_map(|w| w.places).map(f32::from_bits).collect();
+        let shots: Vec<f32> = words.iter().flat_map(|w| w.shots).collect();
+        let [places, shots] = [places, shots].map(|table| self.memory.hold(&table));
+        let (places, shots) = (places?, shots?);
+        let raw = self.memory.take(b * 2 * plane * 3)?;
+        let rows = self.memory.take(b * 2 * size)?;
+        let sums = self.memory.take(b * 2)?;
+        let kernels = &self.kernels;
+        let all = args![size, pictures.at, places.at, shots.at, raw.at];
+        kernels.each("shoot", b * 2 * plane, all)?;
+        let all = args![size, places.at, shots.at, raw.at, rows.at];
+        kernels.each("grey_rows", b * 2 * size, all)?;
+        self.sum(b * 2, size, b * 2, rows.at, sums.at)?;
+        let mut all = args![size, places.at, shots.at, raw.at, sums.at].to_vec();
+        let mean = pictures.normalization.at;
+        all.extend([mean, mean.at(3), self.out(0)].map(Arg::from));
+        kernels.each("mix", b * plane, &all)?;
+        [places, shots, raw, rows, sums].into_iter().for_each(|b| self.memory.give(b));
+        Ok(())
+    }
+}

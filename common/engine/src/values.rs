@@ -1,0 +1,163 @@
+//! What an engine holds: the schedule of a graph, the plan of each convolution, and the results of all
+//! operations, in buffers from an arena, which after the first step of a batch size no longer allocates.
+
+use crate::arena::Arena;
+use crate::conv::ConvPlan;
+use crate::conv::pointwise::Source;
+use crate::norm::{BatchStats, Normalize};
+
+use graph::schedule::{Fused, Fusing, Schedule};
+use graph::{Geometry, Graph, Op, Result};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How batch norm normalizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// By the statistics of the batch; everything the backward pass needs is kept.
+    Training,
+    /// By stored statistics; what is no longer needed is given back at once. Parameters are those of the
+    /// first call: an engine that was run once like this is not trained.
+    Inference,
+}
+
+/// Weights up to this many floats go through the fused pointwise convolution; of larger ones the
+/// products dominate, and partial weight gradients would cost more than they save.
+const FUSING: Fusing = Fusing { pointwise: 512 * 1024 };
+
+/// What the operations of a batch left behind.
+#[derive(Default)]
+pub(crate) struct Value {
+    /// `[b, h, w, c]`; empty for lazy operations and what was given back.
+    pub(crate) out: Vec<f32>,
+    /// Places of maxima.
+    pub(crate) places: Vec<u8>,
+    /// Of a batch norm.
+    pub(crate) normalize: Option<Normalize>,
+    pub(crate) batch_stats: Option<BatchStats>,
+    /// Of a convolution whose reader wants the statistics of its result.
+    pub(crate) result_stats: Option<BatchStats>,
+    /// Weights of a direct convolution, in the order they are read.
+    pub(crate) panels: Vec<f32>,
+}
+
+/// A network that runs; see the module.
+pub struct Engine {
+    pub(crate) schedule: Arc<Schedule>,
+    /// Of each convolution.
+    plans: Vec<Option<ConvPlan>>,
+    pub(crate) arena: Arena,
+    pub(crate) values: Vec<Value>,
+    pub(crate) batch: usize,
+}
+
+impl Engine {
+    /// An engine for `graph` on pictures of `size × size`.
+    ///
+    /// # Errors
+    /// Pictures that do not fit the network.
+    pub fn new(graph: &Graph, size: usize) -> Result<Self> {
+        let schedule = Schedule::new(graph, size, FUSING)?;
+        let plan = |f: &Fused| {
+            let conv = f.op.as_conv()?;
+            if schedule.fusing.fuses(&f.op) {
+                return Some(ConvPlan::FUSED);
+            }
+            let [h, w, _] = schedule.operations[f.inputs[0]].shape;
+            Some(ConvPlan::of(&Geometry::new(&conv, [h, w], 1)))
+        };
+        let plans = schedule.operations.iter().map(plan).collect();
+        let values = schedule.operations.iter().map(|_| Value::default()).collect();
+        Ok(Self { schedule: Arc::new(schedule), plans, arena: Arena::default(), values, batch: 0 })
+    }
+
+    /// Moves the stored statistics of every batch norm in `parameters` by the share `momentum` towards
+    /// those of the last training batch.
+    pub fn update_statistics(&self, parameters: &mut [f32], momentum: f32) {
+        for (operation, value) in self.schedule.operations.iter().zip(&self.values) {
+            let (Op::BatchNorm(_), Some(m)) = (operation.op, &value.batch_stats) else { continue };
+            // The stored variance is the unbiased one.
+            let unbias = m.count as f32 / (m.count.max(2) - 1) as f32;
+            for (k, batch, factor) in [(2, &m.mean, 1.0), (3, &m.variance, unbias)] {
+                let stored = &mut parameters[self.range(operation, k)];
+                for (s, v) in stored.iter_mut().zip(batch) {
+                    *s += momentum * (v * factor - *s);
+                }
+            }
+        }
+    }
+
+    /// Bytes of all buffers.
+    pub fn bytes(&self) -> usize {
+        let out = |v: &Value| 4 * v.out.capacity() + v.places.capacity();
+        self.arena.bytes() + self.values.iter().map(out).sum::<usize>()
+    }
+
+    /// Where parameter `k` of an operation lies.
+    pub(crate) fn range(&self, operation: &Fused, k: usize) -> Range<usize> {
+        self.schedule.layout.slots()[operation.parameters[k]].range.clone()
+    }
+
+    /// How the convolution that operation `i` is is computed.
+    pub(crate) fn plan(&self, i: usize) -> ConvPlan {
+        self.plans[i].expect("every convolution has a plan")
+    }
+
+    /// Height, width, channels of the result of operation `i`.
+    pub(crate) fn shape(&self, i: usize) -> [usize; 3] {
+        self.schedule.operations[i].shape
+    }
+
+    /// Height, width, channels of what operation `i` reads first; there is no such thing for the picture.
+    pub(crate) fn input_shape(&self, i: usize) -> [usize; 3] {
+        self.shape(self.schedule.operations[i].inputs[0])
+    }
+
+    /// Floats of the result of operation `i` for a picture.
+    pub(crate) fn picture(&self, i: usize) -> usize {
+        self.schedule.operations[i].floats()
+    }
+
+    /// Floats of the result of operation `i` for the whole batch.
+    pub(crate) fn floats(&self, i: usize) -> usize {
+        self.batch * self.schedule.operations[i].floats()
+    }
+
+    /// The stored values that operation `i` reads first, and how they are to be normalized.
+    pub(crate) fn source(&self, i: usize) -> Source<'_> {
+        let input = self.schedule.operations[i].inputs[0];
+        if self.schedule.operations[input].lazy {
+            let from = self.schedule.operations[input].inputs[0];
+            let normalize = self.values[input].normalize.as_ref();
+            return Source { values: &self.values[from].out, normalize };
+        }
+        Source { values: &self.values[input].out, normalize: None }
+    }
+}
+
+/// A line per fused operation: what it is, what it reads, its shape, how it is computed.
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (op, plan)) in self.schedule.operations.iter().zip(&self.plans).enumerate() {
+            let [h, w, c] = op.shape;
+            write!(f, "{i:>4}  {:<36} ", op.op.about().text())?;
+            let inputs: Vec<String> = op.inputs.iter().map(usize::to_string).collect();
+            write!(f, "@{:<8} → {c} × {h} × {w}", inputs.join(","))?;
+            if op.bounds != graph::Bounds::NONE {
+                write!(f, ", clamped to {}..{}", op.bounds.lo, op.bounds.hi)?;
+            }
+            if let Some(pool) = op.pool {
+                write!(f, ", max{pool}")?;
+            }
+            if op.lazy {
+                f.write_str(", by its readers")?;
+            }
+            if let Some(plan) = plan {
+                write!(f, "; {plan}")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}

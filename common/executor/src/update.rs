@@ -1,0 +1,73 @@
+//! The settings of a training step, on whatever device it is taken.
+
+/// The update rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// SGD with Nesterov momentum 0.9 and L2 weight decay.
+    Sgd,
+    /// AdamW, β = 0.9, 0.999, ε = 1e-8.
+    AdamW,
+}
+
+/// µ of [`Rule::Sgd`].
+pub const SGD_MOMENTUM: f32 = 0.9;
+
+/// β₁ of [`Rule::AdamW`].
+pub const BETA1: f32 = 0.9;
+
+/// β₂ of [`Rule::AdamW`].
+pub const BETA2: f32 = 0.999;
+
+/// ε of [`Rule::AdamW`]: what its divisor is at least.
+pub const ADAM_FLOOR: f32 = 1e-8;
+
+/// The settings of one training step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Update {
+    /// The update rule.
+    pub rule: Rule,
+    /// Learning rate of this step.
+    pub lr: f32,
+    /// Weight decay; biases, batch norm and scales have none.
+    pub weight_decay: f32,
+    /// Largest norm of the gradient; 0 = no limit.
+    pub clip: f32,
+    /// Decay of the moving average; 0 = none.
+    pub ema: f32,
+    /// Loss per bit of a weight that has a grid.
+    pub bit_price: f32,
+    /// Whether the integers of weights on grids stay as they are.
+    pub settled: bool,
+    /// λ: factor of the sum of |γ| of all batch norms, whose subgradient is added to the loss's
+    /// (Liu et al. 2017, "Learning efficient convolutional networks through network slimming",
+    /// equation 1); 0 = none.
+    pub slim: f32,
+}
+
+impl Update {
+    /// The bare rule.
+    pub const fn new(rule: Rule, lr: f32) -> Self {
+        Self {
+            rule,
+            lr,
+            weight_decay: 0.0,
+            clip: 0.0,
+            ema: 0.0,
+            bit_price: 0.0,
+            settled: false,
+            slim: 0.0,
+        }
+    }
+
+    /// The momenta that this rule needs for `n` variables, as they are at first.
+    pub fn momenta(&self, n: usize) -> [Vec<f32>; 2] {
+        [vec![0.0; n], vec![0.0; if self.rule == Rule::AdamW { n } else { 0 }]]
+    }
+
+    /// How much of the old average is kept in step `step`: a short memory at first, so that the random
+    /// start is forgotten.
+    pub fn keeps(&self, step: i32) -> f32 {
+        let steps = step as f32;
+        self.ema.min((1.0 + steps) / (10.0 + steps))
+    }
+}

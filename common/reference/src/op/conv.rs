@@ -1,0 +1,146 @@
+//! Convolution as custom operations; see `engine::conv`.
+
+use super::{Run, Site};
+use crate::tensors::{floats, tensor_like, with_floats};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use engine::conv;
+use graph::op::Conv;
+use graph::{Bounds, Geometry};
+
+impl Run for Conv {
+    fn run(&self, site: &mut Site, inputs: &[Tensor]) -> Result<Tensor> {
+        run(*self, site, inputs)
+    }
+}
+
+/// `conv` of the first input, with the parameters of the node at `site`.
+pub(super) fn run(conv: Conv, site: &Site, inputs: &[Tensor]) -> Result<Tensor> {
+    let k = conv.window.kernel;
+    let weight = site.parameter("weight")?;
+    let weight = weight.reshape((conv.output, conv.input / conv.groups, k, k))?;
+    let x = inputs[0].contiguous()?;
+    if conv.bias {
+        x.apply_op3(&weight, site.parameter("bias")?, ConvolveBias(conv))
+    } else {
+        x.apply_op2(&weight, Convolve(conv))
+    }
+}
+
+/// `conv` on `x` `[b, h, w, in]` with `w` `[out, in / groups, k, k]`.
+fn geometry(conv: Conv, x: &Shape, w: &Shape) -> Result<Geometry> {
+    let (batch, height, width, input) = x.dims4()?;
+    let Conv { window, groups, .. } = conv;
+    let fits = window.kernel > 0
+        && window.stride > 0
+        && groups > 0
+        && conv.output.is_multiple_of(groups)
+        && input == conv.input
+        && w.dims() == [conv.output, input / groups, window.kernel, window.kernel]
+        && window.positions(height.min(width)).is_ok();
+    if !fits {
+        bail!("convolution {conv:?} does not fit input {x:?} and weight {w:?}")
+    }
+    Ok(Geometry::new(&conv, [height, width], batch))
+}
+
+fn out_shape(g: &Geometry) -> Shape {
+    Shape::from((g.batch, g.out_height(), g.out_width(), g.output))
+}
+
+/// Convolution without bias: `x` `[b, h, w, in]`, `w` `[out, in / groups, k, k]` → `[b, oh, ow, out]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Convolve(pub Conv);
+
+/// Convolution with bias `[out]`; otherwise as [`Convolve`].
+#[derive(Clone, Copy, Debug)]
+pub struct ConvolveBias(pub Conv);
+
+const NAME: &str = "convolution";
+
+fn backward(
+    settings: Conv,
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    grad: &Tensor,
+) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    let geometry = geometry(settings, x.shape(), w.shape())?;
+    // The picture itself needs no gradient: the stem saves a whole pass.
+    let zeros = |like: &Tensor| vec![0.0; like.elem_count()];
+    let (mut dx, mut dw, mut db) = (x.track_op().then(|| zeros(x)), zeros(w), bias.map(zeros));
+    with_floats(&[x, w, grad], NAME, |s| {
+        let (dx, db) = (dx.as_deref_mut(), db.as_deref_mut());
+        conv::backward(s[0], s[1], s[2], &geometry, dx, &mut dw, db);
+    })?;
+    let dx = dx.map(|v| tensor_like(v, x)).transpose()?;
+    let db = db.zip(bias).map(|(v, b)| tensor_like(v, b)).transpose()?;
+    Ok((dx, Some(tensor_like(dw, w)?), db))
+}
+
+impl CustomOp2 for Convolve {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let geometry = geometry(self.0, lx.shape(), lw.shape())?;
+        let mut y = vec![0.0; out_shape(&geometry).elem_count()];
+        let (x, w) = (floats(x, lx, NAME)?, floats(w, lw, NAME)?);
+        conv::forward(x, w, None, Bounds::NONE, &geometry, &mut y);
+        Ok((CpuStorage::F32(y), out_shape(&geometry)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (dx, dw, _) = backward(self.0, x, w, None, grad)?;
+        Ok((dx, dw))
+    }
+}
+
+impl CustomOp3 for ConvolveBias {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+        b: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let geometry = geometry(self.0, lx.shape(), lw.shape())?;
+        let bias = floats(b, lb, NAME)?;
+        if bias.len() != geometry.output {
+            bail!("convolution with {} outputs got {} biases", geometry.output, bias.len())
+        }
+        let mut y = vec![0.0; out_shape(&geometry).elem_count()];
+        let (x, w) = (floats(x, lx, NAME)?, floats(w, lw, NAME)?);
+        conv::forward(x, w, Some(bias), Bounds::NONE, &geometry, &mut y);
+        Ok((CpuStorage::F32(y), out_shape(&geometry)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        backward(self.0, x, w, Some(b), grad)
+    }
+}

@@ -1,0 +1,76 @@
+//! Pictures → logits: the one loop that every stage asks networks with.
+
+use anyhow::{Context, Result};
+use artifacts::Images;
+use executor::Executor;
+use rayon::prelude::*;
+use std::sync::mpsc::sync_channel;
+use views::Normalization;
+
+/// Pictures per batch.
+pub const BATCH: usize = 64;
+
+/// Logits `[n, classes]` of `n` pictures of `floats` values; `fill(i, x)` makes the i-th. The next
+/// pictures are made while the network looks at these; after each batch `tick` gets all logits so far
+/// and the number of pictures that are new among them.
+///
+/// # Errors
+/// What `fill` and `tick` say, or pictures of another size than the network's.
+pub fn forward_all(
+    executor: &mut dyn Executor,
+    n: usize,
+    floats: usize,
+    fill: impl Fn(usize, &mut [f32]) -> Result<()> + Sync,
+    mut tick: impl FnMut(&[f32], usize) -> Result<()>,
+) -> Result<Vec<f32>> {
+    let batches = || (0..n).step_by(BATCH).map(|start| start..(start + BATCH).min(n));
+    let make = |range: std::ops::Range<usize>| -> Result<Vec<f32>> {
+        let mut x = vec![0.0; range.len() * floats];
+        x.par_chunks_mut(floats.max(1))
+            .enumerate()
+            .try_for_each(|(k, x)| fill(range.start + k, x))?;
+        Ok(x)
+    };
+    let mut all = Vec::with_capacity(n * executor.classes());
+    let (sender, receiver) = sync_channel(1);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for range in batches() {
+                let made = make(range);
+                let failed = made.is_err();
+                if sender.send(made).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        // The receiver goes with an error, which ends the other thread.
+        let receiver = receiver;
+        for range in batches() {
+            let x = receiver.recv().context("the thread that makes pictures stopped")??;
+            all.extend(executor.logits(&x)?);
+            tick(&all, range.len())?;
+        }
+        Ok(all)
+    })
+}
+
+/// Logits `[n, classes]` of all pictures of `images` as they are.
+///
+/// # Errors
+/// Pictures of another size than the network's.
+pub fn forward_images(
+    executor: &mut dyn Executor,
+    images: &Images,
+    normalization: &Normalization,
+    tick: impl Fn(usize),
+) -> Result<Vec<f32>> {
+    let fill = |i: usize, x: &mut [f32]| {
+        normalization.apply(images.pixels(i), x);
+        Ok(())
+    };
+    let tick = |_: &[f32], n| {
+        tick(n);
+        Ok(())
+    };
+    forward_all(executor, images.len(), images.preparation.bytes(), fill, tick)
+}

@@ -1,0 +1,132 @@
+//! The settings of a training run.
+
+use crate::share::Share;
+use anyhow::{Result, ensure};
+use executor::{Rule, Update};
+use serde::Serialize;
+
+/// The update rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    /// SGD with Nesterov momentum 0.9 and L2 weight decay.
+    Sgd,
+    /// AdamW, β = 0.9, 0.999.
+    Adamw,
+}
+
+/// The settings of a training run; everything that decides its result besides the files.
+#[derive(Clone, Debug, Serialize, clap::Args)]
+pub struct Settings {
+    /// Times every picture is shown.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub epochs: u32,
+    /// Pictures per step.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(2..=65_536))]
+    pub batch: u32,
+    /// Update rule.
+    #[arg(long, value_enum, default_value = "adamw")]
+    pub optimizer: Optimizer,
+    /// Peak learning rate; reached after the warm-up, then a cosine down to 0.
+    #[arg(long, default_value_t = 2e-3)]
+    pub lr: f32,
+    /// Epochs over which the learning rate rises from 0.
+    #[arg(long, default_value_t = 1.0)]
+    pub warmup: f32,
+    /// Weight decay; biases and batch norm have none.
+    #[arg(long, default_value_t = 1e-2)]
+    pub weight_decay: f32,
+    /// Largest norm of the gradient; 0 = no limit.
+    #[arg(long, default_value_t = 0.0)]
+    pub clip: f32,
+    /// Share of the target spread over all classes.
+    #[arg(long, default_value_t = 0.0)]
+    pub label_smoothing: f32,
+    /// Decay of the moving average of the weights, e.g. 0.999; 0 = off.
+    #[arg(long, default_value_t = 0.0)]
+    pub ema: f32,
+    /// Loss per unit of the sum of all batch norms' |γ|: what the network can do without goes towards
+    /// zero, for prune channels (network slimming; 1e-5 to 1e-3); 0 = off.
+    #[arg(long, default_value_t = 0.0, value_name = "LAMBDA")]
+    #[serde(skip_serializing_if = "is_off")]
+    pub slim: f32,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// Headers leave out what is off.
+fn is_off(v: &f32) -> bool {
+    *v == 0.0
+}
+
+impl Settings {
+    /// Checks ranges clap does not.
+    pub(super) fn check(&self) -> Result<()> {
+        let flag = |name: &str, v: f32, ok: bool, range: &str| -> Result<()> {
+            ensure!(v.is_finite() && ok, "--{name} {v}: expected {range}");
+            Ok(())
+        };
+        flag("lr", self.lr, self.lr > 0.0, "more than 0")?;
+        flag("warmup", self.warmup, self.warmup >= 0.0, "0 or more epochs")?;
+        flag("weight-decay", self.weight_decay, self.weight_decay >= 0.0, "0 or more")?;
+        flag("clip", self.clip, self.clip >= 0.0, "0 or more")?;
+        flag("slim", self.slim, self.slim >= 0.0, "0 or more")?;
+        let smoothing = self.label_smoothing;
+        flag("label-smoothing", smoothing, (0.0..1.0).contains(&smoothing), "0 up to below 1")?;
+        flag("ema", self.ema, (0.0..1.0).contains(&self.ema), "0 up to below 1")
+    }
+
+    /// What step `step` out of `steps` does, `per_epoch` steps each.
+    pub(super) fn update(&self, step: usize, steps: usize, per_epoch: usize) -> Update {
+        let rule = match self.optimizer {
+            Optimizer::Sgd => Rule::Sgd,
+            Optimizer::Adamw => Rule::AdamW,
+        };
+        let Self { weight_decay, clip, ema, slim, .. } = *self;
+        let lr = self.lr(step, steps, per_epoch);
+        Update { weight_decay, clip, ema, slim, ..Update::new(rule, lr) }
+    }
+
+    /// Learning rate of `step` out of `steps`, `per_epoch` steps each.
+    pub(super) fn lr(&self, step: usize, steps: usize, per_epoch: usize) -> f32 {
+        let warmup = self.warmup * per_epoch as f32;
+        let s = step as f32 + 1.0;
+        if s < warmup {
+            return self.lr * s / warmup;
+        }
+        let progress = ((s - warmup) / (steps as f32 - warmup).max(1.0)).min(1.0);
+        self.lr * 0.5 * (1.0 + (std::f32::consts::PI * progress).cos())
+    }
+}
+
+/// How a network on grids ([`artifacts::Model::grids`]) is trained.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct OnGrids {
+    /// Largest size of the finished file, bytes; epochs beyond it are never the best.
+    pub budget: usize,
+    /// Loss per bit of the average weight.
+    pub bit_price: f32,
+    /// Share of the epochs, the last ones, in which the integers no longer change: they are rounded
+    /// to the budget, then scales and biases adapt to them. Weights that swing between two integers
+    /// (Nagel et al. 2022, "Overcoming oscillations in quantization-aware training") come to rest.
+    pub settle: f32,
+}
+
+impl OnGrids {
+    pub(super) fn check(&self) -> Result<()> {
+        let Self { bit_price, settle, .. } = *self;
+        ensure!(
+            bit_price.is_finite() && bit_price >= 0.0,
+            "--bit-price {bit_price}: expected 0 or more"
+        );
+        ensure!((0.0..=1.0).contains(&settle), "--settle {settle}: expected 0 to 1");
+        Ok(())
+    }
+
+    /// The first epoch, from 0, with settled integers.
+    pub(super) fn settle_at(&self, epochs: u32) -> usize {
+        let settled = Share::written_as(self.settle).at_least(epochs as usize);
+        epochs as usize - settled.min(epochs as usize)
+    }
+}

@@ -1,0 +1,169 @@
+//! From a view to the pixels that a network sees.
+
+use crate::{Mixing, Shot, View};
+use serde::{Deserialize, Serialize};
+
+/// Pixel values in 0..1 → network input: `(v − mean) / std` per colour.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Normalization {
+    /// Per colour, in 0..1.
+    pub mean: [f32; 3],
+    /// Per colour, in 0..1.
+    #[serde(alias = "deviation")] // schema 1
+    pub std: [f32; 3],
+}
+
+impl Normalization {
+    /// Leaves values as they are.
+    pub const NONE: Self = Self { mean: [0.0; 3], std: [1.0; 3] };
+
+    /// A prepared picture, planes R, G, B `[3, size, size]`, → `out` `[size, size, 3]`.
+    pub fn apply(&self, pixels: &[u8], out: &mut [f32]) {
+        let plane = pixels.len() / 3;
+        for (i, out) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+            for c in 0..3 {
+                let v = f32::from(pixels[c * plane + i]) / 255.0;
+                out[c] = (v - self.mean[c]) / self.std[c];
+            }
+        }
+    }
+}
+
+/// Prepared pictures, all of one size.
+pub trait Pictures: Sync {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// Their side, pixels.
+    fn size(&self) -> usize;
+
+    /// Picture `i`: planes R, G, B `[3, size, size]`.
+    fn pixels(&self, i: usize) -> &[u8];
+}
+
+/// A view of picture `i` → `out` `[size, size, 3]`.
+pub fn render(
+    pictures: &dyn Pictures,
+    i: usize,
+    view: &View,
+    normalization: &Normalization,
+    out: &mut [f32],
+) {
+    let size = pictures.size();
+    shoot(pictures.pixels(i), size, &view.own, out);
+    if view.mixing != Mixing::None {
+        let (j, shot) = view.partner;
+        let mut other = vec![0.0; out.len()];
+        shoot(pictures.pixels(j), size, &shot, &mut other);
+        match view.mixing {
+            Mixing::None => {}
+            Mixing::Mixup(w) => {
+                for (a, b) in out.iter_mut().zip(&other) {
+                    *a = w * *a + (1.0 - w) * b;
+                }
+            }
+            Mixing::CutMix([top, bottom, left, right]) => {
+                for y in top..bottom {
+                    let row = (y * size + left) * 3..(y * size + right) * 3;
+                    out[row.clone()].copy_from_slice(&other[row]);
+                }
+            }
+        }
+    }
+    for pixel in out.as_chunks_mut::<3>().0 {
+        for (c, v) in pixel.iter_mut().enumerate() {
+            *v = (*v - normalization.mean[c]) / normalization.std[c];
+        }
+    }
+}
+
+/// Bilinear samples of a picture in 0..1, `[size, size, 3]`; beyond the border it is mirrored.
+fn shoot(pixels: &[u8], size: usize, shot: &Shot, out: &mut [f32]) {
+    let plane = size * size;
+    if shot.matrix == Shot::PLAIN.matrix && shot.center == Shot::PLAIN.center {
+        Normalization::NONE.apply(pixels, out);
+    } else {
+        let side = size as f32;
+        let [[yy, yx], [xy, xx]] = shot.matrix;
+        let half = (side - 1.0) / 2.0;
+        let [cy, cx] = shot.center.map(|c| c * side - 0.5);
+        for (oy, row) in out.chunks_exact_mut(3 * size).enumerate() {
+            let dy = oy as f32 - half;
+            for (ox, out) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+                let dx = ox as f32 - half;
+                let (y0, y1, fy) = neighbours(cy + yy * dy + yx * dx, size);
+                let (x0, x1, fx) = neighbours(cx + xy * dy + xx * dx, size);
+                for c in 0..3 {
+                    let p = &pixels[c * plane..(c + 1) * plane];
+                    let at = |y: usize, x: usize| f32::from(p[y * size + x]);
+                    let top = at(y0, x0) + fx * (at(y0, x1) - at(y0, x0));
+                    let bottom = at(y1, x0) + fx * (at(y1, x1) - at(y1, x0));
+                    out[c] = (top + fy * (bottom - top)) / 255.0;
+                }
+            }
+        }
+    }
+    recolour(out, shot.colour);
+}
+
+/// The two pixels around a coordinate, mirrored at the borders, and the weight of the second.
+#[inline]
+fn neighbours(v: f32, size: usize) -> (usize, usize, f32) {
+    let low = v.floor();
+    let mirror = |i: i32| {
+        let n = size as i32;
+        let i = i.rem_euclid(2 * n);
+        (if i < n { i } else { 2 * n - 1 - i }) as usize
+    };
+    (mirror(low as i32), mirror(low as i32 + 1), v - low)
+}
+
+/// Brightness, then contrast about the mean grey, then saturation about each pixel's grey: the factors of
+/// torchvision's ColorJitter, in a fixed order. It clamps to 0..1 after each of them, this after the last
+/// two: what brightness carries beyond white can come back.
+fn recolour(out: &mut [f32], [brightness, contrast, saturation]: [f32; 3]) {
+    if [brightness, contrast, saturation] == [1.0; 3] {
+        return;
+    }
+    let grey = |p: &[f32; 3]| 0.299 * p[0] + 0.587 * p[1] + 0.114 * p[2];
+    let pixels = out.as_chunks_mut::<3>().0;
+    let n = pixels.len() as f32;
+    let mean = pixels.iter().map(|p| grey(p) * brightness).sum::<f32>() / n;
+    for pixel in pixels {
+        for v in pixel.iter_mut() {
+            *v = (contrast * (*v * brightness - mean) + mean).clamp(0.0, 1.0);
+        }
+        let g = grey(pixel);
+        for v in pixel.iter_mut() {
+            *v = (g + saturation * (*v - g)).clamp(0.0, 1.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_and_a_quarter_turn_move_pixels_exactly() {
+        // 2 × 2, red only: 0 1 / 2 3 (in steps of 1/255)
+        let mut pixels = vec![0u8; 12];
+        pixels[..4].copy_from_slice(&[0, 1, 2, 3]);
+        let red = |matrix| {
+            let mut out = vec![0.0; 12];
+            shoot(&pixels, 2, &Shot { matrix, ..Shot::PLAIN }, &mut out);
+            [0, 3, 6, 9].map(|i: usize| (out[i] * 255.0).round() as i32)
+        };
+        assert_eq!(red([[1.0, 0.0], [0.0, 1.0]]), [0, 1, 2, 3]);
+        assert_eq!(red([[1.0, 0.0], [0.0, -1.0]]), [1, 0, 3, 2]);
+        assert_eq!(red([[0.0, 1.0], [-1.0, 0.0]]), [1, 3, 0, 2]);
+    }
+
+    #[test]
+    fn beyond_the_border_the_picture_is_mirrored() {
+        assert_eq!(neighbours(-1.0, 4), (0, 0, 0.0));
+        assert_eq!(neighbours(-2.0, 4), (1, 0, 0.0));
+        assert_eq!(neighbours(4.0, 4), (3, 2, 0.0));
+        assert_eq!(neighbours(1.25, 4), (1, 2, 0.25));
+    }
+}
