@@ -77,7 +77,7 @@ $(SEEDS:%=$(OUT)/q1/low-rank-%.safetensors): $(OUT)/q1/factors.safetensors $(PIC
   $$(changed) | tools lock
 	$(stage)
 
-$(OUT)/q1/quantized.bin: command = quantize pack --model $(OUT)/teacher.safetensors --bits 8 $(UNLIMITED)
+$(OUT)/q1/quantized.bin: command = quantize pack --model $(OUT)/teacher.safetensors --bits 8 --grid affine $(UNLIMITED)
 $(OUT)/q1/quantized.bin: $(OUT)/teacher.safetensors $$(changed) | tools lock
 	$(stage)
 $(OUT)/eval/q1/quantization.csv: model = $(OUT)/q1/quantized.bin

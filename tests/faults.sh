@@ -4,11 +4,12 @@
 # that was none, and the same command afterwards must give the same bytes.
 #   tests/faults.sh        a few calls of each kind; part of make test
 #   tests/faults.sh all    every one; make faults
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-skip() { echo "skipped: $*"; if [ -n "${SKIPPED:-}" ]; then echo "$*" >>"$SKIPPED"; fi; exit 0; }
-command -v strace >/dev/null || skip "faults of the disk: no strace"
-strace -qq -o /dev/null true 2>/dev/null || skip "faults of the disk: strace may not trace here"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-python3 tests/faults.py target/release "$work" "${1:-few}"
+. "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
+if ! command -v strace >/dev/null; then
+    skip "faults of the disk: no strace"
+elif ! strace -qq -o /dev/null true 2>/dev/null; then
+    skip "faults of the disk: strace may not trace here"
+else
+    mkdir "$work/faults"
+    python3 -u tests/faults.py $bin "$work/faults" "${1:-few}" | told
+fi

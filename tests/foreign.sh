@@ -2,14 +2,7 @@
 # Files from and for other programs: the course's pickles, PyTorch, onnxruntime.
 # PYTHON names an interpreter with numpy, safetensors and onnxruntime, and for the checks against
 # PyTorch torch and torchvision; what it lacks is skipped, with a line that says so.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-bin=target/release
-fail() { echo "FAILED: $*" >&2; exit 1; }
-# One line here and one in the file that $SKIPPED names: make test ends with their count.
-skip() { echo "skipped: $*"; if [ -n "${SKIPPED:-}" ]; then echo "$*" >>"$SKIPPED"; fi; }
+. "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 
 # --- encode8 and encode16 byte for byte, on pairs of real files
 models=../shared/models
@@ -18,7 +11,7 @@ if [ -d $models ]; then
         $bin/prepare model "$models/$1" --out "$work/float.safetensors" >/dev/null
         $bin/quantize pack --model "$work/float.safetensors" --format "$3" --budget 600000 --out "$work/coded.pkl" >/dev/null
         cmp "$work/coded.pkl" "$models/$2" || fail "$3 of $1 differs from $2"
-        echo "ok: $3 of $1 equals $2, $(stat -c %s "$work/coded.pkl") bytes"
+        pass "$3 of $1 equals $2, $(stat -c %s "$work/coded.pkl") bytes"
     }
     same student_model_deeper_203ep.bin shannon112_model.bin encode8
     same joshchang1112_semi_student_model.bin joshchang1112_8_bit_model.pkl encode8
@@ -28,7 +21,7 @@ else
 fi
 
 # --- what needs Python
-${PYTHON:-python3} -B tests/foreign.py "$bin" "$work"
+${PYTHON:-python3} -uB tests/foreign.py "$bin" "$work" | told
 
 # --- the shipped file, decoded by a program written from FORMAT.md alone
 if ${PYTHON:-python3} -c 'import numpy, safetensors' 2>/dev/null; then
@@ -37,8 +30,8 @@ if ${PYTHON:-python3} -c 'import numpy, safetensors' 2>/dev/null; then
         --out "$work/codebook.bin" >/dev/null
     for file in artifacts/smoke/model.bin "$work/coded.bin" "$work/codebook.bin"; do
         $bin/quantize unpack --model "$file" --out "$work/plain.safetensors" >/dev/null
-        ${PYTHON:-python3} tests/decode.py "$file" "$work/plain.safetensors" || fail "tests/decode.py $file"
-        echo "ok: $(basename "$file") decoded from FORMAT.md alone"
+        ${PYTHON:-python3} tests/decode.py "$file" "$work/plain.safetensors" | told || fail "tests/decode.py $file"
+        pass "$(basename "$file") decoded from FORMAT.md alone"
     done
 else
     skip "decoding from FORMAT.md alone: no numpy or safetensors"

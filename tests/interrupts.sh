@@ -1,13 +1,8 @@
 #!/usr/bin/env bash
 # Ctrl-C, SIGTERM and SIGKILL at any moment: the same command goes on and ends with the same bytes.
 # Every check prints a line; the first that fails ends the run.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-fail() { echo "FAILED: $*" >&2; exit 1; }
-pass() { echo "ok: $*"; }
-bin=target/release A=artifacts/smoke
+. "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
+A=artifacts/smoke
 pictures="--images $A/training.safetensors --validation $A/validation.safetensors"
 # $1: recipe, $2: variable: the flags that make gives a stage, with two epochs.
 flags() { make -s RECIPE="$1" --eval "flags: ; @: \$(info \$($2))" flags | sed -E 's/--epochs [0-9]+/--epochs 2/'; }
@@ -17,16 +12,23 @@ knows_itself() {
     if grep 'starting anew' "$work/stderr"; then fail "$1 does not know its own state"; fi
 }
 
-# $1: what, $2: signal, rest: the command without --out. Stopped several times, then run to its end.
+# --- the moments at which a run is stopped; each waits for process $1
+claimed() { await "$1" test -e "$work/.stopped.safetensors.lock"; }
+working() { await "$1" listening "$1"; }
+# The state on the disk is another than when the run began: an epoch is over.
+later() { [ "$(stamp "$state")" != "$began" ]; }
+epoch() { await "$1" later; }
+
+# $1: what, $2: signal, $3: moments, rest: the command without --out. Stopped at each of them, then run to its end.
 goes_on() {
-    local what=$1 signal=$2 out=$work/stopped.safetensors state=$work/stopped.state.safetensors stops=0
-    shift 2
+    local what=$1 signal=$2 moments=$3 out=$work/stopped.safetensors state=$work/stopped.state.safetensors stops=0 began
+    shift 3
     "$@" --out "$work/whole.safetensors" >/dev/null
-    for wait in 0.15 0.4 0.7 0.5; do
-        "$@" --out "$out" >/dev/null 2>"$work/stderr" &
-        # Who is killed keeps what an epoch left.
-        [ "$signal" != KILL ] || until [ -e "$state" ] || [ -e "$out" ] || ! kill -0 "$!" 2>/dev/null; do sleep 0.02; done
-        sleep $wait
+    for moment in $moments; do
+        began=$(stamp "$state")
+        # What a script starts in the background ignores Ctrl-C.
+        env --default-signal=INT "$@" --out "$out" >/dev/null 2>"$work/stderr" &
+        $moment $!
         kill -s "$signal" $! 2>/dev/null || true
         wait $! 2>/dev/null || true
         knows_itself "$what"
@@ -38,11 +40,11 @@ goes_on() {
         fi
     done
     [ $stops -gt 0 ] || fail "$what was over before it could be stopped"
-    [ -e "$state" ] || state=
+    [ -e "$state" ] || fail "$what keeps nothing"
     "$@" --out "$out" >/dev/null 2>"$work/stderr"
     knows_itself "$what"
     case $what in train | distill*)
-        [ -z "$state" ] || grep -q '^continuing after epoch' "$work/stderr" || fail "$what does not go on: $(cat "$work/stderr")" ;;
+        grep -q '^continuing after epoch' "$work/stderr" || fail "$what does not go on: $(cat "$work/stderr")" ;;
     esac
     cmp "$out" "$work/whole.safetensors" || fail "$what, stopped by $signal, ends with other bytes"
     [ ! -e "$work/stopped.state.safetensors" ] || fail "$what leaves its state behind"
@@ -53,24 +55,25 @@ goes_on() {
 }
 # shellcheck disable=SC2086
 train="$bin/train $pictures $(flags food11-like-short TEACHER)"
+epochs="claimed working epoch working"
 for signal in INT TERM KILL; do
-    goes_on train $signal $train
+    goes_on train $signal "$epochs" $train
 done
 distill="$bin/distill $pictures --logits $A/logits.safetensors"
-goes_on distill INT $distill $(flags food11 STUDENT)
-goes_on "distill --init" KILL $distill --init $A/cut1.safetensors $(flags food11-like TUNE)
-goes_on "distill --quant" TERM $distill --init $A/tuned1.safetensors --quant $A/plan.safetensors $(flags food11 QUANT)
-goes_on "infer logits" INT $bin/infer logits --teacher $A/teacher.safetensors --teacher $A/student.safetensors \
+goes_on distill INT "$epochs" $distill $(flags food11 STUDENT)
+goes_on "distill --init" KILL "$epochs" $distill --init $A/cut1.safetensors $(flags food11-like TUNE)
+goes_on "distill --quant" TERM "$epochs" $distill --init $A/tuned1.safetensors --quant $A/plan.safetensors $(flags food11 QUANT)
+pieces="claimed working working working"
+goes_on "infer logits" INT "$pieces" $bin/infer logits --teacher $A/teacher.safetensors --teacher $A/student.safetensors \
     --images $A/training.safetensors --augment flip,mixup=0.3 --views 3
-goes_on "quantize plan" TERM $bin/quantize plan --model $A/student.safetensors --images $A/validation.safetensors \
+goes_on "quantize plan" TERM "$pieces" $bin/quantize plan --model $A/student.safetensors --images $A/validation.safetensors \
     --pictures 500 --budget 200000
 
 # --- a state that is damaged, or of other settings, is set aside
 $train --out "$work/whole.safetensors" >/dev/null
 for how in damaged "other settings"; do
     $train --out "$work/x.safetensors" >/dev/null 2>&1 &
-    until [ -e "$work/.x.safetensors.lock" ]; do sleep 0.02; done
-    sleep 0.4
+    await $! listening $!
     kill -TERM $! && wait $! 2>/dev/null || true
     state=$work/x.state.safetensors
     [ -e "$state" ] || fail "no state after an interruption"
@@ -89,7 +92,7 @@ done
 
 # --- two runs with one --out
 $train --out "$work/x.safetensors" >/dev/null 2>&1 &
-until [ -e "$work/.x.safetensors.lock" ]; do sleep 0.02; done
+await $! test -e "$work/.x.safetensors.lock"
 if $train --out "$work/x.safetensors" >/dev/null 2>"$work/stderr"; then fail "two runs write one file"; fi
 grep -q 'another run is writing it' "$work/stderr" || fail "$(cat "$work/stderr")"
 wait

@@ -1,13 +1,7 @@
 #!/usr/bin/env bash
 # The bookkeeping: what make believes is true after kills, full disks, damage, two at once, edited photos.
 # Every check prints a line; the first that fails ends the run.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-fail() { echo "FAILED: $*" >&2; exit 1; }
-pass() { echo "ok: $*"; }
-sum() { sha256sum <"$1"; }
+. "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 
 # --- a small data set of the built-in pictures
 . tests/small.sh
@@ -30,7 +24,6 @@ root=$(shipped)
 submission HAND_IN="$work/hand-in.bin" || fail "the first run: $(tail -3 "$work/log")"
 cmp "$out/model.bin" "$work/hand-in.bin" || fail "the hand-in is another file"
 first=$(sum "$out/model.bin") teacher=$out/teacher.safetensors
-stamp() { stat -c %Y.%Z.%i "$1"; }
 pass "a small submission, and its copy for the hand-in"
 
 # --- killed between a stage and its flags, then the same command: nothing is lost
@@ -109,14 +102,14 @@ submission
 pass "removed, it is made again"
 
 # --- two at once
-set -m # a group of its own, to be stopped as a whole
-submission TEACHER="--arch plain --width 0.5 --epochs 300 --seed 9" &
-set +m
-until [ -e "${teacher%.safetensors}.state.safetensors" ]; do sleep 0.05; done
+submission TEACHER="--arch plain --width 0.5 --epochs 300 --seed 9" 2>/dev/null &
+await $! test -e "${teacher%.safetensors}.state.safetensors"
 mv "$work/log" "$work/log.first"
 refused "a second make in the same folder" "another make works in"
-kill -TERM -- -$! && wait $! 2>/dev/null || true
-for _ in 1 2 3 4 5 6 7 8 9 10; do [ -e "$out/.teacher.safetensors.lock" ] && sleep 0.2; done
+# The lock says which process is make; it stops its stage and waits for it.
+owner=$(readlink "$out/.make")
+kill -TERM "${owner%@*}" && wait $! 2>/dev/null || true
+[ ! -e "$out/.teacher.safetensors.lock" ] || fail "a stage that make stopped leaves its lock"
 submission || fail "after a make that was stopped: $(tail -3 "$work/log")"
 [ "$(sum "$out/model.bin")" = "$first" ] || fail "another file after two makes at once"
 ln -sfn "$(bash -c 'echo $$')@$(uname -n)" "$out/.make"
@@ -127,26 +120,46 @@ pass "the lock of a make that ended is taken over"
 seed=2 submission || fail "seed 2: $(tail -3 "$work/log")"
 second=$(sum "$out/model.bin")
 [ "$second" != "$first" ] || fail "the seed changes nothing"
-kills=0
-for wait in 0.2 0.35 0.5 0.65 0.8 0.95 1.1 1.25 1.4; do
+# Whether make has begun this artifact: its line is the last.
+begun() { grep -q -- "--out '$out/$1'" "$work/log"; }
+kills=0 made=2
+for artifact in teacher.safetensors eval/teacher.csv logits.safetensors student.safetensors cut1.safetensors \
+    tuned1.safetensors model.bin eval/shipped.csv prediction.csv; do
     for then in same other; do
-        now=$((kills % 2 + 1))
+        now=$((3 - made)) # of the two seeds the one that has everything made again
+        : >"$work/log"
         set -m # a group of its own, to be killed as a whole
         seed=$now submission &
-        sleep $wait
+        await $! begun $artifact
         kill -9 -- -$! 2>/dev/null || true
         wait $! 2>/dev/null || true
         set +m
         kills=$((kills + 1))
-        [ $then = same ] || now=$((3 - now))
-        seed=$now submission || fail "after a kill at $wait s: $(tail -3 "$work/log")"
-        [ "$(sum "$out/model.bin")" = "$([ $now = 1 ] && echo "$first" || echo "$second")" ] \
-            || fail "killed after $wait s and run with $then seed: another file than that of seed $now"
-        grep -q -- "--seed $now" "$teacher.flags" || fail "flags of another seed than $now"
-        target/release/report show "$teacher" | grep -q "seed $now" || fail "flags and header disagree"
+        [ $then = other ] || made=$now
+        seed=$made submission || fail "killed at $artifact: $(tail -3 "$work/log")"
+        [ "$(sum "$out/model.bin")" = "$([ $made = 1 ] && echo "$first" || echo "$second")" ] \
+            || fail "killed at $artifact and run with $then seed: another file than that of seed $made"
+        grep -q -- "--seed $made" "$teacher.flags" || fail "flags of another seed than $made"
+        target/release/report show "$teacher" | grep -q "seed $made" || fail "flags and header disagree"
     done
 done
 pass "$kills kills of the pipeline, each run again with the same or another seed, end with that seed's file"
+
+# --- every stage's artifact stays when make is stopped while it writes the flags
+{ make -npq report OUT="$out" TEACHER_B="$teacher" 2>/dev/null || true; } | awk '/^[^#\t ].*: / { target = $1; precious = 0 }
+    /^#  Precious file/ { precious = 1 }
+    /^\t\$\(stage\)$/ { stages++; if (!precious) print target } END { print stages }' >"$work/stages"
+[ "$(wc -l <"$work/stages")" = 1 ] && [ "$(cat "$work/stages")" -gt 150 ] || fail "not in .PRECIOUS: $(cat "$work/stages")"
+pass "$(cat "$work/stages") artifacts are never removed by make"
+
+# --- who may read and write what stages leave is the user's umask
+for mask in 077:600 002:664; do
+    (umask ${mask%:*} && submission OUT="$work/masked" HAND_IN="$work/masked/hand-in.bin") || fail "umask $mask: $(tail -3 "$work/log")"
+    others=$(find "$work/masked" -type f ! -perm ${mask#*:} | head -3)
+    [ -z "$others" ] || fail "with umask ${mask%:*}, not of mode ${mask#*:}: $others"
+    pass "with umask ${mask%:*} all $(find "$work/masked" -type f | wc -l) files have mode ${mask#*:}"
+    rm -r "$work/masked"
+done
 
 # --- a teacher from elsewhere, and no word about how its pictures were cut
 cp "$teacher" "$work/teacher.bin"

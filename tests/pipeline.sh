@@ -1,13 +1,7 @@
 #!/usr/bin/env bash
 # The pipeline as a user runs it: make submission, the hand-in script, one stage by hand.
 # Every check prints a line; the first that fails ends the run.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-fail() { echo "FAILED: $*" >&2; exit 1; }
-pass() { echo "ok: $*"; }
-sum() { sha256sum <"$1"; }
+. "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 # The value in column $3 of row $2 of the table in file $1.
 cell() { awk -F'|' -v row="$2" -v col="$3" '{gsub(/[ ,]/, "", $2)} $2 == row {gsub(/[ ,]/, "", $col); print $col}' "$1"; }
 
@@ -152,7 +146,6 @@ refuses "answers to other pictures" "no answers of .*: run infer eval --out" tar
 refuses "a folder without artifacts" "no artifacts below it" target/release/report ledger "$photos"
 
 # --- one stage by hand
-bin=target/release
 model=artifacts/smoke/student.safetensors
 refuses "16 bits in 300,000 bytes" "over the budget" $bin/quantize pack --model $model --bits 16 --out "$work/m.bin"
 [ ! -e "$work/m.bin" ] || fail "a file over the budget was written"
@@ -259,8 +252,7 @@ small="$bin/train --images artifacts/smoke/validation.safetensors --validation a
 small="$small --arch studentnet --width 0.5 --epochs 12 --ema 0.999 --augment flip,shift=0.1 --seed 5"
 $small --out "$work/whole.safetensors" >/dev/null
 $small --out "$work/killed.safetensors" >/dev/null &
-until [ -f "$work/killed.state.safetensors" ]; do sleep 0.05; done
-sleep 0.2
+await $! test -e "$work/killed.state.safetensors"
 kill -9 $! && wait $! 2>/dev/null || true
 [ ! -e "$work/killed.safetensors" ] || fail "the run was over before it was killed"
 $small --out "$work/killed.safetensors" >/dev/null 2>"$work/stderr"
@@ -281,7 +273,7 @@ small_submission() {
 small_submission 1
 set -m # a group of its own, to be killed as a whole
 small_submission 2 &
-until [ -e "$work/t2/tuned1.safetensors" ]; do sleep 0.05; done
+await $! test -e "$work/t2/tuned1.safetensors"
 kill -9 -- -$! && wait $! 2>/dev/null || true
 set +m
 [ ! -e "$work/t2/model.bin" ] || fail "the chain was over before it was killed"

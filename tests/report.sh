@@ -2,13 +2,7 @@
 # The report and the page, small: every table, chart and sentence is there in both languages, and a browser shows
 # them. Needs for the browser: Chromium, Node and playwright-core; for the page a compiler for WebAssembly
 # (tools/wasm/build.sh); for the PDF's text Debian's poppler-utils. What is missing is said and skipped.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-fail() { echo "FAILED: $*" >&2; exit 1; }
-pass() { echo "ok: $*"; }
-skip() { echo "skipped: $*"; echo "$*" >>"${SKIPPED:-/dev/null}"; }
+. "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 . tests/small.sh
 out=$work/out
 
@@ -39,7 +33,7 @@ told=$(target/release/report compare "$out/eval/pruned.csv" "$out/eval/shipped.c
 only="only pruned right: $(cut -d, -f8 <<<"$row"), only shipped right: $(cut -d, -f9 <<<"$row");"
 [[ $told == "$only"* ]] || fail "pairs.csv has $row, compare says $told"
 # --- a tenth of the answers of one model against another's: Python counts them again
-python3 - "$out" <<'END' || fail "Python counts otherwise"
+python3 - "$out" <<'END' | told || fail "Python counts otherwise"
 import csv, json, math, pathlib, struct, sys
 out = pathlib.Path(sys.argv[1])
 def hits(path):
@@ -101,7 +95,7 @@ modules=${NODE_MODULES:-target/node/node_modules}
 chromium=${CHROMIUM:-$(command -v chromium || true)}
 if [ -n "$chromium" ] && [ -d "$modules/playwright-core" ]; then
     export CHROMIUM=$chromium NODE_MODULES=$modules
-    for page in "$report/report.html" "$work/zh.html"; do node tests/report.mjs "$page"; done
+    for page in "$report/report.html" "$work/zh.html"; do node tests/report.mjs "$page" | told; done
 else
     skip "the report and the page in a browser: Chromium and playwright-core are needed"
 fi
@@ -117,18 +111,17 @@ elif [ -n "${CHROMIUM:-}" ] && [ -n "${NODE_MODULES:-}" ]; then
     mkdir "$work/large" && head -c 30000 /dev/zero >"$work/large/0_0.jpg"
     told=$(target/release/report page --model artifacts/smoke/model.bin --examples "$work/large" --out "$work/none.html" 2>&1)
     grep -q '0 examples for 10 classes, of pictures of at most 20,000 bytes' <<<"$told" || fail "$told"
-    node tests/page.mjs "$work/page.html" artifacts/smoke/eval/shipped.answers.safetensors artifacts/smoke/photos/validation
+    node tests/page.mjs "$work/page.html" artifacts/smoke/eval/shipped.answers.safetensors artifacts/smoke/photos/validation | told
     # JPEGs of all kinds, pictures of other sizes, at 128 px with the widest student there is.
     mkdir "$work/jpegs"
     i=0
     for file in common/photos/tests/pictures/*.jpg; do cp "$file" "$work/jpegs/$((i++ % 10))_j$i.jpg"; done
     find "$data/training" -name '?_*.png' | sort | awk 'NR % 7 == 1' | xargs -I{} cp {} "$work/jpegs/" # of every class
-    bin=target/release
     $bin/prepare images "$work/jpegs" --size 128 --classes "$(tr -d '"' <<<"$classes")" --out "$work/j.safetensors" >/dev/null
     $bin/train --images "$work/j.safetensors" --validation "$work/j.safetensors" --arch studentnet --width 2 --epochs 1 \
         --out "$work/big.safetensors" >/dev/null
     $bin/quantize pack --model "$work/big.safetensors" --bits 2 --out "$work/big.bin" >/dev/null
     $bin/infer eval --model "$work/big.bin" --images "$work/j.safetensors" --out "$work/big.csv" >/dev/null
     $bin/report page --model "$work/big.bin" --out "$work/big.html" >/dev/null
-    node tests/page.mjs "$work/big.html" "$work/big.answers.safetensors" "$work/jpegs"
+    node tests/page.mjs "$work/big.html" "$work/big.answers.safetensors" "$work/jpegs" | told
 fi

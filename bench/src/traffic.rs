@@ -40,7 +40,9 @@ pub(crate) fn traffic(model: &Model, size: usize) -> Result<String> {
             | Op::MaxPool(_)
             | Op::AvgPool(_)
             | Op::GlobalAvgPool(_)
+            | Op::Blur(_)
             | Op::Add(_)
+            | Op::Mul(_)
             | Op::Concat(_)
             | Op::Split(_)
             | Op::Shuffle(_) => 5 * y,
@@ -75,10 +77,13 @@ fn moved(operation: &Fused, x: usize, y: usize) -> usize {
         // Moments, normalization; then sums, and the gradient from x, y and that of y.
         Op::BatchNorm(_) | Op::ScaleShift(_) => 10 * y,
         Op::Add(_) => 8 * y,
+        // Forwards both and the result; backwards both again, the gradient twice, and their own.
+        Op::Mul(_) => 3 * x + 3 * y,
         Op::Activation(_)
         | Op::MaxPool(_)
         | Op::AvgPool(_)
         | Op::GlobalAvgPool(_)
+        | Op::Blur(_)
         | Op::Concat(_)
         | Op::Split(_)
         | Op::Shuffle(_) => 2 * (x + y),

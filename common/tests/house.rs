@@ -69,7 +69,7 @@ const OWNERS: [(&str, &[&str]); 27] = [
         &[
             "common/src/score.rs",
             "common/src/cost.rs",
-            "common/src/fit/",
+            "common/src/training/",
             "infer/src/predict.rs",
             "report/src/gather/",
             "report/typeset/src/data.rs",

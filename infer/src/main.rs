@@ -8,6 +8,7 @@ mod export;
 mod logits;
 mod onnx;
 mod predict;
+mod protobuf;
 
 use clap::Parser;
 use std::process::ExitCode;

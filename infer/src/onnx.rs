@@ -1,91 +1,16 @@
-//! ONNX files: the few protobuf messages that a convolutional network needs.
-//!
-//! Field numbers are those of `onnx.proto` (ONNX 1.x; they never change). A message is a list of
-//! fields; a field is a tag `number << 3 | wire type` and a varint (wire type 0), four bytes (5) or
-//! a length and bytes (2).
+//! ONNX files: the nodes that each operation of a network becomes.
 
+use crate::protobuf::{
+    Message, constant, constants, float, int, ints, operation, tensor, value, whole, word,
+};
 use anyhow::{Context, Result};
-use graph::op::{Activation, Shuffle, Split};
+use graph::op::{Activation, Blur, Shuffle, Split};
 use graph::{Array, Graph, Node, Op, Shape, Weights, Window};
 
 /// Operator set the nodes are written for.
 const OPSET: u64 = 13;
 /// File format version that belongs to operator set 13.
 const IR_VERSION: u64 = 7;
-const FLOAT: u64 = 1;
-const INT64: u64 = 7;
-
-/// A protobuf message being written.
-#[derive(Debug, Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn varint(&mut self, mut v: u64) {
-        while v >= 0x80 {
-            self.0.push(v as u8 | 0x80);
-            v >>= 7;
-        }
-        self.0.push(v as u8);
-    }
-
-    fn int(mut self, field: u64, v: u64) -> Self {
-        self.varint(field << 3);
-        self.varint(v);
-        self
-    }
-
-    fn float(mut self, field: u64, v: f32) -> Self {
-        self.varint(field << 3 | 5);
-        self.0.extend(v.to_le_bytes());
-        self
-    }
-
-    fn bytes(mut self, field: u64, v: &[u8]) -> Self {
-        self.varint(field << 3 | 2);
-        self.varint(v.len() as u64);
-        self.0.extend(v);
-        self
-    }
-
-    fn text(self, field: u64, v: &str) -> Self {
-        self.bytes(field, v.as_bytes())
-    }
-
-    fn message(self, field: u64, v: Self) -> Self {
-        self.bytes(field, &v.0)
-    }
-}
-
-/// An attribute of whole numbers.
-fn ints(name: &str, values: &[usize]) -> Message {
-    let attribute = Message::default().text(1, name);
-    values.iter().fold(attribute, |m, v| m.int(8, *v as u64)).int(20, 7)
-}
-
-/// An attribute of one whole number.
-fn int(name: &str, value: usize) -> Message {
-    Message::default().text(1, name).int(3, value as u64).int(20, 2)
-}
-
-fn tensor(name: &str, array: &Array) -> Message {
-    let raw: Vec<u8> = array.values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let dims = array.shape.iter().fold(Message::default(), |m, d| m.int(1, *d as u64));
-    dims.int(2, FLOAT).text(8, name).bytes(9, &raw)
-}
-
-/// An input or output `[N, …]`, the batch free.
-fn value(name: &str, sizes: &[usize]) -> Message {
-    let batch = Message::default().message(1, Message::default().text(2, "N"));
-    let size = |m: Message, d: &usize| m.message(1, Message::default().int(1, *d as u64));
-    let shape = sizes.iter().fold(batch, size);
-    let kind = Message::default().int(1, FLOAT).message(2, shape);
-    Message::default().text(1, name).message(2, Message::default().message(1, kind))
-}
-
-fn operation(kind: &str, inputs: &[&str], output: &str, attributes: Vec<Message>) -> Message {
-    let node = inputs.iter().fold(Message::default(), |m, i| m.text(1, i)).text(2, output);
-    attributes.into_iter().fold(node.text(3, output).text(4, kind), |m, a| m.message(5, a))
-}
 
 /// A window with so many pixels before and behind each side: above, left, below, right.
 fn window(w: Window, pads: [usize; 4]) -> Vec<Message> {
@@ -121,19 +46,6 @@ fn average_nodes(pool: Window, x: &str, out: &str, [h, w]: [usize; 2]) -> Vec<Me
         operation("Pad", &[x, &sides], &wide, Vec::new()),
         average(&wide, beyond, false),
     ]
-}
-
-/// Whole numbers under a name.
-fn whole(name: &str, values: &[i64]) -> Message {
-    let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let tensor = Message::default().int(1, values.len() as u64);
-    tensor.int(2, INT64).text(8, name).bytes(9, &raw)
-}
-
-/// A node that gives whole numbers.
-fn constants(out: &str, values: &[i64]) -> Message {
-    let value = Message::default().text(1, "value").message(5, whole("", values)).int(20, 4);
-    operation("Constant", &[], out, vec![value])
 }
 
 /// The nodes and constants of one network node; `x` are the names of its inputs, `read` the shape of the
@@ -172,7 +84,7 @@ fn network_node(node: &Node, x: &[&str], out: &str, read: Shape) -> Vec<Message>
             let names = ["weight", "bias", "running_mean", "running_var"]
                 .map(|end| format!("{}.{end}", node.name));
             inputs.extend(names.iter().map(String::as_str));
-            let epsilon = Message::default().text(1, "epsilon").float(2, norm.epsilon).int(20, 1);
+            let epsilon = float("epsilon", norm.epsilon);
             vec![operation("BatchNormalization", &inputs, out, vec![epsilon])]
         }
         Op::ScaleShift(_) => {
@@ -191,7 +103,9 @@ fn network_node(node: &Node, x: &[&str], out: &str, read: Shape) -> Vec<Message>
         }
         Op::AvgPool(p) => average_nodes(p.0, x[0], out, [h, w]),
         Op::GlobalAvgPool(_) => vec![operation("GlobalAveragePool", x, out, Vec::new())],
+        Op::Blur(blur) => blur_nodes(blur, x[0], out, read),
         Op::Add(_) => vec![operation("Add", x, out, Vec::new())],
+        Op::Mul(_) => vec![operation("Mul", x, out, Vec::new())],
         Op::Concat(_) => vec![operation("Concat", x, out, vec![int("axis", 1)])],
         Op::Split(split) => split_nodes(split, x[0], out),
         Op::Shuffle(shuffle) => shuffle_nodes(shuffle, x[0], out, read),
@@ -213,6 +127,12 @@ fn activation_nodes(f: Activation, x: &str, out: &str) -> Vec<Message> {
         Activation::Silu => vec![
             operation("Sigmoid", &[x], &gate, Vec::new()),
             operation("Mul", &[x, &gate], out, Vec::new()),
+        ],
+        Activation::Sigmoid => vec![operation("Sigmoid", &[x], out, Vec::new())],
+        Activation::Hardsigmoid => vec![
+            operation("Add", &[x, "three"], &moved, Vec::new()),
+            operation("Clip", &[&moved, "zero", "six"], &gate, Vec::new()),
+            operation("Div", &[&gate, "six"], out, Vec::new()),
         ],
     }
 }
@@ -240,6 +160,28 @@ fn shuffle_nodes(shuffle: Shuffle, x: &str, out: &str, [h, w, c]: Shape) -> Vec<
         operation("Transpose", &[&apart], &turned, vec![ints("perm", &[0, 2, 1, 3, 4])]),
         constants(&back, &sizes(&[c, h, w])),
         operation("Reshape", &[&turned, &back], out, Vec::new()),
+    ]
+}
+
+/// The mirrored margin, then a convolution of each channel with the same filter.
+fn blur_nodes(blur: Blur, x: &str, out: &str, [_, _, c]: Shape) -> Vec<Message> {
+    let [sides, wide, filter] = ["sides", "wide", "filter"].map(|s| format!("{out}.{s}"));
+    let shares: Vec<f32> = blur.taps.shares().collect();
+    let k = shares.len();
+    let square = shares.iter().flat_map(|a| shares.iter().map(move |b| a * b));
+    let values = square.collect::<Vec<f32>>().repeat(c);
+    let array = Array { shape: vec![c, 1, k, k], values };
+    let (before, behind) = (blur.taps.before() as i64, blur.taps.behind() as i64);
+    let attributes = vec![
+        ints("kernel_shape", &[k, k]),
+        ints("strides", &[blur.stride, blur.stride]),
+        int("group", c),
+    ];
+    vec![
+        constants(&sides, &[0, 0, before, before, 0, 0, behind, behind]),
+        operation("Pad", &[x, &sides], &wide, vec![word("mode", "reflect")]),
+        constant(&filter, tensor("", &array)),
+        operation("Conv", &[&wide, &filter], out, attributes),
     ]
 }
 
@@ -281,7 +223,8 @@ pub(crate) fn file(
     ];
     let any = |f: fn(&Op) -> bool| graph.nodes().iter().any(|n| f(&n.op));
     // Runtimes warn about constants that nothing reads.
-    let swishes = any(|op| *op == Op::Activation(Activation::Hardswish));
+    let swishes =
+        any(|op| matches!(op, Op::Activation(Activation::Hardswish | Activation::Hardsigmoid)));
     let clips = any(|op| *op == Op::Activation(Activation::Relu6));
     let used = constants.iter().take(match (swishes, clips) {
         (true, _) => 5,
@@ -321,7 +264,7 @@ mod tests {
     /// The nodes of one operation that reads 4 channels of `side` × `side`.
     fn written(op: impl Into<Op>, side: usize) -> Vec<Message> {
         let node = Node { name: "n".to_owned(), op: op.into(), inputs: vec![0] };
-        network_node(&node, &["x"], "y", [4, side, side])
+        network_node(&node, &["x"], "y", [side, side, 4])
     }
 
     fn holds(node: &Message, part: &Message) -> bool {

@@ -8,7 +8,7 @@ use common::device::Device;
 use common::forward::forward_images;
 use common::score;
 use common::share::Share;
-use graph::families;
+use graph::families::{self, Knobs};
 use graph::grid::Grids;
 use photos::MAX_PIXELS;
 use prepare::folder::{Limits, prepare};
@@ -80,7 +80,8 @@ fn the_tutorials_student_answers_as_in_torch() {
     let bytes = std::fs::read(shared.join("models/student_custom_small.bin")).unwrap();
     let bundle = checkpoint::read(&bytes).unwrap().tensors;
     let weights = bundle.iter().map(|(n, t)| (n.clone(), t.to_array().unwrap())).collect();
-    let (_, graph) = families::recognise(families::ALL, &weights).unwrap();
+    let student = families::find("studentnet").unwrap().build(&Knobs::standard(11)).unwrap();
+    let graph = student.with_widths_of(&weights).unwrap();
     let preparation = Preparation { size: 256, framing: Framing::Center, exif: false };
     let normalization = Normalization::NONE;
     let input = Input { preparation, normalization };

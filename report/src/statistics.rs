@@ -114,8 +114,6 @@ pub(crate) fn mcnemar(b: usize, c: usize) -> f64 {
 /// Mean of repeated measurements and what it may be off by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
-    /// How many.
-    pub(crate) n: usize,
     /// Their mean.
     pub(crate) mean: f64,
     /// Their standard deviation (n − 1); 0 for a single one.
@@ -134,11 +132,11 @@ pub(crate) fn spread(values: &[f64]) -> Spread {
     let n = values.len();
     let mean = values.iter().sum::<f64>() / n.max(1) as f64;
     if n < 2 {
-        return Spread { n, mean, deviation: 0.0, half: None };
+        return Spread { mean, deviation: 0.0, half: None };
     }
     let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
     let deviation = (squares / (n - 1) as f64).sqrt();
-    Spread { n, mean, deviation, half: Some(quantile(n - 1) * deviation / (n as f64).sqrt()) }
+    Spread { mean, deviation, half: Some(quantile(n - 1) * deviation / (n as f64).sqrt()) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::launch::{Arg, Kernels, Ptr, args};
 use crate::memory::{Buffer, Memory};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::{CudaDevice, Result};
-use executor::update::{BETA1, BETA2, EPSILON, SGD_MOMENTUM};
+use executor::update::{ADAM_FLOOR, BETA1, BETA2, SGD_MOMENTUM};
 use executor::{Parametrisation, Rule, Update};
 use graph::Role;
 use graph::grid::top;
@@ -92,7 +92,7 @@ pub(super) fn step(
         }
         Rule::AdamW => {
             let (correct1, correct2) = (1.0 - BETA1.powi(step), (1.0 - BETA2.powi(step)).sqrt());
-            let mut all = args![kinds, g, scale, lr, BETA1, BETA2, EPSILON, decay].to_vec();
+            let mut all = args![kinds, g, scale, lr, BETA1, BETA2, ADAM_FLOOR, decay].to_vec();
             all.extend_from_slice(args![correct1, correct2, p, first.at, second.at]);
             kernels.each("adamw", n, &all)?;
         }

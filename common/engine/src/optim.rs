@@ -5,7 +5,7 @@
 
 use crate::parallel::{BLOCK, prelude::*};
 use crate::simd::{dispatch, mul_add};
-use executor::update::{BETA1, BETA2, EPSILON, Rule, SGD_MOMENTUM, Update};
+use executor::update::{ADAM_FLOOR, BETA1, BETA2, Rule, SGD_MOMENTUM, Update};
 use std::ops::Range;
 
 /// SGD with Nesterov momentum and L2 weight decay, as
@@ -138,7 +138,7 @@ pub fn step(
                 lr,
                 beta1: BETA1,
                 beta2: BETA2,
-                epsilon: EPSILON,
+                epsilon: ADAM_FLOOR,
                 weight_decay,
                 step,
                 grad_scale,

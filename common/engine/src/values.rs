@@ -114,6 +114,11 @@ impl Engine {
         self.shape(self.schedule.operations[i].inputs[0])
     }
 
+    /// Floats of the result of operation `i` for a picture.
+    pub(crate) fn picture(&self, i: usize) -> usize {
+        self.schedule.operations[i].floats()
+    }
+
     /// Floats of the result of operation `i` for the whole batch.
     pub(crate) fn floats(&self, i: usize) -> usize {
         self.batch * self.schedule.operations[i].floats()

@@ -18,8 +18,8 @@ pub const BETA1: f32 = 0.9;
 /// β₂ of [`Rule::AdamW`].
 pub const BETA2: f32 = 0.999;
 
-/// ε of [`Rule::AdamW`].
-pub const EPSILON: f32 = 1e-8;
+/// ε of [`Rule::AdamW`]: what its divisor is at least.
+pub const ADAM_FLOOR: f32 = 1e-8;
 
 /// The settings of one training step.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,7 +1,7 @@
 //! Optimizer steps on flat tensors, in candle operations; see `engine::optim`.
 
 use candle_core::{Result, Tensor};
-use executor::update::{BETA1, BETA2, EPSILON, Rule, SGD_MOMENTUM, Update};
+use executor::update::{ADAM_FLOOR, BETA1, BETA2, Rule, SGD_MOMENTUM, Update};
 use std::ops::Range;
 
 fn part(t: &Tensor, range: &Range<usize>) -> Result<Tensor> {
@@ -50,7 +50,7 @@ pub(crate) fn step(
                 (p, m)
             }
             Rule::AdamW => {
-                let [beta1, beta2, epsilon] = [BETA1, BETA2, EPSILON].map(f64::from);
+                let [beta1, beta2, epsilon] = [BETA1, BETA2, ADAM_FLOOR].map(f64::from);
                 let m = ((m * beta1)? + (&g * (1.0 - beta1))?)?;
                 let v = ((part(&second, range)? * beta2)? + (g.sqr()? * (1.0 - beta2))?)?;
                 let correct1 = 1.0 - beta1.powi(step);

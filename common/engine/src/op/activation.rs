@@ -25,6 +25,8 @@ pub fn forward(x: &[f32], f: Activation, y: &mut [f32]) {
         Activation::Relu6 => elementwise::clamp(x, Bounds::RELU6, y),
         Activation::Hardswish => apply(x, y, hardswish),
         Activation::Silu => apply(x, y, silu),
+        Activation::Sigmoid => apply(x, y, sigmoid),
+        Activation::Hardsigmoid => apply(x, y, hardsigmoid),
     }
 }
 
@@ -35,6 +37,8 @@ pub fn backward(grad: &mut [f32], x: &[f32], y: &[f32], f: Activation) {
         Activation::Relu6 => elementwise::mask(grad, y, Bounds::RELU6),
         Activation::Hardswish => multiply(grad, x, hardswish_slope),
         Activation::Silu => multiply(grad, x, silu_slope),
+        Activation::Sigmoid => multiply(grad, y, |y| y * (1.0 - y)),
+        Activation::Hardsigmoid => multiply(grad, x, hardsigmoid_slope),
     }
 }
 
@@ -65,11 +69,24 @@ fn hardswish_slope(x: f32) -> f32 {
     }
 }
 
+fn hardsigmoid(x: f32) -> f32 {
+    (x + 3.0).clamp(0.0, 6.0) / 6.0
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
 fn silu(x: f32) -> f32 {
     x / (1.0 + (-x).exp())
 }
 
+/// 0 at −3 and at 3, as in PyTorch.
+fn hardsigmoid_slope(x: f32) -> f32 {
+    if x > -3.0 && x < 3.0 { 1.0 / 6.0 } else { 0.0 }
+}
+
 fn silu_slope(x: f32) -> f32 {
-    let sigmoid = 1.0 / (1.0 + (-x).exp());
+    let sigmoid = sigmoid(x);
     sigmoid * (1.0 + x * (1.0 - sigmoid))
 }

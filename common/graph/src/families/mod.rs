@@ -177,25 +177,6 @@ pub fn forms(families: &[Family]) -> Result<Vec<(&Family, Graph)>> {
     Ok(forms)
 }
 
-/// The family and graph that `weights` belong to, by their names; widths, blocks and ranks are those
-/// of the weights, the stem's stride, which no weight shows, is the family's own.
-///
-/// # Errors
-/// Weights of none of `families`: for a single one, the first tensor that does not fit.
-pub fn recognise<'a>(families: &'a [Family], weights: &Weights) -> Result<(&'a Family, Graph)> {
-    let mut reason = None;
-    for (family, form) in forms(families)? {
-        match form.factored_like(weights)?.with_widths_of(weights) {
-            Ok(found) => return Ok((family, found)),
-            Err(e) => reason = reason.or(Some(e.at(format!("not a {}", family.name)))),
-        }
-    }
-    match reason {
-        Some(reason) => Err(reason),
-        None => bail!("no families"),
-    }
-}
-
 /// What the original of a family calls a tensor today. torchvision's own download of DenseNet-121 is older
 /// than its code, which then came to be without dots before the numbers of a layer's two halves.
 pub fn current_name(name: &str) -> String {

@@ -47,11 +47,16 @@ pub enum Activation {
     Hardswish,
     /// x / (1 + e⁻ˣ), also called swish (Ramachandran et al. 2017, "Searching for activation functions").
     Silu,
+    /// 1 / (1 + e⁻ˣ).
+    Sigmoid,
+    /// min(max(x + 3, 0), 6) / 6 (Howard et al. 2019, section 5.2).
+    Hardsigmoid,
 }
 
 impl Activation {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Relu, Self::Relu6, Self::Hardswish, Self::Silu];
+    pub const ALL: [Self; 6] =
+        [Self::Relu, Self::Relu6, Self::Hardswish, Self::Silu, Self::Sigmoid, Self::Hardsigmoid];
 
     /// What it is called in a graph.
     pub fn name(self) -> &'static str {
@@ -60,6 +65,8 @@ impl Activation {
             Self::Relu6 => "relu6",
             Self::Hardswish => "hardswish",
             Self::Silu => "silu",
+            Self::Sigmoid => "sigmoid",
+            Self::Hardsigmoid => "hardsigmoid",
         }
     }
 
@@ -75,7 +82,7 @@ impl Activation {
         match self {
             Self::Relu => Some(Bounds::RELU),
             Self::Relu6 => Some(Bounds::RELU6),
-            Self::Hardswish | Self::Silu => None,
+            Self::Hardswish | Self::Silu | Self::Sigmoid | Self::Hardsigmoid => None,
         }
     }
 }

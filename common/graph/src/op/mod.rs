@@ -9,6 +9,7 @@ mod activation;
 mod add;
 mod avg_pool;
 mod batch_norm;
+mod blur;
 mod concat;
 mod conv;
 mod decimal;
@@ -16,6 +17,7 @@ mod global_avg_pool;
 mod input;
 mod linear;
 mod max_pool;
+mod mul;
 mod scale_shift;
 mod shuffle;
 mod split;
@@ -27,12 +29,14 @@ pub use activation::{Activation, Bounds};
 pub use add::Add;
 pub use avg_pool::AvgPool;
 pub use batch_norm::BatchNorm;
+pub use blur::{Blur, Taps};
 pub use concat::Concat;
 pub use conv::Conv;
 pub use global_avg_pool::GlobalAvgPool;
 pub use input::Input;
 pub use linear::Linear;
 pub use max_pool::MaxPool;
+pub use mul::Mul;
 pub use scale_shift::ScaleShift;
 pub use shuffle::Shuffle;
 pub use split::Split;
@@ -194,15 +198,19 @@ macro_rules! operations {
             /// A factor and a summand per channel.
             ScaleShift: "scale",
             /// A function of each value alone.
-            Activation: "relu" | "relu6" | "hardswish" | "silu",
+            Activation: "relu" | "relu6" | "hardswish" | "silu" | "sigmoid" | "hardsigmoid",
             /// Largest value in each window.
             MaxPool: "max",
             /// Mean of each window.
             AvgPool: "avg",
             /// Mean over the picture.
             GlobalAvgPool: "gap",
+            /// A fixed low-pass filter.
+            Blur: "blur",
             /// Sum of two inputs.
             Add: "add",
+            /// Product of two inputs.
+            Mul: "mul",
             /// Channels of several inputs, one behind the other.
             Concat: "concat",
             /// A range of the channels.
@@ -221,6 +229,9 @@ macro_rules! define {
         pub enum Op {
             $($(#[$doc])* $name($name),)*
         }
+
+        /// The first word of every operation's text.
+        pub const VERBS: &[&str] = &[$($($verb),+),*];
 
         impl Op {
             /// What it says about itself.

@@ -75,7 +75,7 @@ impl<'a> Words<'a> {
     /// `kN sN pN ceil`; stride 1 and padding 0 where they are left out.
     pub(crate) fn window(&mut self) -> Result<Window> {
         let Some(kernel) = self.letter('k')? else { bail!("expected a window kN") };
-        let stride = self.letter('s')?.unwrap_or(1);
+        let stride = self.stride()?;
         let padding = self.letter('p')?.unwrap_or(0);
         Ok(Window { ceil: self.flag("ceil"), ..Window::new(kernel, stride, padding) })
     }
@@ -89,6 +89,20 @@ impl<'a> Words<'a> {
             super::decimal::read(text).ok_or_else(refused)
         };
         found.map(value).transpose()
+    }
+
+    /// Whole numbers below 256 with commas between them.
+    pub(crate) fn taps(&mut self) -> Result<Option<Vec<u8>>> {
+        let refused = |t: &str| Error::new(format!("the tap {t:?} is not in 0..=255"));
+        let list = self.take(|w| {
+            (w.starts_with(|c: char| c.is_ascii_digit()) && w.contains(',')).then_some(w)
+        });
+        list.map(|l| l.split(',').map(|t| t.parse().map_err(|_| refused(t))).collect()).transpose()
+    }
+
+    /// `sN`, 1 where it is left out.
+    pub(crate) fn stride(&mut self) -> Result<usize> {
+        Ok(self.letter('s')?.unwrap_or(1))
     }
 
     /// `gN`.

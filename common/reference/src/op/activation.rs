@@ -6,6 +6,7 @@
 use super::{Run, Site};
 use crate::tensors::{floats, tensor_like, with_floats};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_nn::ops::sigmoid;
 use engine::elementwise;
 use graph::Bounds;
 use graph::op::Activation;
@@ -16,10 +17,16 @@ impl Run for Activation {
         match self {
             Self::Relu => clamp(x, Bounds::RELU),
             Self::Relu6 => clamp(x, Bounds::RELU6),
-            Self::Hardswish => x * (clamp(&(x + 3.0)?, Bounds::RELU6)? / 6.0)?,
+            Self::Hardswish => x * hardsigmoid(x)?,
             Self::Silu => x.silu(),
+            Self::Sigmoid => sigmoid(x),
+            Self::Hardsigmoid => hardsigmoid(x),
         }
     }
+}
+
+fn hardsigmoid(x: &Tensor) -> Result<Tensor> {
+    clamp(&(x + 3.0)?, Bounds::RELU6)? / 6.0
 }
 
 fn clamp(x: &Tensor, bounds: Bounds) -> Result<Tensor> {

@@ -7,7 +7,7 @@
 //! gradient. Pictures are NCHW.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use graph::op::{Activation, Conv};
+use graph::op::{Activation, Blur, Conv};
 use graph::{Graph, Op, Weights, Window};
 use std::collections::BTreeMap;
 
@@ -62,13 +62,19 @@ pub(crate) fn pass(
                 ((inputs[0] * gate)? / 6.0)?
             }
             Op::Activation(Activation::Silu) => (inputs[0] / (inputs[0].neg()?.exp()? + 1.0)?)?,
+            Op::Activation(Activation::Sigmoid) => (inputs[0].neg()?.exp()? + 1.0)?.recip()?,
+            Op::Activation(Activation::Hardsigmoid) => {
+                ((inputs[0] + 3.0)?.relu()?.minimum(6.0)? / 6.0)?
+            }
             Op::MaxPool(p) => taps(inputs[0], p.0, f64::NEG_INFINITY)?
                 .into_iter()
                 .reduce(|a, b| a.maximum(&b).unwrap())
                 .unwrap(),
             Op::AvgPool(p) => average(inputs[0], p.0)?,
             Op::GlobalAvgPool(_) => inputs[0].mean_keepdim((2, 3))?,
+            Op::Blur(blur) => filtered(&filtered(inputs[0], blur, 2)?, blur, 3)?,
             Op::Add(_) => (inputs[0] + inputs[1])?,
+            Op::Mul(_) => inputs[0].broadcast_mul(inputs[1])?,
             Op::Concat(_) => Tensor::cat(&inputs, 1)?,
             Op::Split(s) => inputs[0].narrow(1, s.start, s.end - s.start)?,
             Op::Shuffle(s) => {
@@ -127,6 +133,25 @@ fn taps(x: &Tensor, win: Window, outside: f64) -> Result<Vec<Tensor>> {
         all.push(rows.index_select(&places(w, kx)?, 3)?);
     }
     Ok(all)
+}
+
+/// Along dimension `dim`, as a product with a matrix `[n, positions]`; beyond the border the picture is mirrored.
+fn filtered(x: &Tensor, blur: Blur, dim: usize) -> Result<Tensor> {
+    let (n, taps) = (x.dim(dim)?, blur.taps.values());
+    let positions = n.div_ceil(blur.stride);
+    let sum: f64 = taps.iter().map(|t| f64::from(*t)).sum();
+    let mut matrix = vec![0.0; n * positions];
+    for (at, (k, tap)) in
+        (0..positions).flat_map(|at| taps.iter().enumerate().map(move |t| (at, t)))
+    {
+        let i = (at * blur.stride + k) as i64 - ((taps.len() - 1) / 2) as i64;
+        let last = n as i64 - 1;
+        let i = last - (last - i.abs()).abs();
+        matrix[i as usize * positions + at] += f64::from(*tap) / sum;
+    }
+    let matrix = Tensor::from_vec(matrix, (n, positions), &Device::Cpu)?.to_dtype(x.dtype())?;
+    let x = x.transpose(dim, 3)?.contiguous()?;
+    x.broadcast_matmul(&matrix)?.transpose(dim, 3)?.contiguous()
 }
 
 fn average(x: &Tensor, win: Window) -> Result<Tensor> {
