@@ -278,7 +278,7 @@ target/page.wasm: FORCE
 	tools/wasm/build.sh $@
 
 report: experiments typeset ## the assignment's four questions and more: OUT/report/report.pdf, .html and data/*.csv
-	$(RUN) $(BIN)/report tables '$(OUT)' --out '$(OUT)/report/data'
+	$(RUN) $(BIN)/report gather '$(OUT)' --out '$(OUT)/report/data'
 	$(RUN) $(BIN)/typeset --data '$(OUT)/report/data' --out '$(OUT)/report' --lang $(LANG_REPORT) --recipe $(RECIPE)
 typeset: tools
 	@[ -e $(BIN)/typeset ] || echo "what typesets the report is compiled: about 3 minutes on 2 cores"

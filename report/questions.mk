@@ -109,7 +109,7 @@ endif
 # --- 3: chains of (cut, mended) from the student, at each rate
 # The model before this cut: the student, or what the cut before became.
 before = $(OUT)/$(word $(call part,3),student $(CUTS:%=q3/$(call part,1)-$(call part,2)-%)).safetensors
-$(OUT)/q3/%-cut.safetensors: command = $(call cut,channels --rate $(call part,1) $(Q3_PRUNE),$(before))
+$(OUT)/q3/%-cut.safetensors: command = $(call cut,channels --share $(call part,1) $(Q3_PRUNE),$(before))
 $(Q3:%=$(OUT)/%-cut.safetensors): $$(before) $(TRAINING) $$(changed) | tools lock
 	$(stage)
 
