@@ -152,7 +152,17 @@ def check_torch():
     agree("encode8 written here, decoded by the tutorial's Python and by us", torch_answers(net, raw), ours8)
 
 
-TORCHVISION = ("resnet18", "resnet34", "mobilenet_v2", "shufflenet_v2_x1_0", "squeezenet1_1", "densenet121")
+TORCHVISION = (
+    "resnet18",
+    "resnet34",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "efficientnet_b0",
+    "shufflenet_v2_x1_0",
+    "squeezenet1_1",
+    "densenet121",
+)
 
 
 def check_torchvision():

@@ -156,7 +156,8 @@ struct Feeding {
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     exif: bool,
-    /// ε of every batch norm [default: what --graph says, else 1e-5 as in PyTorch; Keras has 1e-3].
+    /// ε of every batch norm [default: what --graph says, else the family's own: 1e-3 of MobileNetV3, 1e-5 as in
+    /// PyTorch of the others; Keras has 1e-3].
     #[arg(long, alias = "eps", value_name = "E", value_parser = epsilon)]
     #[serde(skip_serializing_if = "Option::is_none")]
     epsilon: Option<f32>,

@@ -106,7 +106,7 @@ fn networks() -> Vec<(&'static str, Tensors)> {
     include_str!("drafts/torchvision.txt").trim().split("\n\n").map(paragraph).collect()
 }
 
-/// What the draft of each shows that the language lacks; nothing where it lacks nothing.
+/// What the draft of each shows that it does not say; nothing where it says all.
 const LACKING: [(&str, &[&str]); 33] = [
     (
         "mobilenet_v3_small",
@@ -151,10 +151,10 @@ const LACKING: [(&str, &[&str]); 33] = [
     ("oblong", &["1, 2: a window that is not square"]),
 ];
 
-/// A draft of a network that the language cannot say names what it lacks, and is refused unchanged by that;
-/// one that it can say is read.
+/// A draft that does not say its network names what it lacks, and is refused unchanged by that; one that says
+/// it is read.
 #[test]
-fn drafts_that_cannot_be_said_are_refused() {
+fn drafts_of_other_networks_are_refused() {
     let networks = networks();
     assert_eq!(networks.len(), LACKING.len());
     for ((name, tensors), (expected, lacking)) in networks.iter().zip(LACKING) {
@@ -204,6 +204,6 @@ fn errors_say_all_that_drafts_do() {
     }
     // Every kind of doubt has been seen.
     assert_eq!(texts.len(), 11, "{texts:?}");
-    let remedy = "say by @ what is read, and where they meet (add, concat)";
+    let remedy = "say by @ what is read, and where they meet (add, concat, mul)";
     assert!(texts.iter().any(|t| t.starts_with("branches: ") && t.contains(remedy)), "{texts:?}");
 }

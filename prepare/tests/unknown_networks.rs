@@ -61,25 +61,48 @@ fn a_wrong_graph_is_an_error_that_names_it() {
     }
 }
 
-/// Squeeze-and-excitation, as in MobileNetV3: as a chain the tensors fit, and the network would be another.
+/// Squeeze-and-excitation: as a chain the tensors fit, and the network would be another. Settled as the draft
+/// says, it is read.
 #[test]
-fn a_draft_that_cannot_be_said_is_refused_unchanged() {
-    let chain = "input 3;features.0.0:conv 3>16 k3 p1;features.0.1:bn 16;relu;\
-                 features.1.block.0.0:conv 16>16 k3 p1 g16;features.1.block.0.1:bn 16;relu;\
-                 features.1.block.1.fc1:conv 16>8 k1 bias;features.1.block.1.fc2:conv 8>16 k1 bias;\
-                 features.1.block.2.0:conv 16>24 k1;features.1.block.2.1:bn 24;gap;\
-                 classifier.0:linear 24>5 bias";
+fn a_draft_of_another_network_is_refused_until_it_is_settled() {
+    let chain = "input 3;stem.0:conv 3>16 k3 p1;stem.1:bn 16;relu;\
+                 body.0.0:conv 16>16 k3 p1 g16;body.0.1:bn 16;relu;\
+                 body.1.fc1:conv 16>8 k1 bias;body.1.fc2:conv 8>16 k1 bias;\
+                 body.2.0:conv 16>24 k1;body.2.1:bn 24;gap;fc:linear 24>5 bias";
     let graph: Graph = chain.parse().unwrap();
     let folder = folder(&graph);
     let folder = folder.path();
     let bundle = prepare(folder, &["bundle.safetensors"]);
     assert!(bundle.status.success(), "{bundle:?}");
     fs::write(folder.join("net.txt"), &bundle.stdout).unwrap();
-    let refused = prepare(folder, &["model.safetensors", "--graph", "net.txt"]);
+    let made = || prepare(folder, &["model.safetensors", "--graph", "net.txt"]);
+    let refused = made();
     let error = String::from_utf8_lossy(&refused.stderr).into_owned();
-    let lacking = "features.1.block.1.fc1: squeeze-and-excitation";
-    assert!(!refused.status.success() && error.contains(lacking), "{error}");
+    assert!(!refused.status.success(), "{error}");
+    assert!(error.contains("body.1.fc1: squeeze-and-excitation"), "{error}");
     assert!(!folder.join("model.safetensors").exists());
+    let draft = String::from_utf8(bundle.stdout).unwrap();
+    let kept: Vec<&str> = draft.lines().filter(|l| !l.starts_with("? ")).collect();
+    let mut settled = kept.join("\n");
+    // Behind the last of the two layers the draft has an activation.
+    for (drafted, written) in [
+        ("body.1.fc1:", "gap;body.1.fc1:"),
+        ("body.1.fc2:", "relu;body.1.fc2:"),
+        ("# 8\nrelu", "\nhardsigmoid;mul @6,11"),
+    ] {
+        assert!(settled.contains(drafted), "{draft}");
+        settled = settled.replace(drafted, written);
+    }
+    fs::write(folder.join("net.txt"), settled).unwrap();
+    let read = made();
+    assert!(read.status.success(), "{read:?}");
+    let (model, _) = Model::load(&folder.join("model.safetensors")).unwrap();
+    let expected = chain
+        .replace("body.1.fc1:", "gap;body.1.fc1:")
+        .replace("body.1.fc2:", "relu;body.1.fc2:")
+        .replace("body.2.0:", "hardsigmoid;mul @6,11;body.2.0:")
+        .replace("bn 24;", "bn 24;relu;");
+    assert_eq!(model.graph.to_string(), expected);
 }
 
 /// Of a network that is kept as a bundle nothing but the tensors is read: flags for models are named, those

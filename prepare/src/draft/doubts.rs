@@ -38,8 +38,8 @@ impl Doubt {
     fn text(self) -> &'static str {
         match self {
             Self::Excitation => {
-                "squeeze-and-excitation: channels are multiplied by what becomes of their means, for which \
-                 there is no operation"
+                "squeeze-and-excitation: channels are multiplied by what becomes of their means, say by gap \
+                 before these two layers, sigmoid or hardsigmoid behind them, and mul @ of the channels and that"
             }
             Self::PictureNorm => {
                 "a norm without running statistics (layer, group or instance norm), for which there is no \
@@ -60,7 +60,7 @@ impl Doubt {
             }
             Self::Branches => {
                 "branches: it reads another node than the one before it, or branches end here, say by @ what is \
-                 read, and where they meet (add, concat)"
+                 read, and where they meet (add, concat, mul)"
             }
             Self::Tensors => "tensors of no operation",
         }

@@ -17,7 +17,8 @@ const SHORTCUTS: [&str; 5] = ["downsample", "shortcut", "skip", "identity", "res
 
 const HEAD: &str = "\
 # A draft from names and shapes alone. Guesses are marked \"?\". No file says where strides are (s2), pools
-# (max k2 s2), which activation (relu, relu6, hardswish, silu), where branches meet (add @i,j; concat @i,j).
+# (max k2 s2), which activation (relu, relu6, hardswish, silu, sigmoid, hardsigmoid), where branches meet
+# (add @i,j; concat @i,j; mul @i,j).
 ";
 
 const SETTLE: &str = "\

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use artifacts::Model;
 use graph::op::{Activation, MaxPool};
 use graph::{Graph, Op, Weights, Window};
+use std::collections::BTreeSet;
 use views::Normalization;
 
 /// A reading of the file: what is different, and the model.
@@ -78,11 +79,15 @@ pub(super) fn readings(model: &Model) -> Result<Vec<Reading>> {
     Ok(all)
 }
 
-/// `graph` with `to` in place of every activation; None where that is no change.
+/// `graph` with `to` in place of every activation but those that make factors; None where that is no change.
 fn with_activation(graph: &Graph, to: Activation) -> Result<Option<Graph>> {
     let mut nodes = graph.nodes().to_vec();
-    for node in nodes.iter_mut().filter(|n| matches!(n.op, Op::Activation(_))) {
-        node.op = Op::Activation(to);
+    let products = graph.nodes().iter().filter(|n| matches!(n.op, Op::Mul(_)));
+    let factors: BTreeSet<usize> = products.map(|n| n.inputs[1]).collect();
+    for (i, node) in nodes.iter_mut().enumerate() {
+        if matches!(node.op, Op::Activation(_)) && !factors.contains(&i) {
+            node.op = Op::Activation(to);
+        }
     }
     Ok(if nodes == graph.nodes() { None } else { Some(Graph::new(nodes)?) })
 }
@@ -177,4 +182,23 @@ fn edited(graph: &Graph, i: usize, added: Option<MaxPool>) -> Result<Graph> {
         }
     }
     Ok(Graph::new(nodes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_factors_is_left_alone() -> Result<()> {
+        let text = |act: &str| {
+            format!(
+                "input 3;a:conv 3>4 k3;{act};gap;g:conv 4>4 k1;sigmoid;mul @2,5;gap;f:linear 4>2"
+            )
+        };
+        let graph: Graph = text("relu6").parse()?;
+        let found = with_activation(&graph, Activation::Silu)?.context("another")?;
+        assert_eq!(found.to_string(), text("silu"));
+        assert_eq!(with_activation(&graph, Activation::Relu6)?, None);
+        Ok(())
+    }
 }

@@ -40,7 +40,7 @@ fn build(knobs: &Knobs) -> Result<Graph> {
     for (i, (width, stride)) in BLOCKS.into_iter().enumerate() {
         let path = |end: usize| format!("model.{}.{end}", i + 1);
         let output = knobs.scaled(width);
-        let spatial = depthwise(input, stride);
+        let spatial = depthwise(input, 3, stride);
         conv_norm_act(&mut net, [&path(0), &path(1)], spatial, Activation::Relu);
         let mixing = pointwise(input, output);
         conv_norm_act(&mut net, [&path(3), &path(4)], mixing, Activation::Relu);

@@ -1,10 +1,11 @@
 //! MobileNetV2 as in torchvision (Sandler et al. 2018, "MobileNetV2: inverted residuals and linear
 //! bottlenecks", table 2).
 
-use super::{Family, Knobs, conv_norm, conv_norm_act, dense, depthwise, pointwise};
+use super::inverted_residual::{InvertedResidual, ends_in_line};
+use super::{Family, Knobs, conv_norm_act_in, dense, pointwise};
 use crate::error::Result;
 use crate::network::{Builder, Graph};
-use crate::op::{Activation, Add, GlobalAvgPool, Linear, Window};
+use crate::op::{Activation, GlobalAvgPool, Linear, Window};
 
 pub(super) const FAMILY: Family = Family {
     name: "mobilenet_v2",
@@ -26,51 +27,32 @@ const STAGES: [(usize, usize, usize, usize); 7] = [
 ];
 
 fn build(knobs: &Knobs) -> Result<Graph> {
+    let act = Activation::Relu6;
     let mut net = Builder::new();
     let mut input = knobs.scaled(32);
-    let stem = dense(3, input, Window::new(3, knobs.stem_stride.unwrap_or(2), 1));
-    conv_norm_act(&mut net, ["features.0.0", "features.0.1"], stem, Activation::Relu6);
-    let mut block = 1;
+    let window = Window::new(3, knobs.stem_stride.unwrap_or(2), 1);
+    conv_norm_act_in(&mut net, "features.0", dense(3, input, window), act);
+    let mut number = 1;
     for (expansion, width, count, first) in STAGES {
         for i in 0..count {
-            let (output, stride) = (knobs.scaled(width), if i == 0 { first } else { 1 });
-            let name = format!("features.{block}.conv");
-            inverted_residual(&mut net, &name, (input, output), (expansion, stride), i > 0);
-            (input, block) = (output, block + 1);
+            let output = knobs.scaled(width);
+            let block = InvertedResidual {
+                input,
+                inner: (expansion != 1).then_some(input * expansion),
+                output,
+                kernel: 3,
+                stride: if i == 0 { first } else { 1 },
+                act,
+                gate: None,
+                is_residual: i > 0,
+            };
+            block.push(&mut net, &format!("features.{number}.conv"), ends_in_line);
+            (input, number) = (output, number + 1);
         }
     }
     let last = knobs.scaled(1280);
-    let names = [format!("features.{block}.0"), format!("features.{block}.1")];
-    let mixing = pointwise(input, last);
-    conv_norm_act(&mut net, [&names[0], &names[1]], mixing, Activation::Relu6);
+    conv_norm_act_in(&mut net, &format!("features.{number}"), pointwise(input, last), act);
     net.then("", GlobalAvgPool);
     net.then("classifier.1", Linear::new(last, knobs.classes));
     net.finish()
-}
-
-/// Widen, filter each channel, narrow; plus the input where the shape stays.
-fn inverted_residual(
-    net: &mut Builder,
-    name: &str,
-    (input, output): (usize, usize),
-    (expansion, stride): (usize, usize),
-    is_residual: bool,
-) {
-    let path = |end: &str| format!("{name}.{end}");
-    let start = net.last();
-    let inner = input * expansion;
-    let mut next = 0;
-    if expansion != 1 {
-        let widen = pointwise(input, inner);
-        conv_norm_act(net, [&path("0.0"), &path("0.1")], widen, Activation::Relu6);
-        next = 1;
-    }
-    let names = [path(&format!("{next}.0")), path(&format!("{next}.1"))];
-    let spatial = depthwise(inner, stride);
-    let middle = conv_norm_act(net, [&names[0], &names[1]], spatial, Activation::Relu6);
-    let names = [path(&format!("{}", next + 1)), path(&format!("{}", next + 2))];
-    let end = conv_norm(net, [&names[0], &names[1]], pointwise(inner, output), middle);
-    if is_residual {
-        net.push("", Add, vec![start, end]);
-    }
 }

@@ -2,8 +2,11 @@
 //! keys of the original's PyTorch state dict, so that checkpoints load by name both ways.
 
 mod densenet;
+mod efficientnet;
+mod inverted_residual;
 mod mobilenet_v1;
 mod mobilenet_v2;
+mod mobilenet_v3;
 mod plain;
 mod resnet;
 mod shufflenet_v2;
@@ -67,6 +70,9 @@ pub const ALL: &[Family] = &[
     studentnet::FAMILY,
     mobilenet_v1::FAMILY,
     mobilenet_v2::FAMILY,
+    mobilenet_v3::FAMILY_SMALL,
+    mobilenet_v3::FAMILY_LARGE,
+    efficientnet::FAMILY,
     shufflenet_v2::FAMILY,
     squeezenet::FAMILY,
     densenet::FAMILY_121,
@@ -190,7 +196,7 @@ pub fn current_name(name: &str) -> String {
 }
 
 /// A folded network of a known family as the original has it, batch norms included. Their ε, which a folded
-/// network does not hold, is `epsilon`; None: PyTorch's default.
+/// network does not hold, is `epsilon`; None: the family's own.
 ///
 /// # Errors
 /// A network of no known family; an ε out of range.
@@ -222,14 +228,19 @@ fn conv_norm_act(net: &mut Builder, names: [&str; 2], shape: Conv, act: Activati
     net.then("", act)
 }
 
+/// [`conv_norm_act`] under the names `name.0` and `name.1`.
+fn conv_norm_act_in(net: &mut Builder, name: &str, shape: Conv, act: Activation) -> usize {
+    conv_norm_act(net, [&format!("{name}.0"), &format!("{name}.1")], shape, act)
+}
+
 /// A convolution in which every output sees every input channel.
 const fn dense(input: usize, output: usize, window: Window) -> Conv {
     Conv { input, output, window, groups: 1, bias: false }
 }
 
-/// A 3 × 3 convolution of each channel alone.
-const fn depthwise(channels: usize, stride: usize) -> Conv {
-    let window = Window::new(3, stride, 1);
+/// A `kernel` × `kernel` convolution of each channel alone, padded to keep the size at stride 1.
+const fn depthwise(channels: usize, kernel: usize, stride: usize) -> Conv {
+    let window = Window::new(kernel, stride, kernel / 2);
     Conv { input: channels, output: channels, window, groups: channels, bias: false }
 }
 

@@ -68,7 +68,7 @@ fn build(kind: Kind, base: usize, knobs: &Knobs) -> Result<Graph> {
         };
         match kind {
             Kind::Separable if i > 0 => {
-                conv(&mut net, depthwise(input, 1));
+                conv(&mut net, depthwise(input, 3, 1));
                 conv(&mut net, pointwise(input, output));
             }
             Kind::Grouped if i > 0 => {

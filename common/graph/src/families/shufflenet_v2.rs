@@ -2,7 +2,7 @@
 //! CNN architecture design", table 5): half of the channels pass a block untouched, then the halves
 //! are shuffled.
 
-use super::{Family, Knobs, conv_norm, conv_norm_act, dense, depthwise, pointwise, stem};
+use super::{Family, Knobs, conv_norm, conv_norm_act_in, dense, depthwise, pointwise, stem};
 use crate::error::Result;
 use crate::network::{Builder, Graph};
 use crate::op::{Activation, Concat, GlobalAvgPool, Linear, MaxPool, Shuffle, Split, Window};
@@ -23,7 +23,7 @@ fn build(knobs: &Knobs) -> Result<Graph> {
     let mut net = Builder::new();
     let mut input = knobs.scaled(24);
     let first = dense(3, input, Window::new(3, conv, 1));
-    conv_norm_act(&mut net, ["conv1.0", "conv1.1"], first, Activation::Relu);
+    conv_norm_act_in(&mut net, "conv1", first, Activation::Relu);
     if pool == 2 {
         net.then("", MaxPool(Window::new(3, 2, 1)));
     }
@@ -40,7 +40,7 @@ fn build(knobs: &Knobs) -> Result<Graph> {
         }
     }
     let last = knobs.scaled(1024);
-    conv_norm_act(&mut net, ["conv5.0", "conv5.1"], pointwise(input, last), Activation::Relu);
+    conv_norm_act_in(&mut net, "conv5", pointwise(input, last), Activation::Relu);
     net.then("", GlobalAvgPool);
     net.then("fc", Linear::new(last, knobs.classes));
     net.finish()
@@ -50,7 +50,7 @@ fn build(knobs: &Knobs) -> Result<Graph> {
 fn reduction(net: &mut Builder, name: &str, (input, output): (usize, usize)) {
     let path = |end: usize| format!("{name}.branch1.{end}");
     let (start, half) = (net.last(), output / 2);
-    let spatial = conv_norm(net, [&path(0), &path(1)], depthwise(input, 2), start);
+    let spatial = conv_norm(net, [&path(0), &path(1)], depthwise(input, 3, 2), start);
     conv_norm(net, [&path(2), &path(3)], pointwise(input, half), spatial);
     let left = net.then("", Activation::Relu);
     let right = branch(net, name, start, (input, half), 2);
@@ -77,7 +77,7 @@ fn branch(
     let path = |end: usize| format!("{name}.branch2.{end}");
     conv_norm(net, [&path(0), &path(1)], pointwise(input, output), start);
     let middle = net.then("", Activation::Relu);
-    let spatial = conv_norm(net, [&path(3), &path(4)], depthwise(output, stride), middle);
+    let spatial = conv_norm(net, [&path(3), &path(4)], depthwise(output, 3, stride), middle);
     conv_norm(net, [&path(5), &path(6)], pointwise(output, output), spatial);
     net.then("", Activation::Relu)
 }
