@@ -10,6 +10,7 @@
 
 use anyhow::{Context, Result, ensure};
 use engine::Network;
+use executor::Executor;
 use std::io::{Read, Write};
 
 /// The file, from where `MODEL` says; a relative path begins in this folder.

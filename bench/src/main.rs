@@ -55,7 +55,8 @@ enum Mode {
     Train,
     /// Steps as train makes them: views (crop, flip, rotation, colour, CutMix) and the moving average
     /// besides.
-    Fit,
+    #[value(alias = "fit")]
+    Training,
     /// Answers to pictures.
     Forward,
     /// Encoding and decoding the network's file.
@@ -64,7 +65,8 @@ enum Mode {
     /// have to, and keeps; and its operations. Counted, not measured.
     Traffic,
     /// No time: the engine's fused operations and how each convolution is computed.
-    Plan,
+    #[value(alias = "plan")]
+    Schedule,
 }
 
 const CLASSES: usize = 11;
@@ -87,7 +89,7 @@ fn run(args: &Bench) -> Result<String> {
     let times = match args.mode {
         Mode::Code => return code(&model, args.steps),
         Mode::Traffic => return traffic::traffic(&model, args.size),
-        Mode::Plan => {
+        Mode::Schedule => {
             let engine = engine::pass::Engine::new(&model.graph, args.size)?;
             return Ok(engine.to_string());
         }
@@ -99,7 +101,7 @@ fn run(args: &Bench) -> Result<String> {
             let mut executor = device.executor(&model)?;
             time(args.steps, || step(&mut *executor, &x, batch))?
         }
-        Mode::Fit => fit(model, args, device)?,
+        Mode::Training => training(model, args, device)?,
     };
     let middle = times[times.len() / 2];
     let per_second = |seconds: f64| f64::from(args.batch) / seconds;
@@ -154,7 +156,7 @@ fn step(executor: &mut dyn Executor, x: &[f32], pictures: usize) -> Result<()> {
 }
 
 /// Seconds between the steps of a run of `train` on pictures of noise, ascending.
-fn fit(model: Model, args: &Bench, device: Device) -> Result<Vec<f64>> {
+fn training(model: Model, args: &Bench, device: Device) -> Result<Vec<f64>> {
     let folder = tempfile::tempdir().context("a folder for pictures")?;
     let path = folder.path().join("images.safetensors");
     let (n, preparation) = (args.batch as usize * (args.steps + 2), model.input.preparation);
@@ -184,13 +186,13 @@ fn fit(model: Model, args: &Bench, device: Device) -> Result<Vec<f64>> {
     };
     let targets = Targets::Labels("flip,scale=0.4,rotate=15,colour=0.2,cutmix=1".parse()?);
     let pictures = Pictures { train: &images, validation: &images };
-    let mut fit = Training::new(model, pictures, &targets, &settings, None, device)?;
+    let mut training = Training::new(model, pictures, &targets, &settings, None, device)?;
     let ticks = RefCell::new(Vec::new());
     let tick = |_: &Training| {
         ticks.borrow_mut().push(Instant::now());
         Ok(())
     };
-    fit.run(tick, |_, _| Ok(()))?;
+    training.run(tick, |_, _| Ok(()))?;
     let ticks = ticks.into_inner();
     let between = ticks.windows(2).skip(1).map(|t| (t[1] - t[0]).as_secs_f64());
     let mut times: Vec<f64> = between.collect();

@@ -23,7 +23,7 @@ struct Floats {
 /// Pictures that do not fit the network.
 pub(crate) fn traffic(model: &Model, size: usize) -> Result<String> {
     // As the CUDA executor runs it.
-    let schedule = Schedule::new(&model.graph, size, Fusing { pointwise: 0 })?;
+    let schedule = Schedule::new(&model.graph, size, Fusing::NONE)?;
     let mut floats = Floats::default();
     for (i, operation) in schedule.operations.iter().enumerate() {
         let readers = schedule.operations.iter().filter(|o| o.inputs.contains(&i)).count();
@@ -74,7 +74,7 @@ fn moved(operation: &Fused, x: usize, y: usize) -> usize {
             // are written and read where x is, and once more for its gradient.
             3 * x + 3 * y + 6 * patches + bias
         }
-        // Moments, normalization; then sums, and the gradient from x, y and that of y.
+        // Statistics, normalization; then sums, and the gradient from x, y and that of y.
         Op::BatchNorm(_) | Op::ScaleShift(_) => 10 * y,
         Op::Add(_) => 8 * y,
         // Forwards both and the result; backwards both again, the gradient twice, and their own.

@@ -35,13 +35,18 @@ pub fn bytes(parameters: usize) -> u64 {
 }
 
 /// Goes on from the state there is; one that cannot be gone on from is set aside.
-fn go_on(fit: &mut Training, files: &Files, epochs: u32, provenance: &Provenance) -> Result<()> {
+fn go_on(
+    training: &mut Training,
+    files: &Files,
+    epochs: u32,
+    provenance: &Provenance,
+) -> Result<()> {
     if !files.state.exists() {
         return Ok(());
     }
-    match Saved::load(&files.state, provenance).and_then(|saved| fit.resume(saved)) {
+    match Saved::load(&files.state, provenance).and_then(|saved| training.resume(saved)) {
         Ok(()) => {
-            let Progress { epochs: done, steps, .. } = fit.progress();
+            let Progress { epochs: done, steps, .. } = training.progress();
             let steps = if steps > 0 { format!(" and {steps} steps") } else { String::new() };
             cli::note(&format!("continuing after epoch {done}{steps} of {epochs}"));
         }
@@ -50,7 +55,7 @@ fn go_on(fit: &mut Training, files: &Files, epochs: u32, provenance: &Provenance
     Ok(())
 }
 
-/// Runs `fit` to its end and writes the network of its best epoch to `out`.
+/// Runs `training` to its end and writes the network of its best epoch to `out`.
 ///
 /// The last weights are written after every epoch, the best ones at the end, so that the artifact
 /// appears only when training is over. The state is kept every few minutes and when the run is
@@ -58,23 +63,28 @@ fn go_on(fit: &mut Training, files: &Files, epochs: u32, provenance: &Provenance
 ///
 /// # Errors
 /// What training or the file system says; no epoch that kept to its budget.
-pub fn run(mut fit: Training, epochs: u32, out: &Path, provenance: &Provenance) -> Result<Summary> {
+pub fn run(
+    mut training: Training,
+    epochs: u32,
+    out: &Path,
+    provenance: &Provenance,
+) -> Result<Summary> {
     let files = Files::beside(out);
-    go_on(&mut fit, &files, epochs, provenance)?;
-    let per_epoch = fit.steps_per_epoch()?;
+    go_on(&mut training, &files, epochs, provenance)?;
+    let per_epoch = training.steps_per_epoch()?;
     let bar = cli::progress(epochs as usize * per_epoch, "training");
-    let done = fit.progress().epochs * per_epoch + fit.progress().steps;
+    let done = training.progress().epochs * per_epoch + training.progress().steps;
     bar.skip(done as u64);
     let mut watch = Watch::start()?;
-    fit.run(
-        |fit| {
+    training.run(
+        |training| {
             bar.inc(1);
-            watch.between(|| fit.saved()?.save(&files.state, provenance))
+            watch.between(|| training.saved()?.save(&files.state, provenance))
         },
-        |fit, epoch| {
-            fit.last()?.save(&files.last, provenance)?;
-            save_bytes(&files.epochs, fit.log().as_bytes())?;
-            fit.saved()?.save(&files.state, provenance)?;
+        |training, epoch| {
+            training.last()?.save(&files.last, provenance)?;
+            save_bytes(&files.epochs, training.log().as_bytes())?;
+            training.saved()?.save(&files.state, provenance)?;
             let Epoch { epoch, loss, validation_top1: top1, lr } = epoch;
             bar.say(
                 format!("loss {loss:.3} top-1 {top1:.4}"),
@@ -87,7 +97,7 @@ pub fn run(mut fit: Training, epochs: u32, out: &Path, provenance: &Provenance) 
         },
     )?;
     bar.finish_and_clear();
-    let best = fit.best()?.with_context(|| {
+    let best = training.best()?.with_context(|| {
         format!(
             "after no epoch did the network keep to the budget: raise --settle or --bit-price; \
              the last weights are in {}",
@@ -97,6 +107,6 @@ pub fn run(mut fit: Training, epochs: u32, out: &Path, provenance: &Provenance) 
     best.save(&files.best, provenance)?;
     let _ = std::fs::remove_file(&files.state);
     let steps = epochs as usize * per_epoch - done;
-    cli::record(out, &provenance.stage, steps * fit.batch());
-    Ok(fit.summary().clone())
+    cli::record(out, &provenance.stage, steps * training.batch());
+    Ok(training.summary().clone())
 }

@@ -351,8 +351,8 @@ fn every_fault_is_seen() {
     plant("common/src/score.rs", "use crate::{forward, run};", "stands above it");
     plant("common/artifacts/src/images.rs", "use crate::plan::Plan;", "lead to each other");
     plant("common/checkpoint/src/object.rs", "use crate::pickle::Pickle;", "lead to each other");
-    plant("common/engine/src/pool.rs", "use candle_core::Tensor;", "belongs to");
-    plant("common/codec/src/grid.rs", "use candle_core::Tensor;", "belongs to");
+    plant("common/engine/src/windows.rs", "use candle_core::Tensor;", "belongs to");
+    plant("common/codec/src/plain.rs", "use candle_core::Tensor;", "belongs to");
     plant("bench/src/main.rs", "use candle_core::Tensor;", "belongs to");
     plant("report/src/show.rs", "use image::RgbImage;", "belongs to");
     plant("common/src/util.rs", "", "says nothing");

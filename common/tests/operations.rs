@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// What it is, its text behind a convolution of 6 channels, and how many it makes of them.
-const OPERATIONS: [(&str, &str, usize); 26] = [
+const OPERATIONS: [(&str, &str, usize); 28] = [
     ("dense convolution", "b:conv 6>7 k3 s2 p1 bias", 7),
     ("pointwise convolution", "b:conv 6>7 k1", 7),
     ("strided pointwise convolution", "b:conv 6>7 k1 s2", 7),
@@ -46,6 +46,8 @@ const OPERATIONS: [(&str, &str, usize); 26] = [
     ("blur of 4 taps", "blur 1,3,3,1", 6),
     ("sum", "b:conv 6>6 k1;add @2,1", 6),
     ("product", "b:conv 6>6 k1;mul @2,1", 6),
+    ("square", "mul @1,1", 6),
+    ("product of single pixels", "gap;b:conv 6>6 k1;mul @2,3", 6),
     ("product with a gate", "gap;b:conv 6>6 k1;mul @1,3", 6),
     ("concatenation", "b:conv 6>4 k1;concat @2,1,2", 14),
     ("split", "split 1..4", 3),

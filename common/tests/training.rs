@@ -128,8 +128,8 @@ fn train_to(
     s: &Settings,
     on_grids: Option<OnGrids>,
 ) -> anyhow::Result<Summary> {
-    let fit = Training::new(model, pictures(images), targets, s, on_grids, Device::Cpu)?;
-    run(fit, s.epochs, out, &Provenance::new("test", s)?)
+    let training = Training::new(model, pictures(images), targets, s, on_grids, Device::Cpu)?;
+    run(training, s.epochs, out, &Provenance::new("test", s)?)
 }
 
 /// Train and return the summary and the last weights.

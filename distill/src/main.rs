@@ -187,7 +187,7 @@ fn run(args: &Distill) -> Result<String> {
     artifact::check_room(&args.out, run::bytes(parameters))?;
     let targets = Targets::Teacher { logits: &logits, loss: Loss { alpha, temperature } };
     let pictures = Pictures { train: &train, validation: &validation };
-    let fit = Training::new(model, pictures, &targets, &args.settings, on_grids, device)?;
-    let summary = train_to(fit, args.settings.epochs, &args.out, &provenance)?;
+    let training = Training::new(model, pictures, &targets, &args.settings, on_grids, device)?;
+    let summary = train_to(training, args.settings.epochs, &args.out, &provenance)?;
     Ok(format!("{}: {} parameters, {summary}", args.out.display(), cli::count(parameters)))
 }

@@ -91,7 +91,7 @@ impl Calibration {
             self.batch(&model, chosen)
         }))?;
         bar.finish_and_clear();
-        let variables = executor.download()?.variables;
+        let variables = executor.counting()?;
         let (stored, _) = executor.parametrisation().stored(&variables)?;
         // What is no parameter (PyTorch's count of batches) stays as it came.
         model.weights.extend(stored);

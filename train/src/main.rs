@@ -101,7 +101,7 @@ fn run(args: &Train) -> Result<String> {
     artifact::check_room(&args.out, run::bytes(parameters))?;
     let targets = Targets::Labels(*augment);
     let pictures = Pictures { train: &train, validation: &validation };
-    let fit = Training::new(model, pictures, &targets, &args.settings, None, device)?;
-    let summary = train_to(fit, args.settings.epochs, &args.out, &provenance)?;
+    let training = Training::new(model, pictures, &targets, &args.settings, None, device)?;
+    let summary = train_to(training, args.settings.epochs, &args.out, &provenance)?;
     Ok(format!("{}: {} parameters, {summary}", args.out.display(), cli::count(parameters)))
 }

@@ -20,10 +20,7 @@ impl Engine {
         sums: Ptr,
     ) -> Result<Buffer> {
         let (b, n) = (self.batch, self.floats(self.schedule.operations.len() - 1));
-        if batch.labels.len() != n || !(batch.teacher.is_empty() || batch.teacher.len() == n) {
-            let (labels, teacher) = (batch.labels.len(), batch.teacher.len());
-            bail!("{labels} labels and {teacher} teacher's logits for {n} logits")
-        }
+        batch.check(n).map_err(candle_core::Error::msg)?;
         let labels = self.memory.hold(&batch.labels)?;
         let has_teacher = !batch.teacher.is_empty();
         let teacher = has_teacher.then(|| self.memory.hold(&batch.teacher)).transpose()?;

@@ -6,7 +6,7 @@ use crate::op::Mode;
 use crate::optimizer::{self, Buffers, Kinds, Rows};
 use crate::render::Kept;
 use crate::values::Engine;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::Device;
 use executor::{Batch, Executor, Loss, MOMENTUM, Parametrisation, State, Update, Variables};
 use graph::grid::Grids;
@@ -182,19 +182,21 @@ impl Network {
     ) -> Result<()> {
         let (kernels, variables) = (&self.kernels, self.variables.at);
         let Training { engine, parameters, gradient, .. } = training;
-        let computed = match (&self.rows, parameters) {
-            (Some(rows), Some(parameters)) => {
+        let computed = match &self.rows {
+            None => variables,
+            Some(rows) => {
+                let parameters = parameters.as_mut().expect("what is on grids has parameters");
                 let n = self.parametrisation.layout().len();
                 parameters.copy_from(&self.variables, n, &kernels.device)?;
                 rows.round(kernels, variables, parameters.at)?;
                 parameters.at
             }
-            _ => variables,
         };
         let mode = Mode::Training { statistics: variables, momentum };
         let fed = match &self.pictures {
-            Some(pictures) if !views.is_empty() => engine.render(pictures, views),
-            _ => engine.feed(&batch.pictures),
+            _ if views.is_empty() => engine.feed(&batch.pictures),
+            Some(pictures) => engine.render(pictures, views),
+            None => bail!("{} views where no pictures are kept", views.len()),
         };
         let to = [gradient.at, self.losses.at];
         let passed = fed.and_then(|()| engine.pass(batch, target, mode, computed, to));

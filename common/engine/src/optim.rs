@@ -100,12 +100,12 @@ fn adamw_block_body<const FMA: bool>(
 ) {
     let correct1 = 1.0 - o.beta1.powi(o.step);
     let correct2 = (1.0 - o.beta2.powi(o.step)).sqrt();
-    let (rate, keep) = (o.lr / correct1, 1.0 - o.lr * o.weight_decay);
+    let (lr, keep) = (o.lr / correct1, 1.0 - o.lr * o.weight_decay);
     for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
         let g = *g * o.grad_scale;
         *m = mul_add::<FMA>(o.beta1, *m, (1.0 - o.beta1) * g);
         *v = mul_add::<FMA>(o.beta2, *v, (1.0 - o.beta2) * g * g);
-        *p = *p * keep - rate * *m / (v.sqrt() / correct2 + o.epsilon);
+        *p = *p * keep - lr * *m / (v.sqrt() / correct2 + o.epsilon);
     }
 }
 

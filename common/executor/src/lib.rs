@@ -102,7 +102,7 @@ pub trait Executor: Send {
     }
 
     /// The sum that was set last and the losses of all steps since, each before its update, added one by
-    /// one. Waits for the device.
+    /// one (a device may count gradients that were asked for besides). Waits for the device.
     ///
     /// # Errors
     /// A device that fails.

@@ -1,4 +1,4 @@
-//! All parameters of a network in one flat buffer: gradients, optimizer moments and averages are
+//! All parameters of a network in one flat buffer: gradients, the optimizer's momenta and averages are
 //! buffers of the same layout, and an update is one pass over a range.
 
 use crate::array::Array;
@@ -50,6 +50,22 @@ impl Layout {
             Slot { name: p.name, shape: p.shape, role: p.role, range: start..at }
         });
         Self { slots: slots.collect() }
+    }
+
+    /// For every node of `graph`, which is its own, the positions of its parameters among the slots.
+    pub(crate) fn of_nodes(&self, graph: &Graph) -> Vec<Vec<usize>> {
+        // Within a section slots are in node order.
+        let mut next = [0; SECTIONS];
+        for (i, slot) in self.slots.iter().enumerate().rev() {
+            next[section(slot.role)] = i;
+        }
+        let mut take = |role| {
+            let at = &mut next[section(role)];
+            *at += 1;
+            *at - 1
+        };
+        let nodes = graph.nodes().iter();
+        nodes.map(|n| n.parameters().into_iter().map(|p| take(p.role)).collect()).collect()
     }
 
     /// Every parameter, in the order of the buffer.
@@ -160,6 +176,10 @@ mod tests {
             ]
         );
         assert_eq!((layout.weights(), layout.trained(), layout.len()), (0..20, 0..34, 42));
+        assert_eq!(
+            layout.of_nodes(&graph),
+            [vec![], vec![0, 2], vec![3, 4, 6, 7], vec![], vec![1, 5]]
+        );
         let weights = crate::init::weights(&graph, 1);
         assert_eq!(layout.unpack(&layout.pack(&weights)?)?, weights);
         Ok(())

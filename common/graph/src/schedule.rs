@@ -74,6 +74,7 @@ impl Schedule {
     /// As [`Graph::shapes`]; stored results of more than [`MAX_RESULTS`] numbers.
     pub fn new(graph: &Graph, size: usize, fusing: Fusing) -> Result<Self> {
         let layout = Layout::of(graph);
+        let mut parameters = layout.of_nodes(graph);
         let (shapes, readers) = (graph.shapes(size)?, graph.readers());
         let mut operations: Vec<Fused> = Vec::new();
         // The fused operation that gives each node's result.
@@ -88,13 +89,10 @@ impl Schedule {
                 continue;
             }
             place[i] = operations.len();
-            let parameters = node.parameters();
-            let parameters =
-                parameters.iter().map(|p| layout.find(&p.name)).collect::<Result<_>>()?;
             operations.push(Fused {
                 op: node.op,
                 inputs: node.inputs.iter().map(|j| place[*j]).collect(),
-                parameters,
+                parameters: std::mem::take(&mut parameters[i]),
                 bounds: Bounds::NONE,
                 pool: None,
                 lazy: false,

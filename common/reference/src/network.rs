@@ -1,4 +1,4 @@
-//! A network with its parameters on a candle device: answers, and training steps.
+//! A network with its parameters in candle tensors: answers, and training steps.
 
 use crate::op::{Statistics, Tensors};
 use crate::pass::pass;

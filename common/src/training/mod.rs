@@ -310,7 +310,7 @@ impl<'a> Training<'a> {
         self.summary.last = validation_top1;
         if validation_top1 > self.summary.best && self.keeps_to_budget()? {
             (self.summary.best, self.summary.best_epoch) = (validation_top1, epoch.epoch);
-            self.best = self.executor.download()?.counting().to_vec();
+            self.best = self.executor.counting()?;
         }
         let mut line =
             csv::WriterBuilder::new().has_headers(self.log.is_empty()).from_writer(Vec::new());
@@ -332,7 +332,7 @@ impl<'a> Training<'a> {
     /// # Errors
     /// A device that fails.
     pub fn last(&self) -> Result<Model> {
-        self.with_variables(self.executor.download()?.counting())
+        self.with_variables(&self.executor.counting()?)
     }
 
     /// The network of the best epoch; None if none kept to the budget.

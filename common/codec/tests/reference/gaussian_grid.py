@@ -1,5 +1,5 @@
 """Signal to quantization noise (dB) of a unit Gaussian on the best uniform grid about zero with
-2 top + 1 levels, by numerical integration: the numbers of codec/symmetric.rs (SciPy 1.17)."""
+2 top + 1 levels, by numerical integration: the numbers of codec/uniform.rs (SciPy 1.17)."""
 
 import numpy as np
 from scipy.optimize import minimize_scalar

@@ -5,7 +5,7 @@
 
 // partials [chunks, 3, c]: pivot, Σd, Σd² with d = x − pivot, the first row of the chunk: with it a mean
 // that is large against the deviation does not cancel the variance away.
-extern "C" __global__ void moments_partials(u64 rows, u64 chunk, u32 c, const float *x, float *partials) {
+extern "C" __global__ void stats_partials(u64 rows, u64 chunk, u32 c, const float *x, float *partials) {
   const u32 ch = blockIdx.x * blockDim.x + threadIdx.x;
   if (ch >= c) return;
   const u64 start = blockIdx.y * chunk, end = start + chunk < rows ? start + chunk : rows;
@@ -24,7 +24,7 @@ extern "C" __global__ void moments_partials(u64 rows, u64 chunk, u32 c, const fl
 
 // Mean and deviation of all rows (Chan, Golub & LeVeque 1983), γ and β with them as scale and shift; the
 // stored statistics move by the share `momentum` towards mean and unbiased variance.
-extern "C" __global__ void moments_combine(u64 rows, u64 chunk, u32 chunks, u32 c, const float *partials,
+extern "C" __global__ void stats_combine(u64 rows, u64 chunk, u32 chunks, u32 c, const float *partials,
                                            const float *gamma, const float *beta, float epsilon, float momentum,
                                            float *running_mean, float *running_var, float *mean_out, float *rstd,
                                            float *scale, float *shift) {

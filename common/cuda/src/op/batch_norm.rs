@@ -20,13 +20,13 @@ impl Run for BatchNorm {
         let [mean, rstd, scale, shift] = [0, 1, 2, 3].map(|k| kept.at(k * c));
         let (chunk, chunks) = parts(rows);
         let partials = engine.memory.take(chunks * 3 * c)?;
-        engine.columns("moments_partials", [rows, c], args![x, partials.at])?;
+        engine.columns("stats_partials", [rows, c], args![x, partials.at])?;
         let [gamma, beta] = [0, 1].map(|k| site.parameter(k));
         let [running_mean, running_var] = [2, 3].map(|k| site.within(statistics, k));
         let mut all = vec![Arg::L(rows as u64), Arg::L(chunk as u64)];
         all.extend_from_slice(args![chunks, c, partials.at, gamma, beta, self.epsilon, momentum]);
         all.extend_from_slice(args![running_mean, running_var, mean, rstd, scale, shift]);
-        engine.kernels.grid("moments_combine", [c.div_ceil(256) as u32, 1, 1], 256, &all)?;
+        engine.kernels.grid("stats_combine", [c.div_ceil(256) as u32, 1, 1], 256, &all)?;
         engine.memory.give(partials);
         normalize(engine, site, scale, shift)
     }

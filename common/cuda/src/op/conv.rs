@@ -125,9 +125,9 @@ fn dense(engine: &mut Engine, g: &Geometry, x: Ptr, weight: Ptr, y: Ptr) -> Resu
     let weight = Matrix { at: taps.as_ref().map_or(weight, |b| b.at), turned: true };
     let (positions, patch, group) = (g.positions(), g.patch(), together(g));
     let cols = group.map(|n| engine.memory.take(n * positions * patch)).transpose()?;
-    let step = group.unwrap_or(g.batch);
-    for first in (0..g.batch).step_by(step) {
-        let rows = step.min(g.batch - first) * positions;
+    let together = group.unwrap_or(g.batch);
+    for first in (0..g.batch).step_by(together) {
+        let rows = together.min(g.batch - first) * positions;
         let a = patches(engine, g, x.at(first * g.floats()), cols.as_ref(), rows)?;
         let to = y.at(first * positions * g.output);
         let a = Matrix { at: a, turned: false };
@@ -150,9 +150,9 @@ fn dense_backward(
     let in_order = taps.is_some().then(|| engine.memory.take(g.output * patch)).transpose()?;
     let sum = in_order.as_ref().map_or(dw, |b| b.at);
     let cols = group.map(|n| engine.memory.take(n * positions * patch)).transpose()?;
-    let step = group.unwrap_or(g.batch);
-    for first in (0..g.batch).step_by(step) {
-        let pictures = step.min(g.batch - first);
+    let together = group.unwrap_or(g.batch);
+    for first in (0..g.batch).step_by(together) {
+        let pictures = together.min(g.batch - first);
         let rows = pictures * positions;
         let from = grad.at(first * positions * g.output);
         let a = patches(engine, g, x.at(first * g.floats()), cols.as_ref(), rows)?;

@@ -20,7 +20,7 @@ const MIN_ROWS: usize = 192;
 pub(super) const SMALL_WEIGHT: usize = 64 * 1024;
 /// Number of partial weight gradients.
 const PARTIALS: usize = 16;
-/// Floats of patches gathered for one step of a large weight gradient: 4 MiB.
+/// Floats of patches gathered together for a large weight gradient: 4 MiB.
 const LARGE_TILE: usize = 1024 * 1024;
 /// Output channels per task of a large weight gradient.
 const CHANNEL_BLOCK: usize = 64;
@@ -211,11 +211,11 @@ pub(super) fn weight_gradient_by_channels(
     dw: &mut [f32],
 ) {
     let picture = g.height * g.width * g.input;
-    let step = (LARGE_TILE / (p.positions * p.patch)).clamp(1, g.batch.max(1));
-    let floats = if g.is_pointwise() { 0 } else { step * p.positions * p.patch };
+    let together = (LARGE_TILE / (p.positions * p.patch)).clamp(1, g.batch.max(1));
+    let floats = if g.is_pointwise() { 0 } else { together * p.positions * p.patch };
     with_scratch(floats, |buffer| {
-        for first in (0..g.batch).step_by(step) {
-            let n = step.min(g.batch - first);
+        for first in (0..g.batch).step_by(together) {
+            let n = together.min(g.batch - first);
             let rows = n * p.positions;
             let b = if g.is_pointwise() {
                 Matrix::new(&x[first * picture..], rows, p.patch, p.patch)

@@ -1,4 +1,4 @@
-//! The mean over the picture: `[c, h, w]` → `[c, 1, 1]`.
+//! The mean over the picture: `[h, w, c]` → `[1, 1, c]`.
 
 use super::{Operation, Result, Walk, Words};
 

@@ -1,4 +1,4 @@
-//! The picture: RGB, `[3, h, w]`. Always the first node, and only there.
+//! The picture: RGB, `[h, w, 3]`. Always the first node, and only there.
 
 use super::{Operation, Result, Walk, Words, ensure};
 use std::ops::RangeInclusive;

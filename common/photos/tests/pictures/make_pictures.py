@@ -75,7 +75,7 @@ def main():
     save()
     print("// Made by make_pictures.py with Pillow", __import__("PIL").__version__)
     print("\n/// (file, fit, size, mean of each plane, pixels at (3, 5), (8, 15), (15, 2) as (y, x))")
-    print("type Case = (&'static str, Fit, usize, [f64; 3], [[u8; 3]; 3]);\n")
+    print("type Case = (&'static str, Framing, usize, [f64; 3], [[u8; 3]; 3]);\n")
     print("const PILLOW: &[Case] = &[")
     cases = [(f, "Crop", 16) for f in ("rgb.jpg", "rgb.png", "grey.jpg", "grey.png", "cmyk.jpg", "rgba.png", "palette.png", "turned.jpg")]
     cases += [(f, "Crop", 16) for f in ("rgb.webp", "rgba.webp", "rgb.bmp", "palette.bmp", "moving.gif", "moving.webp", "turned.webp")]
@@ -85,7 +85,7 @@ def main():
         pixels = list(out.getdata())
         means = [sum(p[c] for p in pixels) / len(pixels) for c in range(3)]
         at = [list(out.getpixel((x, y))) for y, x in ((3, 5), (8, 15), (15, 2))]
-        print(f'    ("{name}", Fit::{how}, {side}, {[round(m, 3) for m in means]}, {at}),')
+        print(f'    ("{name}", Framing::{how}, {side}, {[round(m, 3) for m in means]}, {at}),')
     print("];")
 
 
