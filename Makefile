@@ -43,13 +43,13 @@ hash := \#
 comma := ,
 SPECIAL := ( ) & ; | < > * ? [ ] ' " ` \ $$ : % ! = $(hash)
 PATHS := DATA OUT TEACHER_FILE TEACHER_B HAND_IN
+# Some shells leave a ~ to make, and within quotes none looks at it.
+$(foreach path,$(PATHS),$(if $(filter ~/%,$($(path))),$(eval override $(path) := $($(path):~/%=$(HOME)/%))))
 # $(call odd,variable): what of that its value has in it, if it is the user's.
-odd = $(if $(filter command environment,$(origin $1)),$(strip $(if $(word 2,$(value $1)),spaces) \
+odd = $(if $(filter command environment override,$(origin $1)),$(strip $(if $(word 2,$(value $1)),spaces) \
   $(foreach character,$(SPECIAL),$(findstring $(character),$(value $1)))))
 $(foreach path,$(PATHS),$(if $(call odd,$(path)),$(error $(path) must not contain $(call odd,$(path)): make a \
   symbolic link to it with a plain name)))
-# Some shells leave a ~ to make, and within quotes none looks at it.
-$(foreach path,$(PATHS),$(if $(filter ~/%,$($(path))),$(eval override $(path) := $($(path):~/%=$(HOME)/%))))
 ifeq ($(wildcard recipes/$(RECIPE).mk),)
 $(error no recipe "$(RECIPE)": there are $(basename $(notdir $(wildcard recipes/*.mk))))
 endif

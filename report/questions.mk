@@ -16,11 +16,13 @@ NEEDED := LEARN LABELS FROM MEND Q1_PARAMS Q1_ARCH Q2_STUDENT Q3_CHAINS Q3_PRUNE
 settled:
 	@$(foreach setting,$(NEEDED),$(if $($(setting)),,echo "error: the report needs $(setting), which recipe \
 	  $(RECIPE) does not set: see recipes/smoke.mk" >&2; exit 1;)):
+	@case '$(Q3_CHAINS)' in *-*) echo 'error: Q3_CHAINS=$(Q3_CHAINS): write shares as decimals such as 0.01: a dash' \
+	  'parts the names of its models' >&2; exit 1;; esac
 
 # --- names: whose accuracy the report tells
 Q1 := $(foreach way,none distillation architecture pruning low-rank,$(SEEDS:%=q1/$(way)-%))
 Q2 := $(foreach way,scratch from-a $(if $(TEACHER_B),from-b),$(SEEDS:%=q2/$(way)-%))
-# Q3_CHAINS holds rate:cuts, e.g. 0.05:10 0.1:5; a model is called by rate, seed and how often it was cut.
+# Q3_CHAINS holds share:cuts, e.g. 0.05:10 0.1:5; a model is called by share, seed and how often it was cut.
 colon = $(subst :, ,$1)
 CUTS := $(shell seq 1 $$(printf '%s\n' $(Q3_CHAINS) | cut -d: -f2 | sort -n | tail -1))
 Q3 := $(foreach chain,$(Q3_CHAINS),$(foreach seed,$(SEEDS),\
@@ -106,7 +108,7 @@ $(SEEDS:%=$(OUT)/q2/from-b-%.safetensors): $(PICTURES) $(OUT)/q2/logits-b.safete
 	$(stage)
 endif
 
-# --- 3: chains of (cut, mended) from the student, at each rate
+# --- 3: chains of (cut, mended) from the student, at each share
 # The model before this cut: the student, or what the cut before became.
 before = $(OUT)/$(word $(call part,3),student $(CUTS:%=q3/$(call part,1)-$(call part,2)-%)).safetensors
 $(OUT)/q3/%-cut.safetensors: command = $(call cut,channels --share $(call part,1) $(Q3_PRUNE),$(before))

@@ -13,8 +13,8 @@ fail() { echo "FAILED: $*" >&2; exit 1; }
 ended() {
     local status=$? left
     left=$(jobs -p)
-    # shellcheck disable=SC2086
-    [ -z "$left" ] || kill $left 2>/dev/null || true
+    # What they have started, too.
+    for process in $left; do kill $(pgrep -P "$process" || true) "$process" 2>/dev/null || true; done
     if [ $status = 0 ]; then
         sed -n 's/^skipped: //p' "$work/.told" | sort -u >"$work/.skipped"
         [ -z "${SKIPPED:-}" ] || cat "$work/.skipped" >>"$SKIPPED"

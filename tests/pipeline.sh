@@ -225,7 +225,7 @@ macs=$(awk '$1 == "total" { print $4 }' "$work/stdout" | tr -d ,)
 pass "prune --macs 2000000 leaves $macs"
 refuses "a size below all floors" "the smallest that these settings lead to still has" \
     $bin/prune channels --model $model --params 100 --dry-run
-refuses "Taylor without pictures" "give --images" $bin/prune channels --model $model --by taylor --dry-run
+refuses "Taylor without pictures" "give --images" $bin/prune channels --model $model --by taylor --plan # its old name
 refuses "two targets" "cannot be used with" $bin/prune channels --model $model --params 100 --bytes 100 --dry-run
 refuses "blocks for a family that has none" "extra blocks" $bin/train --images artifacts/smoke/training.safetensors \
     --validation artifacts/smoke/validation.safetensors --arch plain --extra-blocks 2 --out "$work/x.safetensors"
@@ -267,7 +267,7 @@ small_submission() {
         TEACHER='--arch resnet18 --width 0.1 --epochs 1 --augment flip,cutmix=1 --seed 1' \
         LOGITS='--augment flip,rotate=10,mixup=0.5 --views 2' \
         STUDENT='--arch studentnet --epochs 2 --ema 0.9 --clip 1 --slim 1e-4 --seed 3' \
-        PRUNE_STEPS=2 PRUNE='channels --by taylor --scope global --share 0.1' \
+        PRUNE_STEPS=2 PRUNE='channels --by taylor --scope global --rate 0.1' \
         TUNE='--epochs 2 --seed 4' PLAN='--pictures 100' QUANT='--epochs 2 --bit-price 0.1 --seed 5' >/dev/null
 }
 small_submission 1
