@@ -216,7 +216,8 @@ LAST := $(lastword $(STUDENTS))
 # $(call cut,how,model): without some of its channels, or of low rank.
 cut = prune $1 --model $2 --images $(TRAINING) $(ON_DEVICE)
 $(OUT)/cut%.safetensors: command = $(call cut,$(PRUNE),$(word $*,$(STUDENTS)))
-$(STEPS:%=$(OUT)/cut%.safetensors): $(OUT)/cut%.safetensors: $$(word $$*,$(STUDENTS)) $(TRAINING) $$(changed) | tools lock
+$(STEPS:%=$(OUT)/cut%.safetensors): $(OUT)/cut%.safetensors: $$(word $$*,$(STUDENTS)) $(TRAINING) \
+  $$(changed) | tools lock
 	$(stage)
 
 $(OUT)/tuned%.safetensors: command = $(DISTILL) --init $(OUT)/cut$*.safetensors $(TUNE)
@@ -233,7 +234,8 @@ $(OUT)/plan.safetensors: $(LAST) $(VALIDATION) $$(changed) | tools lock
 	$(stage)
 
 $(OUT)/quantized.safetensors: command = $(DISTILL) --init $(LAST) --quant $(OUT)/plan.safetensors $(QUANT)
-$(OUT)/quantized.safetensors: $(OUT)/plan.safetensors $(LAST) $(PICTURES) $(OUT)/logits.safetensors $$(changed) | tools lock
+$(OUT)/quantized.safetensors: $(OUT)/plan.safetensors $(LAST) $(PICTURES) $(OUT)/logits.safetensors \
+  $$(changed) | tools lock
 	$(stage)
 else
 READY := $(LAST)
@@ -276,7 +278,7 @@ target/page.wasm: FORCE
 	tools/wasm/build.sh $@
 
 report: experiments typeset ## the assignment's four questions and more: OUT/report/report.pdf, .html and data/*.csv
-	$(RUN) $(BIN)/report tables '$(OUT)' --out '$(OUT)/report/data'
+	$(RUN) $(BIN)/report gather '$(OUT)' --out '$(OUT)/report/data'
 	$(RUN) $(BIN)/typeset --data '$(OUT)/report/data' --out '$(OUT)/report' --lang $(LANG_REPORT) --recipe $(RECIPE)
 typeset: tools
 	@[ -e $(BIN)/typeset ] || echo "what typesets the report is compiled: about 3 minutes on 2 cores"

@@ -20,7 +20,7 @@ STUDENT := --arch studentnet --width 2.0 --epochs 80 --batch 32 --lr 3e-3 --warm
   --ema 0.999 --alpha 0.7 --temperature 4 --seed 3
 
 PRUNE_STEPS := 0
-PRUNE := channels --rate 0.05
+PRUNE := channels --share 0.05
 TUNE := --epochs 10 --batch 32 --lr 1e-3 --ema 0.999 --alpha 0.7 --temperature 4 --seed 4
 
 # A grid for every tensor, chosen for the budget, then training on these grids.

@@ -21,7 +21,7 @@ STUDENT := --arch studentnet --width 2.0 --epochs 300 --batch 32 --lr 2e-3 --war
 
 # The plan makes it fit; pruning would only be for speed.
 PRUNE_STEPS := 0
-PRUNE := channels --rate 0.05
+PRUNE := channels --share 0.05
 TUNE := --epochs 30 --batch 32 --lr 5e-4 --ema 0.999 --alpha 0.9 --temperature 4 --seed 4
 
 # A grid for every tensor, chosen for the budget, then training on these grids.

@@ -21,7 +21,7 @@ STUDENT := --arch studentnet --width 1.4 --epochs 16 --batch 32 --lr 4e-3 --weig
 
 # One step of 5 % of the channels, tuned afterwards. `PRUNE := low-rank --energy 0.9` would factor instead.
 PRUNE_STEPS := 1
-PRUNE := channels --rate 0.05
+PRUNE := channels --share 0.05
 TUNE := --epochs 5 --batch 32 --lr 1e-3 --weight-decay 2e-2 --ema 0.99 \
   --alpha 0.7 --temperature 4 --seed 4
 

@@ -61,7 +61,8 @@ $(OUT)/q1/architecture-%.safetensors: command = $(call fresh,--arch $(Q1_ARCH) -
 $(SEEDS:%=$(OUT)/q1/architecture-%.safetensors): $(PICTURES) $$(changed) | tools lock
 	$(stage)
 
-$(OUT)/q1/cut.safetensors: command = $(call cut,channels --by taylor --scope global --params $(Q1_PARAMS),$(OUT)/teacher.safetensors)
+$(OUT)/q1/cut.safetensors: command = $(call cut,channels --by taylor --scope global --params $(Q1_PARAMS),\
+  $(OUT)/teacher.safetensors)
 $(OUT)/q1/cut.safetensors: $(OUT)/teacher.safetensors $(TRAINING) $$(changed) | tools lock
 	$(stage)
 $(OUT)/q1/pruning-%.safetensors: command = $(call mended,q1/cut,--alpha 0,$(last))
@@ -77,7 +78,7 @@ $(SEEDS:%=$(OUT)/q1/low-rank-%.safetensors): $(OUT)/q1/factors.safetensors $(PIC
   $$(changed) | tools lock
 	$(stage)
 
-$(OUT)/q1/quantized.bin: command = quantize pack --model $(OUT)/teacher.safetensors --bits 8 $(UNLIMITED)
+$(OUT)/q1/quantized.bin: command = quantize pack --model $(OUT)/teacher.safetensors --bits 8 --grid affine $(UNLIMITED)
 $(OUT)/q1/quantized.bin: $(OUT)/teacher.safetensors $$(changed) | tools lock
 	$(stage)
 $(OUT)/eval/q1/quantization.csv: model = $(OUT)/q1/quantized.bin
@@ -108,13 +109,13 @@ endif
 # --- 3: chains of (cut, mended) from the student, at each rate
 # The model before this cut: the student, or what the cut before became.
 before = $(OUT)/$(word $(call part,3),student $(CUTS:%=q3/$(call part,1)-$(call part,2)-%)).safetensors
-$(OUT)/q3/%-cut.safetensors: command = $(call cut,channels --rate $(call part,1) $(Q3_PRUNE),$(before))
+$(OUT)/q3/%-cut.safetensors: command = $(call cut,channels --share $(call part,1) $(Q3_PRUNE),$(before))
 $(Q3:%=$(OUT)/%-cut.safetensors): $$(before) $(TRAINING) $$(changed) | tools lock
 	$(stage)
 
 $(OUT)/q3/%.safetensors: command = $(call mended,q3/$*-cut,$(FROM),$(call part,2))
-$(Q3:%=$(OUT)/%.safetensors): $(OUT)/q3/%.safetensors: $(OUT)/q3/%-cut.safetensors $(PICTURES) $(OUT)/logits.safetensors \
-  $$(changed) | tools lock
+$(Q3:%=$(OUT)/%.safetensors): $(OUT)/q3/%.safetensors: $(OUT)/q3/%-cut.safetensors $(PICTURES) \
+  $(OUT)/logits.safetensors $$(changed) | tools lock
 	$(stage)
 
 # --- 4: three twins of about 1 MB
@@ -132,9 +133,10 @@ $(OUT)/bits/plan-%.safetensors: command = quantize plan --reuse --model $(LAST) 
 $(BITS:%=$(OUT)/bits/plan-%.safetensors): $(OUT)/bits/plan-%.safetensors: $(LAST) $(VALIDATION) $$(changed) | tools lock
 	$(stage)
 
-$(OUT)/bits/on-%.safetensors: command = $(DISTILL) --init $(LAST) --quant $(OUT)/bits/plan-$*.safetensors $(MEND) $(FROM)
-$(BITS:%=$(OUT)/bits/on-%.safetensors): $(OUT)/bits/on-%.safetensors: $(OUT)/bits/plan-%.safetensors $(LAST) $(PICTURES) \
-  $(OUT)/logits.safetensors $$(changed) | tools lock
+$(OUT)/bits/on-%.safetensors: command = $(DISTILL) --init $(LAST) --quant $(OUT)/bits/plan-$*.safetensors \
+  $(MEND) $(FROM)
+$(BITS:%=$(OUT)/bits/on-%.safetensors): $(OUT)/bits/on-%.safetensors: $(OUT)/bits/plan-%.safetensors $(LAST) \
+  $(PICTURES) $(OUT)/logits.safetensors $$(changed) | tools lock
 	$(stage)
 
 $(OUT)/bits/trained-%.bin: command = quantize pack --model $(OUT)/bits/on-$*.safetensors $(UNLIMITED)
@@ -142,5 +144,6 @@ $(BITS:%=$(OUT)/bits/trained-%.bin): $(OUT)/bits/trained-%.bin: $(OUT)/bits/on-%
 	$(stage)
 $(OUT)/eval/bits/%.csv: model = $(OUT)/$*.bin
 
-.PRECIOUS: $(patsubst %,$(OUT)/%.safetensors,$(Q1) $(Q2) $(Q3) $(Q3:%=%-cut) $(Q4) $(BITS:%=bits/plan-%) $(BITS:%=bits/on-%) \
-  q1/cut q1/factors q2/teacher-b q2/logits-b) $(patsubst %,$(OUT)/%.bin,q1/quantized $(BITS:%=bits/rounded-%) $(BITS:%=bits/trained-%))
+.PRECIOUS: $(patsubst %,$(OUT)/%.safetensors,q1/cut q1/factors $(Q1) q2/teacher-b q2/logits-b $(Q2) $(Q3:%=%-cut) $(Q3) \
+  $(Q4) $(BITS:%=bits/plan-%) $(BITS:%=bits/on-%)) \
+  $(patsubst %,$(OUT)/%.bin,q1/quantized $(BITS:%=bits/rounded-%) $(BITS:%=bits/trained-%))

@@ -54,7 +54,7 @@ def stages(work):
         "train": (["train", *images, "--arch", "studentnet", "--width", 0.3, *small], "--out"),
         "infer logits": (["infer", "logits", "--teacher", w("teacher.safetensors"), *images[:2], "--threads", 1], "--out"),
         "distill": (["distill", *images, "--logits", w("logits.safetensors"), "--init", w("student.safetensors"), *small], "--out"),
-        "prune channels": (["prune", "channels", "--model", w("student.safetensors"), "--rate", 0.3, *images[:2], "--floor", 1, "--threads", 1], "--out"),
+        "prune channels": (["prune", "channels", "--model", w("student.safetensors"), "--share", 0.3, *images[:2], "--floor", 1, "--threads", 1], "--out"),
         "prune low-rank": (["prune", "low-rank", "--model", w("student.safetensors"), "--energy", 0.5, "--floor", 1, "--threads", 1], "--out"),
         "quantize plan": (["quantize", "plan", "--model", w("student.safetensors"), *images[:2], "--pictures", 8, "--budget", 60000, "--threads", 1], "--out"),
         "quantize pack": (["quantize", "pack", "--model", w("student.safetensors"), "--bits", 5], "--out"),

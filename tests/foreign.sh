@@ -21,10 +21,11 @@ else
 fi
 
 # --- what needs Python
-${PYTHON:-python3} -uB tests/foreign.py "$bin" "$work" | told
-
-# --- the shipped file, decoded by a program written from FORMAT.md alone
-if ${PYTHON:-python3} -c 'import numpy, safetensors' 2>/dev/null; then
+if ! ${PYTHON:-python3} -c 'import numpy, safetensors' 2>/dev/null; then
+    skip "other programs' files, and decoding from FORMAT.md alone: no Python modules numpy and safetensors"
+else
+    ${PYTHON:-python3} -uB tests/foreign.py "$bin" "$work" | told
+    # The shipped file, decoded by a program written from FORMAT.md alone.
     $bin/quantize pack --model artifacts/smoke/student.safetensors --bits 5 --budget 900000 --out "$work/coded.bin" >/dev/null
     $bin/quantize pack --model artifacts/smoke/student.safetensors --bits 3 --grid codebook --budget 900000 \
         --out "$work/codebook.bin" >/dev/null
@@ -33,6 +34,4 @@ if ${PYTHON:-python3} -c 'import numpy, safetensors' 2>/dev/null; then
         ${PYTHON:-python3} tests/decode.py "$file" "$work/plain.safetensors" | told || fail "tests/decode.py $file"
         pass "$(basename "$file") decoded from FORMAT.md alone"
     done
-else
-    skip "decoding from FORMAT.md alone: no numpy or safetensors"
 fi

@@ -192,6 +192,10 @@ for odd in '(' ')' '&' "'" '$' '"' '`' ';' '|' '#' ':' '\' '%' '*' '!' '='; do
     grep -qF "DATA must not contain $odd: make a" "$work/log" || fail "a path with $odd: $(tail -3 "$work/log")"
 done
 pass "what make or a shell would take for something else in a path is refused by name"
+mkdir "$work/home" && ln -s "$data" "$work/home/data"
+HOME=$work/home submission DATA='~/data' OUT='~/out' -n || fail "a path in the home folder: $(tail -3 "$work/log")"
+grep -q -- "--out '$work/home/out/model.bin'" "$work/log" || fail "a ~ that is not the home folder: $(grep -m1 -- --out "$work/log")"
+pass "a ~ that the shell leaves to make is the home folder"
 refused "a checkpoint of Lightning's" "TEACHER_FILE must not contain =" TEACHER_FILE="$work/epoch=1-step=2.ckpt"
 refused "a command in a path" "DATA must not contain" DATA="$work/a;touch\${IFS}$work/ran"
 [ ! -e "$work/ran" ] || fail "what stood in a path was run"

@@ -194,7 +194,7 @@ number() { sed -n "s/.*$1.*/\1/p" "$work/stdout" | tr -d ,; }
 for how in channels "channels --by l1 --scope global" low-rank; do
     for bits in 4 8; do
         # shellcheck disable=SC2086
-        $bin/prune $how --model $model --bytes 150000 --bits $bits --plan >"$work/stdout"
+        $bin/prune $how --model $model --bytes 150000 --bits $bits --dry-run >"$work/stdout"
         predicted=$(number "quantize pack --bits $bits: \([0-9,]*\) bytes")
         # shellcheck disable=SC2086
         $bin/prune $how --model $model --bytes 150000 --bits $bits --out "$work/small.safetensors" >/dev/null
@@ -219,14 +219,14 @@ for how in "channels --by taylor" "channels --by median --scope global" low-rank
     grep -q 'batch norm as in the original' "$work/stdout" || fail "prune $how: $(cat "$work/stdout")"
     pass "prune $how --params 250000 leaves $left, and unpacks with batch norms"
 done
-$bin/prune channels --model $model --macs 2000000 --plan >"$work/stdout"
+$bin/prune channels --model $model --macs 2000000 --dry-run >"$work/stdout"
 macs=$(awk '$1 == "total" { print $4 }' "$work/stdout" | tr -d ,)
 [ "$macs" -le 2000000 ] && [ "$macs" -gt 1950000 ] || fail "prune --macs 2000000 leaves $macs"
 pass "prune --macs 2000000 leaves $macs"
 refuses "a size below all floors" "the smallest that these settings lead to still has" \
-    $bin/prune channels --model $model --params 100 --plan
-refuses "Taylor without pictures" "give --images" $bin/prune channels --model $model --by taylor --plan
-refuses "two targets" "cannot be used with" $bin/prune channels --model $model --params 100 --bytes 100 --plan
+    $bin/prune channels --model $model --params 100 --dry-run
+refuses "Taylor without pictures" "give --images" $bin/prune channels --model $model --by taylor --dry-run
+refuses "two targets" "cannot be used with" $bin/prune channels --model $model --params 100 --bytes 100 --dry-run
 refuses "blocks for a family that has none" "extra blocks" $bin/train --images artifacts/smoke/training.safetensors \
     --validation artifacts/smoke/validation.safetensors --arch plain --extra-blocks 2 --out "$work/x.safetensors"
 refuses "a stem of another stride" "expected one of [[]2, 1[]]" $bin/train --images artifacts/smoke/training.safetensors \
@@ -267,8 +267,8 @@ small_submission() {
         TEACHER='--arch resnet18 --width 0.1 --epochs 1 --augment flip,cutmix=1 --seed 1' \
         LOGITS='--augment flip,rotate=10,mixup=0.5 --views 2' \
         STUDENT='--arch studentnet --epochs 2 --ema 0.9 --clip 1 --slim 1e-4 --seed 3' \
-        PRUNE_STEPS=2 PRUNE='channels --by taylor --scope global --rate 0.1' \
-        TUNE='--epochs 2 --seed 4' PLAN='--pictures 100' QUANT='--epochs 2 --rate 0.1 --seed 5' >/dev/null
+        PRUNE_STEPS=2 PRUNE='channels --by taylor --scope global --share 0.1' \
+        TUNE='--epochs 2 --seed 4' PLAN='--pictures 100' QUANT='--epochs 2 --bit-price 0.1 --seed 5' >/dev/null
 }
 small_submission 1
 set -m # a group of its own, to be killed as a whole

@@ -9,6 +9,9 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
 BIN, WORK = sys.argv[1], Path(sys.argv[2])
 STUDENT = Path("artifacts/smoke/student.safetensors")
 SHIPPED = Path("artifacts/smoke/model.bin")
@@ -21,12 +24,6 @@ def missing(*modules):
     if lacks:
         print(f"skipped: what needs the Python modules {', '.join(lacks)}")
     return bool(lacks)
-
-
-if missing("numpy", "safetensors"):
-    sys.exit()
-import numpy as np
-from safetensors.numpy import load_file, save_file
 
 
 def run(tool, *flags):

@@ -1,6 +1,5 @@
 //! Networks as data: counts, shapes, folding, channel groups, and their outputs against PyTorch.
 
-use artifacts::{Framing, Input, Model, Preparation};
 use common::device::Device;
 use executor::{Batch, Executor, Loss, Rule, Update};
 use graph::families::{self, Knobs, resnet18, studentnet};
@@ -8,22 +7,12 @@ use graph::grid::Grids;
 use graph::rng::Rng;
 use graph::{Array, Graph, Weights};
 use std::collections::BTreeMap;
-use views::Normalization;
 
 const WIDTHS: [usize; 8] = [16, 32, 64, 128, 256, 256, 256, 256];
 
-/// All that this build has.
-#[cfg(not(feature = "cuda"))]
-const DEVICES: [Device; 2] = [Device::Cpu, Device::Candle];
-#[cfg(feature = "cuda")]
-const DEVICES: [Device; 3] = [Device::Cpu, Device::Candle, Device::Cuda(0)];
-
-fn model(graph: Graph, weights: Weights, size: usize) -> Model {
-    let preparation = Preparation { size, framing: Framing::Crop, exif: false };
-    let input = Input { preparation, normalization: Normalization::NONE };
-    let classes = (0..graph.classes()).map(|c| c.to_string()).collect();
-    Model { graph, weights, input, classes, grids: Grids::new() }
-}
+#[path = "reference/devices.rs"]
+mod devices;
+use devices::{DEVICES, model};
 
 /// Weights with every tensor random, batch-norm statistics included.
 fn random(graph: &Graph, seed: u64) -> Weights {
@@ -55,8 +44,7 @@ fn family(name: &str, width: f32, classes: usize) -> Graph {
 fn every_network() -> Vec<(String, Graph, usize)> {
     let mut all: Vec<(String, Graph, usize)> =
         families::ALL.iter().map(|f| (f.name.to_owned(), family(f.name, 0.25, 7), 32)).collect();
-    let others = TORCH.iter().filter(|t| t.graph.starts_with("input"));
-    all.extend(others.map(|t| (t.name.to_owned(), t.graph.parse().unwrap(), t.size)));
+    all.extend(OPERATIONS.iter().map(|t| (t.name.to_owned(), t.graph.parse().unwrap(), t.size)));
     all
 }
 
@@ -240,6 +228,11 @@ struct Torch {
 }
 
 include!("reference/torch_networks.rs");
+include!("reference/torch_operations.rs");
+
+fn torch() -> impl Iterator<Item = &'static Torch> {
+    FAMILIES.iter().chain(OPERATIONS)
+}
 
 fn torch_graph(case: &Torch) -> Graph {
     match case.graph.split_once(' ') {
@@ -257,7 +250,7 @@ fn norm(values: &[f32]) -> f32 {
 /// zero but for the rounding of sums as large as the others.
 #[test]
 fn passes_equal_torch() {
-    for case in TORCH {
+    for case in torch() {
         let graph = torch_graph(case);
         let (weights, picture) = (formula(&graph), formula_picture(case.size));
         let mut network = engine::Network::new(&graph, &weights, &Grids::new(), case.size).unwrap();
@@ -291,7 +284,7 @@ fn passes_equal_torch() {
 /// them, by running statistics that the steps moved.
 #[test]
 fn steps_equal_torch_on_every_device() {
-    for (case, device) in TORCH.iter().flat_map(|c| DEVICES.map(|d| (c, d))) {
+    for (case, device) in torch().flat_map(|c| DEVICES.map(|d| (c, d))) {
         let graph = torch_graph(case);
         let m = model(graph.clone(), formula(&graph), case.size);
         for (rule, lr, (losses, after)) in
@@ -324,7 +317,7 @@ fn take_step(executor: &mut dyn Executor, size: usize, rule: Rule, lr: f32) -> f
 /// Running statistics after one pass, against PyTorch.
 #[test]
 fn statistics_move_as_in_torch() {
-    for (case, device) in TORCH.iter().flat_map(|c| DEVICES.map(|d| (c, d))) {
+    for (case, device) in torch().flat_map(|c| DEVICES.map(|d| (c, d))) {
         let graph = torch_graph(case);
         let mut executor =
             device.executor(&model(graph.clone(), formula(&graph), case.size)).unwrap();

@@ -48,18 +48,21 @@ cargo test --release --locked -p cuda --features cuda/cuda --test cuda -- --noca
 pass "the executor on the stand-in driver, threads in ascending order"
 EMU_ORDER=descending cargo test --release --locked -p cuda --features cuda/cuda --test cuda
 pass "the same, threads in descending order"
+cargo test --release --locked -p common --features common/cuda --test operations -- --nocapture
+pass "every operation on --device cuda against f64"
 cargo test --release --locked -p common --features common/cuda --test networks
 pass "PyTorch's numbers on --device cuda"
 cargo test --release --locked -p cuda --features cuda/cuda --test views -- --nocapture
 pass "views rendered on the device"
 
 # --- bugs, one at a time, in copies of the kernels: the tests must see each
-program() { # test
-    cargo test --release --locked -p cuda --features cuda/cuda --test "$1" --no-run --message-format=json 2>/dev/null \
-        | TEST=$1 python3 -c 'import json, os, sys; print([m["executable"] for m in map(json.loads, sys.stdin) if m.get("target", {}).get("name") == os.environ["TEST"] and m.get("executable")][-1])'
+program() { # package, test
+    cargo test --release --locked -p "$1" --features "$1/cuda" --test "$2" --no-run --message-format=json 2>/dev/null \
+        | TEST=$2 python3 -c 'import json, os, sys; print([m["executable"] for m in map(json.loads, sys.stdin) if m.get("target", {}).get("name") == os.environ["TEST"] and m.get("executable")][-1])'
 }
-engine=$(program cuda)
-views=$(program views)
+operations=$(program common operations)
+engine=$(program cuda cuda)
+views=$(program cuda views)
 planted() { # file, what, from, to
     rm -rf "$work/kernels" && cp -r $kernels "$work/kernels"
     FROM=$3 TO=$4 python3 - "$work/kernels/$1" <<'P'
@@ -69,9 +72,12 @@ assert text.count(os.environ["FROM"]) >= 1, f"{os.environ['FROM']!r} is not in {
 open(sys.argv[1], "w").write(text.replace(os.environ["FROM"], os.environ["TO"], 1))
 P
     "$here/driver/build.sh" "$work/driver" "$work"/kernels/**/*.cu
-    local test=$engine
-    if [ "$1" = render.cu ]; then test=$views; fi
-    if LD_LIBRARY_PATH=$work/driver:$CUDA_HOME/lib/stubs "$test" >"$work/log" 2>&1; then fail "not found: $2"; fi
+    local tests=("$operations" "$engine") test
+    if [ "$1" = render.cu ]; then tests=("$views"); fi
+    for test in "${tests[@]}" not-found; do
+        [ "$test" != not-found ] || fail "not found: $2"
+        LD_LIBRARY_PATH=$work/driver:$CUDA_HOME/lib/stubs "$test" >"$work/log" 2>&1 || break
+    done
     pass "found: $2 ($(grep -m1 -oE 'test [a-z_]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
 }
 planted op/conv.cu "a bound that is one too far" "xx < (int)w;" "xx <= (int)w;"
@@ -80,6 +86,8 @@ planted op/conv.cu "a padding forgotten backwards" "(int)(y + pad) - (int)ky" "(
 planted op/batch_norm.cu "a variance without its second term" "+ delta * delta * before * n / count" ""
 planted op/batch_norm.cu "a mask that lets a bound pass" "y[i] > lo && y[i] < hi ? grad[i] : 0.f, xhat" "y[i] >= lo && y[i] < hi ? grad[i] : 0.f, xhat"
 planted op/max_pool.cu "a maximum that goes to the last of equals" "!found || v > best" "!found || v >= best"
+planted op/mul.cu "a gate that forgets the last pixel" "at < picture; at += gate" "at + gate < picture; at += gate"
+planted op/blur.cu "a border that is repeated, not mirrored" "2 * ((int)n - 1) - i" "(int)n - 1"
 planted optimizer.cu "a second moment that is not squared" "(1.f - beta2) * g * g" "(1.f - beta2) * g"
 planted grid.cu "rounding half up" "rintf(u * top)" "floorf(u * top + 0.6f)"
 planted render.cu "a mirror that is off by one" "2 * n - 1 - i" "2 * n - 2 - i"

@@ -60,50 +60,6 @@ fn compare(
     assert!(e < 1e-4, "answers {e} {at}");
 }
 
-/// Each behind a convolution, for itself; what it makes of 6 channels.
-const OPERATIONS: [(&str, &str, usize); 19] = [
-    ("dense convolution", "b:conv 6>7 k3 s2 p1 bias", 7),
-    ("pointwise convolution", "b:conv 6>7 k1", 7),
-    ("strided pointwise convolution", "b:conv 6>7 k1 s2", 7),
-    ("depthwise convolution", "b:conv 6>6 k3 p1 g6", 6),
-    ("grouped convolution", "b:conv 6>10 k3 s2 p1 g2 bias", 10),
-    ("linear layer on 9 × 9", "b:linear 6>5 k9 bias", 5),
-    ("batch norm", "b:bn 6", 6),
-    ("batch norm of another epsilon", "b:bn 6 eps0.1", 6),
-    ("scale and shift", "b:scale 6", 6),
-    ("relu", "relu", 6),
-    ("relu6", "relu6", 6),
-    ("hardswish", "hardswish", 6),
-    ("silu", "silu", 6),
-    ("max pool", "max k3 s2 p1 ceil", 6),
-    ("average pool", "avg k3 s2 p1 ceil", 6),
-    ("sum", "b:conv 6>6 k1;add @2,1", 6),
-    ("concatenation", "b:conv 6>4 k1;concat @2,1,2", 14),
-    ("split", "split 1..4", 3),
-    ("shuffle", "shuffle g3", 6),
-];
-
-/// Logits and gradients of each operation against the CPU engine's.
-#[test]
-fn each_operation_equals_that_of_the_cpu() {
-    for (what, operation, channels) in OPERATIONS {
-        let text =
-            format!("input 3;a:conv 3>6 k3 p1 bias;{operation};gap;f:linear {channels}>4 bias");
-        let graph: Graph = text.parse().unwrap();
-        let weights = random_weights(&graph, 5);
-        let (none, batch) = (Grids::new(), batch(&graph, 5, 9, 5));
-        let mut cpu = engine::Network::new(&graph, &weights, &none, 9).unwrap();
-        let mut cuda = network(&graph, &weights, &none, 9);
-        let (loss, expected) = cpu.gradient(batch.clone(), LOSS, 0.0).unwrap();
-        let (found, gradient) = cuda.gradient(batch.clone(), LOSS, 0.0).unwrap();
-        let [answers, by_cpu] = [cuda.logits(&batch.pictures), cpu.logits(&batch.pictures)];
-        let off =
-            [off(&answers.unwrap(), &f64s(&by_cpu.unwrap())), off(&gradient, &f64s(&expected))];
-        eprintln!("{what}: logits off by {:.1e}, gradients by {:.1e}", off[0], off[1]);
-        assert!((loss - found).abs() < 1e-5 && off.iter().all(|e| *e < 1e-5), "{what}: {off:?}");
-    }
-}
-
 #[test]
 fn random_networks_equal_the_others() {
     let tally = RefCell::new((0, 0));

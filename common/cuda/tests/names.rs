@@ -35,5 +35,6 @@ fn every_name_that_is_launched_is_a_kernel_and_every_kernel_is_launched() {
     });
     let (declared, launched) = (BTreeSet::from_iter(declared), BTreeSet::from_iter(launched));
     assert!(declared.len() > 40, "only {declared:?}");
-    assert_eq!(launched, declared);
+    let alone: Vec<_> = launched.symmetric_difference(&declared).collect();
+    assert!(alone.is_empty(), "not both a kernel and launched: {alone:?}");
 }

@@ -1,7 +1,7 @@
 //! The forward and the backward pass: the operations of the schedule one after the other, and how long their results
 //! and gradients live. Sums are cut and added in an order that depends on shapes alone.
 
-use crate::op::{Back, Gradient, Open, Pass, run};
+use crate::op::{self, Back, Gradient, Open, Pass};
 pub use crate::values::{Engine, Mode};
 use graph::schedule::Fused;
 use graph::{Error, Result};
@@ -25,7 +25,7 @@ impl Engine {
             self.prepare(i, fused);
             let mut value = std::mem::take(&mut self.values[i]);
             let pass = Pass { engine: self, i, fused, parameters, mode };
-            run(&fused.op).forward(&pass, &mut value);
+            op::forward(&fused.op, &pass, &mut value);
             self.values[i] = value;
             if mode == Mode::Inference {
                 for j in 1..i {
@@ -42,7 +42,7 @@ impl Engine {
     /// Buffers for the result of operation `i`, those of the last batch if they fit.
     fn prepare(&mut self, i: usize, operation: &Fused) {
         let n = if operation.lazy { 0 } else { self.batch * operation.floats() };
-        let keeps_places = run(&operation.op).keeps_places() || operation.pool.is_some();
+        let keeps_places = op::keeps_places(&operation.op) || operation.pool.is_some();
         let places = if keeps_places { n } else { 0 };
         let value = &mut self.values[i];
         if value.out.len() != n {
@@ -89,7 +89,7 @@ impl Engine {
             }
             let (engine, open) = (&mut *self, &mut open);
             let back = Back { engine, i, fused, parameters, gradients, open };
-            run(&fused.op).backward(back, gradient);
+            op::backward(&fused.op, back, gradient);
         }
         Ok(())
     }

@@ -28,6 +28,8 @@ pub struct Layout {
     slots: Vec<Slot>,
 }
 
+const SECTIONS: usize = 3;
+
 /// Weights decay, the other trained parameters do not, statistics are not trained.
 fn section(role: Role) -> usize {
     match role {
@@ -40,10 +42,9 @@ fn section(role: Role) -> usize {
 impl Layout {
     /// That of the parameters of `graph`.
     pub fn of(graph: &Graph) -> Self {
-        let mut parameters: Vec<_> = graph.parameters().collect();
-        parameters.sort_by_key(|p| section(p.role));
+        let of_section = |s| graph.parameters().filter(move |p| section(p.role) == s);
         let mut at = 0;
-        let slots = parameters.into_iter().map(|p| {
+        let slots = (0..SECTIONS).flat_map(of_section).map(|p| {
             let start = at;
             at += p.shape.iter().product::<usize>();
             Slot { name: p.name, shape: p.shape, role: p.role, range: start..at }

@@ -10,7 +10,6 @@ use crate::layout::Layout;
 use crate::limits::MAX_RESULTS;
 use crate::network::Graph;
 use crate::op::{Bounds, MaxPool, Op, Window};
-use std::collections::BTreeMap;
 
 /// A node together with the activation and the pool behind it.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,8 +74,6 @@ impl Schedule {
     /// As [`Graph::shapes`]; stored results of more than [`MAX_RESULTS`] numbers.
     pub fn new(graph: &Graph, size: usize, fusing: Fusing) -> Result<Self> {
         let layout = Layout::of(graph);
-        let slots: BTreeMap<&str, usize> =
-            layout.slots().iter().enumerate().map(|(i, s)| (&s.name[..], i)).collect();
         let (shapes, readers) = (graph.shapes(size)?, graph.readers());
         let mut operations: Vec<Fused> = Vec::new();
         // The fused operation that gives each node's result.
@@ -91,10 +88,13 @@ impl Schedule {
                 continue;
             }
             place[i] = operations.len();
+            let parameters = node.parameters();
+            let parameters =
+                parameters.iter().map(|p| layout.find(&p.name)).collect::<Result<_>>()?;
             operations.push(Fused {
                 op: node.op,
                 inputs: node.inputs.iter().map(|j| place[*j]).collect(),
-                parameters: node.parameters().iter().map(|p| slots[&p.name[..]]).collect(),
+                parameters,
                 bounds: Bounds::NONE,
                 pool: None,
                 lazy: false,

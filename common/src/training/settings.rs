@@ -130,3 +130,56 @@ impl OnGrids {
         epochs as usize - settled.min(epochs as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(lr: f32, warmup: f32) -> Settings {
+        Settings {
+            epochs: 5,
+            batch: 8,
+            optimizer: Optimizer::Sgd,
+            lr,
+            warmup,
+            weight_decay: 0.0,
+            clip: 0.0,
+            label_smoothing: 0.0,
+            ema: 0.0,
+            slim: 0.0,
+            seed: 0,
+        }
+    }
+
+    /// By hand: five epochs of four steps, two of them warm-up. The rate rises by an eighth of the peak a step,
+    /// is there in the eighth, then falls as half a cosine over the twelve that are left: half of it after six,
+    /// (1 + cos 45°) / 2 of it after three, nothing at the end.
+    #[test]
+    fn the_learning_rate_rises_and_falls() {
+        let settings = settings(2.0, 2.0);
+        let lr = |step| settings.lr(step, 20, 4);
+        for (step, expected) in
+            [(0, 0.25), (3, 1.0), (6, 1.75), (7, 2.0), (10, 1.707_106_8), (13, 1.0), (19, 0.0)]
+        {
+            assert!((lr(step) - expected).abs() < 1e-6, "step {step}: {}", lr(step));
+        }
+        assert_eq!(settings.update(10, 20, 4).lr, lr(10));
+    }
+
+    /// Without a warm-up it begins a step below the peak; a warm-up longer than the run never gets there.
+    #[test]
+    fn a_run_may_have_no_warm_up_and_be_shorter_than_one() {
+        let none = settings(1.0, 0.0);
+        assert!((none.lr(0, 4, 4) - 0.5 * (1.0 + (std::f32::consts::PI / 4.0).cos())).abs() < 1e-6);
+        assert!(none.lr(3, 4, 4).abs() < 1e-6);
+        let long = settings(1.0, 10.0);
+        assert!((long.lr(3, 4, 4) - 0.1).abs() < 1e-6);
+    }
+
+    /// Five epochs: a fifth of them is one, half is three (at least), all is all.
+    #[test]
+    fn integers_settle_in_the_last_epochs() {
+        let at = |settle| OnGrids { budget: 1, bit_price: 0.0, settle }.settle_at(5);
+        assert_eq!([0.0, 0.2, 0.5, 1.0].map(at), [5, 4, 2, 0]);
+    }
+}

@@ -1,7 +1,10 @@
-"""Writes torch_networks.rs: what PyTorch makes of the formula weights in ../networks.rs.
+"""What PyTorch makes of the formula weights in ../networks.rs: of families, and of networks that have every operation.
 
-    python3 torch_networks.py > torch_networks.rs      # PyTorch 2.15, torchvision 0.29
+    python3 torch_networks.py families > torch_networks.rs        # PyTorch 2.15, torchvision 0.29
+    python3 torch_networks.py operations > torch_operations.rs
 """
+
+import sys
 
 import numpy as np
 import torch
@@ -187,6 +190,43 @@ class Epsilons(nn.Module):
         return self.fc(self.n4(x).relu().mean((2, 3)))
 
 
+def blur(x, taps, stride):
+    """A fixed filter along rows and columns; the border is mirrored."""
+    row = torch.tensor(taps, dtype=x.dtype)
+    row = row / row.sum()
+    n, c = len(taps), x.shape[1]
+    filters = (row[:, None] * row[None, :]).expand(c, 1, n, n)
+    before, behind = (n - 1) // 2, n // 2
+    x = nn.functional.pad(x, (before, behind, before, behind), mode="reflect")
+    return nn.functional.conv2d(x, filters, stride=stride, groups=c)
+
+
+class Excite(nn.Module):
+    """Squeeze-and-excitation, a product of two maps, sigmoids, and blurs in the place of strides."""
+
+    TEXT = (
+        "input 3;c0:conv 3>8 k3 s2 p1;n0:bn 8;hardswish;gap;s1:conv 8>4 k1 bias;relu;s2:conv 4>8 k1 bias;"
+        "hardsigmoid;mul @3,8;c1:conv 8>8 k1;n1:bn 8;sigmoid;mul @9,12;blur 1,3,3,1 s2;c2:conv 8>12 k3 p1;n2:bn 12;"
+        "relu;blur 1,2,1 s2;gap;fc:linear 12>11 bias"
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.c0, self.n0 = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
+        self.s1, self.s2 = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1)
+        self.c1, self.n1 = nn.Conv2d(8, 8, 1, bias=False), nn.BatchNorm2d(8)
+        self.c2, self.n2 = nn.Conv2d(8, 12, 3, 1, 1, bias=False), nn.BatchNorm2d(12)
+        self.fc = nn.Linear(12, 11)
+
+    def forward(self, x):
+        x = nn.functional.hardswish(self.n0(self.c0(x)))
+        gate = self.s2(self.s1(x.mean((2, 3), keepdim=True)).relu())
+        x = x * nn.functional.hardsigmoid(gate)
+        x = x * self.n1(self.c1(x)).sigmoid()
+        x = self.n2(self.c2(blur(x, [1, 3, 3, 1], 2))).relu()
+        return self.fc(blur(x, [1, 2, 1], 2).mean((2, 3)))
+
+
 def show(values):
     return ", ".join(f"{float(f):.5e}" for f in values)
 
@@ -244,17 +284,20 @@ def case(name, graph, size, net):
 
 def main():
     torch.manual_seed(0)
-    print("// Made by torch_networks.py with PyTorch", torch.__version__.split("+")[0])
-    print("""
-const TORCH: &[Torch] = &[""")
-    widths = [4, 8, 16, 32, 64, 64, 64, 64]
-    case("studentnet", "studentnet 0.25", 48, StudentNet(widths, 11))
-    case("resnet18", "resnet18 1", 40, torchvision.models.resnet18(num_classes=11))
+    what = sys.argv[1]
+    print(f"// Made by torch_networks.py {what} with PyTorch", torch.__version__.split("+")[0])
+    print(f"\nconst {what.upper()}: &[Torch] = &[")
+    if what == "families":
+        widths = [4, 8, 16, 32, 64, 64, 64, 64]
+        case("studentnet", "studentnet 0.25", 48, StudentNet(widths, 11))
+        case("resnet18", "resnet18 1", 40, torchvision.models.resnet18(num_classes=11))
+        return print("];")
     case("dense", Dense.TEXT, 14, Dense())
     case("shuffle", Shuffle.TEXT, 26, Shuffle())
     case("squeeze", Squeeze.TEXT, 30, Squeeze())
     case("swish", Swish.TEXT, 16, Swish())
     case("epsilons", Epsilons.TEXT, 16, Epsilons())
+    case("excite", Excite.TEXT, 18, Excite())
     print("];")
 
 

@@ -14,6 +14,8 @@ fn which(f: Activation) -> usize {
         Activation::Relu | Activation::Relu6 => unreachable!("{f:?} only clamps"),
         Activation::Hardswish => 0,
         Activation::Silu => 1,
+        Activation::Sigmoid => 2,
+        Activation::Hardsigmoid => 3,
     }
 }
 

@@ -5,12 +5,14 @@ mod activation;
 mod add;
 mod avg_pool;
 mod batch_norm;
+mod blur;
 mod concat;
 mod conv;
 mod global_avg_pool;
 mod input;
 mod linear;
 mod max_pool;
+mod mul;
 mod scale_shift;
 mod shuffle;
 mod split;
@@ -124,6 +126,11 @@ impl<'a> Site<'a> {
     /// Where what belongs to its parameter `k` lies in a buffer that is laid out like the parameters.
     fn within(&self, buffer: Ptr, k: usize) -> Ptr {
         buffer.at(self.schedule.layout.slots()[self.fused.parameters[k]].range.start)
+    }
+
+    /// Values of a picture of the result of operation `i`.
+    fn picture(&self, i: usize) -> usize {
+        self.schedule.operations[i].floats()
     }
 
     /// Channels of its result.

@@ -37,13 +37,28 @@ pub(crate) trait Run {
     fn backward(&self, back: Back, gradient: Gradient);
 }
 
-/// Writes down [`run`] from the list of operations.
+/// Writes down what each operation does, from the list of them. By functions, not through `dyn Run`: a page that
+/// only answers is not to carry the backward passes.
 macro_rules! runs {
     ($($(#[$doc:meta])* $name:ident: $($verb:literal)|+,)*) => {
-        /// What the engine does for `op`.
-        pub(crate) fn run(op: &Op) -> &dyn Run {
+        /// [`Run::keeps_places`] of `op`.
+        pub(crate) fn keeps_places(op: &Op) -> bool {
             match op {
-                $(Op::$name(op) => op,)*
+                $(Op::$name(op) => op.keeps_places(),)*
+            }
+        }
+
+        /// [`Run::forward`] of `op`.
+        pub(crate) fn forward(op: &Op, pass: &Pass, value: &mut Value) {
+            match op {
+                $(Op::$name(op) => op.forward(pass, value),)*
+            }
+        }
+
+        /// [`Run::backward`] of `op`.
+        pub(crate) fn backward(op: &Op, back: Back, gradient: Gradient) {
+            match op {
+                $(Op::$name(op) => op.backward(back, gradient),)*
             }
         }
     };

@@ -1,6 +1,9 @@
 //! What candle's tensors do for each operation, one file per operation. candle's autograd goes back; where its own
 //! operation is wrong or very slow (candle-core 0.11.1), the file has a custom one with a gradient of its own.
 
+// A new operation or activation is to be asked about, not to be taken for another.
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub mod activation;
 mod add;
 pub mod avg_pool;

@@ -1,6 +1,7 @@
 //! Networks made at random.
 
 use graph::grid::{Grid, Grids, Scale};
+use graph::op::Activation;
 use graph::rng::Rng;
 use graph::{Graph, Role, Weights};
 use std::fmt::Write;
@@ -54,6 +55,13 @@ impl Sketch<'_> {
             ("avg", 2, 2, 0, false),
             ("avg", 3, 2, 1, true),
         ];
+        if self.rng.chance(0.2) {
+            let (taps, stride) =
+                (["1,1", "1,2,1", "1,3,3,1"][self.rng.below(3)], 1 + self.rng.below(2));
+            self.node(&format!("blur {taps} s{stride}"));
+            self.side = (self.side - 1) / stride + 1;
+            return;
+        }
         let (verb, k, s, p, ceil) = POOLS[self.rng.below(POOLS.len())];
         self.node(&format!("{verb} k{k} s{s} p{p}{}", if ceil { " ceil" } else { "" }));
         self.side = graph::Window { ceil, ..graph::Window::new(k, s, p) }.output(self.side);
@@ -62,13 +70,19 @@ impl Sketch<'_> {
     /// What joins and parts channels, reading `start`, a node of `before` channels and this side.
     fn join(&mut self, start: usize, before: usize) {
         let here = self.last;
-        match self.rng.below(4) {
+        match self.rng.below(6) {
             0 if before == self.channels => self.node(&format!("add @{here},{start}")),
-            1 => {
+            1 if before == self.channels => self.node(&format!("mul @{here},{start}")),
+            2 => {
+                self.node("gap");
+                self.node("sigmoid");
+                self.node(&format!("mul @{here},{}", self.last));
+            }
+            3 => {
                 self.node(&format!("concat @{start},{here}"));
                 self.channels += before;
             }
-            2 if self.channels > 1 => {
+            4 if self.channels > 1 => {
                 let cut = 1 + self.rng.below(self.channels - 1);
                 self.node(&format!("split 0..{cut}"));
                 self.node(&format!("split {cut}..{} @{here}", self.channels));
@@ -81,7 +95,7 @@ impl Sketch<'_> {
 }
 
 /// A random network for pictures of `size`: convolutions of every kind in every order with batch norms,
-/// scales, activations, pools, sums, concatenations, splits and shuffles between them.
+/// scales, activations, pools, blurs, sums, products, concatenations, splits and shuffles between them.
 pub(crate) fn random_graph(rng: &mut Rng, size: usize) -> Graph {
     let text = String::from("input 3");
     let mut s = Sketch { rng, text, channels: 3, side: size, last: 0 };
@@ -99,7 +113,7 @@ pub(crate) fn random_graph(rng: &mut Rng, size: usize) -> Graph {
             s.join(start, before);
         }
         if s.rng.chance(0.8) {
-            let activation = ["relu", "relu6", "hardswish", "silu"][s.rng.below(4)];
+            let activation = Activation::ALL[s.rng.below(Activation::ALL.len())].name();
             s.node(activation);
         }
         if s.rng.chance(0.4) && s.side > 3 {

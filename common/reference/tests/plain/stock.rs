@@ -55,17 +55,7 @@ pub(crate) fn pass(
                 let y = inputs[0].broadcast_mul(&line(get("weight"))?)?;
                 y.broadcast_add(&line(get("bias"))?)?
             }
-            Op::Activation(Activation::Relu) => inputs[0].relu()?,
-            Op::Activation(Activation::Relu6) => inputs[0].relu()?.minimum(6.0)?,
-            Op::Activation(Activation::Hardswish) => {
-                let gate = (inputs[0] + 3.0)?.relu()?.minimum(6.0)?;
-                ((inputs[0] * gate)? / 6.0)?
-            }
-            Op::Activation(Activation::Silu) => (inputs[0] / (inputs[0].neg()?.exp()? + 1.0)?)?,
-            Op::Activation(Activation::Sigmoid) => (inputs[0].neg()?.exp()? + 1.0)?.recip()?,
-            Op::Activation(Activation::Hardsigmoid) => {
-                ((inputs[0] + 3.0)?.relu()?.minimum(6.0)? / 6.0)?
-            }
+            Op::Activation(f) => activation(inputs[0], f)?,
             Op::MaxPool(p) => taps(inputs[0], p.0, f64::NEG_INFINITY)?
                 .into_iter()
                 .reduce(|a, b| a.maximum(&b).unwrap())
@@ -95,6 +85,19 @@ pub(crate) fn pass(
         }
     }
     Ok((y.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?, gradients))
+}
+
+fn activation(x: &Tensor, f: Activation) -> Result<Tensor> {
+    let hardsigmoid = || (x + 3.0)?.relu()?.minimum(6.0)? / 6.0;
+    let sigmoid = || (x.neg()?.exp()? + 1.0)?.recip();
+    match f {
+        Activation::Relu => x.relu(),
+        Activation::Relu6 => x.relu()?.minimum(6.0),
+        Activation::Hardswish => x * hardsigmoid()?,
+        Activation::Silu => x * sigmoid()?,
+        Activation::Sigmoid => sigmoid(),
+        Activation::Hardsigmoid => hardsigmoid(),
+    }
 }
 
 /// `[c]` → `[1, c, 1, 1]`.
