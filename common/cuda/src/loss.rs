@@ -3,7 +3,7 @@
 use crate::launch::{Arg, Ptr, args};
 use crate::memory::Buffer;
 use crate::values::Engine;
-use candle_core::{Result, bail};
+use candle_core::Result;
 use executor::{Batch, Loss};
 
 impl Engine {
