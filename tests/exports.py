@@ -16,11 +16,12 @@ def check_onnx():
         in_onnxruntime(model, x, PICTURES)
 
 
-# Every operation there is, and logits from conv, relu, mean.
+# Between the two every operation and activation there is; logits from conv, relu, mean.
 EVERYTHING = (
     "input 3;c0:conv 3>8 k3 s2 p1;n0:bn 8;relu;max k3 s2 ceil;split 0..4;split 4..8 @4;"
     "c1:conv 4>4 k3 p1 g4;n1:bn 4;relu6;c2:conv 4>4 k1 bias;concat @5,10;shuffle g2;s:bn 8;relu;"
-    "c3:conv 8>8 k3 p1;add @13,15;avg k3 s2 p1;avg k2 s1;d:scale 8;c4:conv 8>6 k1;n4:bn 6;relu;gap;"
+    "c3:conv 8>8 k3 p1;add @13,15;avg k3 s2 p1;avg k2 s1;d:scale 8;c4:conv 8>6 k1;n4:bn 6;relu;"
+    "blur 1,2,1 s2;gap;c5:conv 6>6 k1 bias;hardsigmoid;mul @23,26;c6:conv 6>6 k1 bias;sigmoid;mul @27,29;gap;"
     "f:linear 6>10 bias"
 )
 SWISH = "input 3;a:conv 3>5 k3 s8 p1;n:bn 5;hardswish;b:conv 5>6 k1 bias;silu;f:linear 6>10 k5 bias"

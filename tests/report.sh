@@ -80,7 +80,7 @@ grep -qE 'src="http|href="http|url\(http|@import' "$report/report.html" && fail 
 if command -v pdftotext >/dev/null; then
     pdftotext -layout "$report/report.pdf" "$work/en.txt"
     pdftotext -layout "$work/zh.pdf" "$work/zh.txt"
-    for text in "1. Five ways" "2. Teachers and students" "3. Pruning rates" "4. Three kinds" "9. Cost" "no significant difference"; do
+    for text in "1. Five ways" "2. Teachers and students" "3. Shares of a cut" "4. Three kinds" "9. Cost" "no significant difference"; do
         grep -q "$text" "$work/en.txt" || fail "the PDF lacks: $text"
     done
     for text in 網路剪枝 知識蒸餾 沒有顯著差異 運動鞋; do

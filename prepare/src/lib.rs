@@ -1,4 +1,3 @@
-//! What the program beside this library does with a folder of pictures, and with weights of an unknown network.
+//! What the program beside this library does with a folder of pictures.
 
-pub mod draft;
 pub mod folder;

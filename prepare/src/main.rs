@@ -1,5 +1,8 @@
 //! From the outside world to our files: pictures and weights. See `prepare --help`.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
+mod draft;
 mod evidence;
 mod images;
 mod model;

@@ -1,8 +1,8 @@
 //! `prepare model`: weights from another program → a model artifact.
 
-use crate::evidence;
 use crate::names::{Known, Names};
 use crate::nearest::{few, nearest};
+use crate::{draft::draft, evidence};
 use anyhow::{Context, Result, bail, ensure};
 use artifacts::artifact::{self, Header, Kind};
 use artifacts::{Framing, Input, Model as Network, Preparation, Provenance, Source, classes};
@@ -14,7 +14,7 @@ use graph::grid::Grids;
 use graph::schedule::{Fusing, Schedule};
 use graph::{Graph, Op, Weights, families};
 use photos::MAX_PIXELS;
-use prepare::{draft::draft, folder::Limits};
+use prepare::folder::Limits;
 use serde::Serialize;
 use std::path::PathBuf;
 use views::Normalization;
@@ -318,13 +318,13 @@ impl Model {
         let names: Vec<&String> = bundle.iter().map(|(n, _)| n).collect();
         let header = Header::new(Kind::Bundle, &self.provenance(&self.part(), hash)?, &names)?;
         let tensor = |(name, t): &(String, Tensor)| -> Result<artifact::Tensor> {
-            Ok(match &t.values {
-                Values::I64(v) => artifact::Tensor::i64(name, &t.shape, v),
-                _ => artifact::Tensor::f32(name, &t.to_array()?),
+            Ok(if let Values::I64(v) = &t.values {
+                artifact::Tensor::i64(name, &t.shape, v)
+            } else {
+                artifact::Tensor::f32(name, &t.to_array()?)
             })
         };
-        let tensors = bundle.iter().map(tensor).collect::<Result<_>>()?;
-        artifact::save(&self.out, &header, tensors)?;
+        artifact::save(&self.out, &header, bundle.iter().map(tensor).collect::<Result<_>>()?)?;
         // A graph file as a whole: the summary is a comment.
         Ok(format!(
             "# {}: a bundle of {} tensors from a {format} file, which can be shown but not run: the \
@@ -371,10 +371,10 @@ impl Feeding {
     fn assumed(&self, model: &Network) -> String {
         let Self { mean, std, fit, colour, size, exif, .. } = self;
         let graph = &model.graph;
-        let norms = graph.nodes().iter().filter_map(|n| match n.op {
-            Op::BatchNorm(norm) => Some(norm.epsilon),
-            _ => None,
-        });
+        let norms = graph
+            .nodes()
+            .iter()
+            .filter_map(|n| if let Op::BatchNorm(norm) = n.op { Some(norm.epsilon) } else { None });
         let windows = graph.nodes().iter().filter_map(|n| Some(n.op.as_conv()?.window));
         let paddings = windows.filter(|w| w.kernel > 1).map(|w| w.padding);
         let turned = if *exif { "turned" } else { "not turned" };

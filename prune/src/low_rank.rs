@@ -94,10 +94,14 @@ fn layers(model: &Model) -> Result<Vec<Layer>> {
         let name = &node.name;
         let weight = model.weights.get(&format!("{name}.weight"));
         let weight = weight.with_context(|| format!("tensor {name}.weight is missing"))?;
-        let mut ways = vec![(Windowed::First, svd(weight, &conv, Windowed::First))];
+        let way = |windowed| -> Result<(Windowed, Svd)> {
+            let svd = svd(weight, &conv, windowed).with_context(|| format!("{name}.weight"))?;
+            Ok((windowed, svd))
+        };
+        let mut ways = vec![way(Windowed::First)?];
         // A linear layer reads flat pictures: none of its factors has a window.
         if conv.window.kernel > 1 && matches!(node.op, Op::Conv(_)) {
-            ways.push((Windowed::Second, svd(weight, &conv, Windowed::Second)));
+            ways.push(way(Windowed::Second)?);
         }
         layers.push(Layer { name: name.clone(), conv, ways });
         bar.inc(1);
@@ -108,7 +112,7 @@ fn layers(model: &Model) -> Result<Vec<Layer>> {
 
 /// Of the weight `[output, input, k, k]` as a matrix: first, `[output, input · k · k]`; second,
 /// `[output · k · k, input]`.
-fn svd(weight: &Array, conv: &Conv, windowed: Windowed) -> Svd {
+fn svd(weight: &Array, conv: &Conv, windowed: Windowed) -> Result<Svd> {
     let (output, input, taps) = (conv.output, conv.input, conv.window.taps());
     let at = |o: usize, i: usize, t: usize| f64::from(weight.values[(o * input + i) * taps + t]);
     match windowed {

@@ -1,5 +1,7 @@
 //! The best product of two thin matrices for a wide one.
 
+use anyhow::{Result, bail};
+
 /// Singular values and vectors of a matrix, by rotations that set its columns at right angles (one-sided
 /// Jacobi; Hestenes 1958). Values are off by the last digits of the largest: where it is 1, 1e-8 is right to
 /// eight digits. The eigenvalues of the Gram matrix, which are squares, leave none of them.
@@ -15,7 +17,10 @@ pub(crate) struct Svd {
 
 impl Svd {
     /// Of a matrix given row by row; as many values as the shorter side is long.
-    pub(crate) fn new(rows: usize, columns: usize, row_major: &[f64]) -> Self {
+    ///
+    /// # Errors
+    /// No values were found, as where the matrix holds what is not finite.
+    pub(crate) fn new(rows: usize, columns: usize, row_major: &[f64]) -> Result<Self> {
         let is_wide = rows <= columns;
         let (n, length) = (rows.min(columns), rows.max(columns));
         let at =
@@ -24,7 +29,7 @@ impl Svd {
         let lines: Vec<Vec<f64>> = (0..n).map(line).collect();
         let triangle = triangle(lines.clone());
         let column = |j: usize| -> Vec<f64> { triangle.iter().map(|line| line[j]).collect() };
-        let mut scaled: Vec<(f64, Vec<f64>)> = at_right_angles((0..n).map(column).collect());
+        let mut scaled: Vec<(f64, Vec<f64>)> = at_right_angles((0..n).map(column).collect())?;
         scaled.sort_by(|a, b| b.0.total_cmp(&a.0));
         let unit = |(value, vector): &(f64, Vec<f64>)| -> Vec<f64> {
             vector.iter().map(|v| if *value > 0.0 { v / value } else { 0.0 }).collect()
@@ -37,7 +42,7 @@ impl Svd {
             sum
         };
         let long = short.iter().map(times_lines).collect();
-        Self { values, is_wide, short, long }
+        Ok(Self { values, is_wide, short, long })
     }
 
     /// Singular values, descending.
@@ -60,7 +65,7 @@ impl Svd {
 
     /// `[rows, rank]` and `[rank, columns]`, row by row: their product is the best there is of this
     /// rank (Eckart & Young 1936). Each takes the square root of every singular value, so that neither
-    /// is much larger than the other.
+    /// is much larger than the other. There are as many ranks as values, and none of 0.
     pub(crate) fn factors(&self, rank: usize) -> (Vec<f32>, Vec<f32>) {
         let scaled = |vectors: &[Vec<f64>], by: fn(f64) -> f64| -> Vec<Vec<f32>> {
             let vectors = vectors.iter().zip(&self.values).take(rank);
@@ -72,7 +77,7 @@ impl Svd {
         let short = scaled(&self.short, f64::sqrt);
         let long = scaled(&self.long, |v| if v > 0.0 { 1.0 / v.sqrt() } else { 0.0 });
         let (left, right) = if self.is_wide { (short, long) } else { (long, short) };
-        let rows = left.first().map_or(0, Vec::len);
+        let rows = left[0].len();
         let left = (0..rows).flat_map(|i| left.iter().map(move |column| column[i])).collect();
         (left, right.concat())
     }
@@ -121,7 +126,7 @@ fn triangle(mut lines: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
 const MOST_SWEEPS: usize = 40;
 
 /// `vectors` rotated in pairs until any two are at right angles, and their lengths.
-fn at_right_angles(mut vectors: Vec<Vec<f64>>) -> Vec<(f64, Vec<f64>)> {
+fn at_right_angles(mut vectors: Vec<Vec<f64>>) -> Result<Vec<(f64, Vec<f64>)>> {
     let tolerance = f64::EPSILON * (vectors.len() as f64).sqrt();
     for _ in 0..MOST_SWEEPS {
         let mut squares: Vec<f64> = vectors.iter().map(|v| dot(v, v)).collect();
@@ -134,23 +139,26 @@ fn at_right_angles(mut vectors: Vec<Vec<f64>>) -> Vec<(f64, Vec<f64>)> {
                 if product.abs() <= tolerance * squares[i].sqrt() * squares[j].sqrt() {
                     continue;
                 }
-                is_done = false;
                 let cotangent = (squares[j] - squares[i]) / (2.0 * product);
                 let tangent = cotangent.signum() / (cotangent.abs() + cotangent.hypot(1.0));
+                if tangent == 0.0 {
+                    continue; // one is as good as 0 beside the other
+                }
+                is_done = false;
                 let cosine = 1.0 / tangent.hypot(1.0);
                 let sine = cosine * tangent;
                 for (a, b) in a.iter_mut().zip(&mut *b) {
                     (*a, *b) = (cosine * *a - sine * *b, sine * *a + cosine * *b);
                 }
-                squares[i] -= tangent * product;
-                squares[j] += tangent * product;
+                squares[i] = (squares[i] - tangent * product).max(0.0); // rounding may miss 0
+                squares[j] = (squares[j] + tangent * product).max(0.0);
             }
         }
         if is_done {
-            break;
+            return Ok(vectors.into_iter().map(|v| (dot(&v, &v).sqrt(), v)).collect());
         }
     }
-    vectors.into_iter().map(|v| (dot(&v, &v).sqrt(), v)).collect()
+    bail!("no singular values after {MOST_SWEEPS} passes: are all of its values finite?")
 }
 
 #[cfg(test)]
@@ -172,7 +180,7 @@ mod tests {
     fn values_are_the_textbooks() {
         let tall = [3.0, -1.0, 1.0, 3.0, 1.0, 1.0];
         for (rows, columns, m) in [(2, 3, [3.0, 1.0, 1.0, -1.0, 3.0, 1.0]), (3, 2, tall)] {
-            let svd = Svd::new(rows, columns, &m);
+            let svd = Svd::new(rows, columns, &m).unwrap();
             for (found, expected) in svd.values().iter().zip([12f64.sqrt(), 10f64.sqrt()]) {
                 assert!((found - expected).abs() < 1e-12, "{found} {expected}");
             }
@@ -195,7 +203,7 @@ mod tests {
         let numbers = std::iter::successors(Some(1u32), |x| Some((75 * x + 74) % 65537));
         let m: Vec<f64> = numbers.skip(1).take(54).map(|x| f64::from(x) / 65537.0 - 0.5).collect();
         let turned: Vec<f64> = (0..54).map(|i| m[i % 6 * 9 + i / 6]).collect();
-        for svd in [Svd::new(6, 9, &m), Svd::new(9, 6, &turned)] {
+        for svd in [Svd::new(6, 9, &m).unwrap(), Svd::new(9, 6, &turned).unwrap()] {
             let numpys = [
                 1.227_915_436_289,
                 1.065_652_464_833,
@@ -217,8 +225,8 @@ mod tests {
         let e = 1e-8;
         assert_eq!([1.0 + e * e, 1.0], [1.0; 2], "a Gram matrix of rank 1");
         for svd in [
-            Svd::new(2, 3, &[1.0, e, 0.0, 1.0, 0.0, e]),
-            Svd::new(3, 2, &[1.0, 1.0, e, 0.0, 0.0, e]),
+            Svd::new(2, 3, &[1.0, e, 0.0, 1.0, 0.0, e]).unwrap(),
+            Svd::new(3, 2, &[1.0, 1.0, e, 0.0, 0.0, e]).unwrap(),
         ] {
             let [large, small] = svd.values() else { unreachable!() };
             assert!((large - 2f64.sqrt()).abs() < 1e-15, "{large}");
@@ -241,7 +249,7 @@ mod tests {
             (7, 50, of_rank_3),
             (4, 5, vec![0.0; 20]),
         ] {
-            let Svd { values, short, long, .. } = Svd::new(rows, columns, &m);
+            let Svd { values, short, long, .. } = Svd::new(rows, columns, &m).unwrap();
             for i in 0..values.len() {
                 for j in 0..=i {
                     let value = if i == j { values[i] } else { 0.0 };
@@ -254,13 +262,54 @@ mod tests {
         }
     }
 
+    /// By hand: rows a, 3a, b, b of lengths 1, 3, 1, 1, all at right angles but for these, and two of zeros, have
+    /// the values √(1 + 9), √(1 + 1) and four of 0.
+    #[test]
+    fn zero_and_parallel_filters_have_values() {
+        let (a, b) = ([0.6, 0.0, 0.8, 0.0, 0.0, 0.0, 0.0], [0.0, 0.28, 0.0, -0.96, 0.0, 0.0, 0.0]);
+        let rows = [[0.0; 7], a, b, a.map(|v| 3.0 * v), [0.0; 7], b];
+        let (m, turned) =
+            (rows.concat(), (0..42).map(|i| rows[i % 6][i / 6]).collect::<Vec<f64>>());
+        for svd in [Svd::new(6, 7, &m).unwrap(), Svd::new(7, 6, &turned).unwrap()] {
+            for (found, expected) in
+                svd.values().iter().zip([10f64.sqrt(), 2f64.sqrt(), 0.0, 0.0, 0.0, 0.0])
+            {
+                assert!((found - expected).abs() < 1e-15 * 10.0, "{:?}", svd.values());
+            }
+            assert!(svd.factors(6).0.iter().all(|v| v.is_finite()));
+        }
+    }
+
+    /// Filters of few whole numbers: many are zero, parallel or equally long. The squares of their values add up
+    /// to those of their numbers.
+    #[test]
+    fn filters_of_any_rank_have_values() {
+        for seed in 0..2000 {
+            let rng = &mut Rng::new(seed, "matrix", 0);
+            let (rows, columns) = (1 + seed as usize % 9, 1 + seed as usize / 9 % 12);
+            let m: Vec<f64> =
+                (0..rows * columns).map(|_| f64::from(rng.normal()).round() * 0.1).collect();
+            let svd = Svd::new(rows, columns, &m).unwrap();
+            let (found, all) = (dot(svd.values(), svd.values()), dot(&m, &m));
+            assert!((found - all).abs() <= 1e-14 * all, "{m:?}: {:?}", svd.values());
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_refused() {
+        for v in [f64::NAN, f64::INFINITY] {
+            let refused = Svd::new(2, 2, &[1.0, v, 0.0, 1.0]).err().unwrap().to_string();
+            assert!(refused.contains("are all of its values finite"), "{refused}");
+        }
+    }
+
     /// What rank r leaves over has the energy of the values that are cut off.
     #[test]
     fn the_rest_is_what_the_values_say() {
         for (rows, columns) in [(7, 40), (40, 7), (12, 12)] {
             let rng = &mut Rng::new(1, "matrix", rows as u64);
             let m: Vec<f64> = (0..rows * columns).map(|_| f64::from(rng.normal())).collect();
-            let svd = Svd::new(rows, columns, &m);
+            let svd = Svd::new(rows, columns, &m).unwrap();
             assert!(svd.values().windows(2).all(|v| v[0] >= v[1]));
             for rank in 1..=7 {
                 let found = product(&svd.factors(rank), rows, rank);

@@ -1,5 +1,7 @@
 //! Model ↔ the file that ships, under a byte budget. See `quantize --help`.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod pack;
 mod plan;
 mod state_dict;

@@ -35,7 +35,7 @@ pub(crate) struct Pack {
     /// Bits per weight: 2 to 8, or 16. Default: 8, or the grids the model was trained for.
     #[arg(long)]
     bits: Option<u8>,
-    /// How grids lie. Default: channel.
+    /// How grids lie. Default: channel, or the grids the model was trained for.
     #[arg(long, value_enum, conflicts_with = "plan")]
     grid: Option<GridKind>,
     /// Plan for this model (quantize plan), instead of the same bits everywhere.
@@ -232,14 +232,16 @@ fn coded(model: &Model, quantized: &Quantized, budget: usize) -> Result<Contents
 
 /// How much larger the network could be.
 fn room(artifact: &Artifact, budget: usize) -> Result<String> {
-    let parts = Model::parts(artifact)?.unwrap_or_default();
+    let parts = Model::parts(artifact)?;
+    let parts =
+        parts.with_context(|| format!("{}: read back, it is not coded", artifact.source.name))?;
     let weights = parts.iter().filter(|p| p.is_weight);
     let (coded, count) =
         weights.fold((0, 0), |(bytes, n), p| (bytes + p.integers + p.grid, n + p.count));
-    let rate = coded as f64 / count.max(1) as f64;
-    let more = ((budget - artifact.source.bytes) as f64 / rate.max(1e-3)) as usize;
+    let bytes_each = coded as f64 / count.max(1) as f64;
+    let more = ((budget - artifact.source.bytes) as f64 / bytes_each.max(1e-3)) as usize;
     let more = cli::count(more);
-    Ok(format!(": room for about {more} more weights at {:.2} bits each", 8.0 * rate))
+    Ok(format!(": room for about {more} more weights at {:.2} bits each", 8.0 * bytes_each))
 }
 
 /// Pictures of noise that the two networks are compared on.

@@ -35,10 +35,11 @@ pub(crate) struct Unpack {
 
 /// Epsilon of the first batch norm; None where there is none, as in a folded network.
 fn epsilon_of(model: &Model) -> Option<f32> {
-    model.graph.nodes().iter().find_map(|n| match n.op {
-        Op::BatchNorm(norm) => Some(norm.epsilon),
-        _ => None,
-    })
+    model
+        .graph
+        .nodes()
+        .iter()
+        .find_map(|n| if let Op::BatchNorm(norm) = n.op { Some(norm.epsilon) } else { None })
 }
 
 /// Forms of the file.

@@ -7,7 +7,7 @@
 use artifacts::answers::About;
 use artifacts::artifact::Data;
 use artifacts::images::Unsaved;
-use artifacts::{Answers, Framing, Images, Preparation, Provenance};
+use artifacts::{Answers, Framing, Images, Model, Preparation, Provenance};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -53,6 +53,14 @@ fn gather(folder: &Path, verb: &str) -> String {
     let made = command.current_dir(folder).args([verb, ".", "--out", verb]).output().unwrap();
     assert!(made.status.success(), "{made:?}");
     String::from_utf8(made.stdout).unwrap()
+}
+
+/// Why `gather` ends.
+fn refused(folder: &Path) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_report"));
+    let made = command.current_dir(folder).args(["gather", ".", "--out", "no"]).output().unwrap();
+    assert!(!made.status.success(), "{made:?}");
+    String::from_utf8(made.stderr).unwrap()
 }
 
 /// The lines of a CSV file against these, numbers to a millionth.
@@ -211,6 +219,30 @@ fn what_lies_beside_the_models() {
         assert!(lineage.lines().any(|l| l == line), "{line}:\n{lineage}");
     }
     assert_eq!(lineage.lines().count(), 1 + 11 + 1, "{lineage}");
+}
+
+/// What a name does not say is no 0, and a model that is not coded is not all header.
+#[test]
+fn what_cannot_be_read_is_refused() {
+    for (name, reason) in [
+        ("q3/0.1-1", "0.1-1.answers.safetensors: expected a name of share, seed and cut"),
+        ("q3/tenth-1-1", "expected a name of share, seed and cut"),
+        ("bits/rounded-four", "expected a name that ends in its bits"),
+    ] {
+        let made = tempfile::tempdir().unwrap();
+        answers(made.path(), &pictures(made.path()), name, [1; 8], 100);
+        let refused = refused(made.path());
+        assert!(refused.contains(reason), "{name}: {refused}");
+    }
+    let folder = gathered();
+    let graph: graph::Graph = "input 3;gap;f:linear 3>2 bias".parse().unwrap();
+    let images = Images::load(&folder.path().join("validation.safetensors")).unwrap();
+    let model = Model::fresh(|_| Ok(graph), &images, true, 1).unwrap();
+    let path = folder.path().join("model.bin");
+    model.save(&path, &Provenance::new("test", &()).unwrap()).unwrap();
+    let refused = refused(folder.path());
+    let reason = "model.bin: expected a coded file, found kind model: quantize pack writes one";
+    assert!(refused.contains(reason), "{refused}");
 }
 
 #[test]

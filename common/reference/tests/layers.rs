@@ -1,10 +1,13 @@
-//! Batch norm, activations, pooling and optimizer steps.
+//! Batch norm, activations, pooling, blur, products and optimizer steps.
 
 mod plain;
 
+use engine::Network;
 use engine::optim::{AdamW, Sgd, square_sum};
+use executor::Executor;
 use executor::rounding::Rounding;
-use graph::{Bounds, Window};
+use graph::grid::Grids;
+use graph::{Array, Bounds, Graph, Window};
 use plain::{error, f64s, finite_differences, floats, values, var, weighted, weighted_tensor};
 use reference::op::activation::Clamp;
 use reference::op::avg_pool::Means;
@@ -90,6 +93,45 @@ fn clamp_has_no_gradient_at_its_bounds() {
     assert_eq!(floats(&y), [0.0, 0.0, 3.0, 6.0, 6.0]);
     let grads = y.sum_all().unwrap().backward().unwrap();
     assert_eq!(floats(grads.get(&x).unwrap()), [0.0, 0.0, 1.0, 0.0, 0.0]);
+}
+
+/// What the engine's `graph` leaves of one picture `[size, size, 3]`, as `[3, 2, 2]`: by a linear layer that hands
+/// on what it reads.
+fn left_over(graph: &str, size: usize, picture: &[f32]) -> Vec<f32> {
+    let graph: Graph = format!("{graph};f:linear 3>12 k2").parse().unwrap();
+    let identity = (0..144).map(|i| f32::from(u8::from(i % 13 == 0))).collect();
+    let weights = [("f.weight".to_owned(), Array::new(vec![12, 12], identity).unwrap())].into();
+    let mut network = Network::new(&graph, &weights, &Grids::new(), size).unwrap();
+    network.logits(picture).unwrap()
+}
+
+/// By hand, of 3 × 3 pixels every second one, filtered by 1, 2, 1 over 4, the border mirrored. Of values
+/// 1 + 3y + x each coordinate becomes 2·1/4 = ½ at 0 and (1 + 2·2 + 1)/4 = 1½ at 2; of 16 in the middle alone a
+/// quarter comes to every corner; 5 stays 5.
+#[test]
+fn blur_equals_what_was_worked_by_hand() {
+    let colours = |i: usize| [1.0 + i as f32, if i == 4 { 16.0 } else { 0.0 }, 5.0];
+    let picture: Vec<f32> = (0..9).flat_map(colours).collect();
+    let expected = [3.0, 4.0, 6.0, 7.0, 4.0, 4.0, 4.0, 4.0, 5.0, 5.0, 5.0, 5.0];
+    assert_eq!(left_over("input 3;blur 1,2,1 s2", 3, &picture), expected);
+}
+
+/// By hand, 1 / (1 + e⁻ˣ) is ½ at 0, ¾ at ln 3 and ¼ at −ln 3: the colours' means, by which whole colours are
+/// multiplied, and then the values themselves, each by its own.
+#[test]
+fn products_equal_what_was_worked_by_hand() {
+    let l = 3f32.ln();
+    let close = |found: Vec<f32>, expected: [f32; 12]| {
+        let mut pairs = found.iter().zip(expected);
+        assert!(pairs.all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}\n{expected:?}");
+    };
+    let picture = [1.0, 4.0 * l, 0.0, -1.0, 0.0, -4.0 * l, 2.0, 0.0, 0.0, -2.0, 0.0, 0.0];
+    let gated = left_over("input 3;gap;sigmoid;mul @0,2", 2, &picture);
+    close(gated, [0.5, -0.5, 1.0, -1.0, 3.0 * l, 0.0, 0.0, 0.0, 0.0, -l, 0.0, 0.0]);
+    let picture = [0.0, l, -l, l, -l, 0.0, -l, 0.0, l, 0.0, 0.0, 0.0];
+    let (up, down) = (0.75 * l, -0.25 * l);
+    let own = left_over("input 3;sigmoid;mul @0,1", 2, &picture);
+    close(own, [0.0, up, down, 0.0, up, down, 0.0, 0.0, down, 0.0, up, 0.0]);
 }
 
 fn max_pool(x: &[f64], [b, h, w, c]: [usize; 4], win: Window) -> Vec<f64> {

@@ -134,7 +134,7 @@ impl Layer<'_> {
         match self.kind {
             Kind::Conv { input, output, kernel: [1, 1], .. }
             | Kind::Linear { input, output, .. } => Some([input, output]),
-            _ => None,
+            Kind::Conv { .. } | Kind::Norm { .. } | Kind::Unknown(..) => None,
         }
     }
 

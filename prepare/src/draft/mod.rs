@@ -7,6 +7,8 @@
 //! lines at its head, with which it is refused as a graph.
 
 mod doubts;
+#[cfg(test)]
+mod tests;
 
 use doubts::{Doubt, Doubts};
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,7 +132,7 @@ struct Draft<'a> {
 }
 
 /// The draft, a node per line; see the module. `tensors` are names and shapes in the file's order.
-pub fn draft(tensors: &[(String, Vec<usize>)]) -> String {
+pub(crate) fn draft(tensors: &[(String, Vec<usize>)]) -> String {
     let layers = layers(tensors);
     let depths = layers.iter().filter_map(Layer::shortcut).collect();
     let mut draft = Draft { depths, ..Draft::default() };

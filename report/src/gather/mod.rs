@@ -1,12 +1,12 @@
 //! `report gather`: what the report says, as CSV files.
 
-mod artifacts;
 mod pairs;
+mod records;
 mod stages;
 mod trials;
 
-use ::artifacts::artifact;
 use anyhow::{Context, Result, ensure};
+use artifacts::artifact;
 use common::cli::count;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -54,11 +54,11 @@ impl Gather {
         written.save("classes", &stages::classes(&stages))?;
         written.save("confusion", &stages::confusion(&stages))?;
         written.save("calibration", &stages::calibration(&stages))?;
-        written.save("curves", &artifacts::curves(&self.folder)?)?;
-        written.save("waterfall", &artifacts::waterfall(&self.folder)?)?;
-        written.save("sensitivity", &artifacts::sensitivity(&self.folder)?)?;
-        written.save("lineage", &artifacts::lineage(&self.folder)?)?;
-        written.save("cost", &artifacts::costs(&self.folder)?)?;
+        written.save("curves", &records::curves(&self.folder)?)?;
+        written.save("waterfall", &records::waterfall(&self.folder)?)?;
+        written.save("sensitivity", &records::sensitivity(&self.folder)?)?;
+        written.save("lineage", &records::lineage(&self.folder)?)?;
+        written.save("cost", &records::costs(&self.folder)?)?;
         Ok(format!(
             "{}: {} rows in {} tables, of {} evaluations",
             self.out.display(),

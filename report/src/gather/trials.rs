@@ -23,21 +23,31 @@ pub(super) struct Trial {
 
 impl Trial {
     /// Of the file `eval/QUESTION/NAME.answers.safetensors`.
-    fn new(question: &str, name: &str, answers: Answers) -> Self {
+    ///
+    /// # Errors
+    /// A name that does not say its share, seed and cut, or its bits.
+    fn new(question: &str, name: &str, answers: Answers) -> Result<Self> {
         let number = |text: &str| text.parse::<u32>().ok();
         let (way, seed, cut) = match (question, name.rsplit_once('-')) {
-            ("q3", Some((rest, cut))) => {
-                let (way, seed) = rest.rsplit_once('-').unwrap_or((rest, "0"));
-                (way, number(seed).unwrap_or(0), number(cut).unwrap_or(0))
+            ("q3", found) => {
+                let read = found.and_then(|(rest, cut)| {
+                    let (way, seed) = rest.split_once('-')?;
+                    way.parse::<f64>().ok()?;
+                    Some((way, number(seed)?, number(cut)?))
+                });
+                read.context("expected a name of share, seed and cut, as in 0.1-2-3")?
             }
-            ("bits", Some((way, bits))) => (way, 0, number(bits).unwrap_or(0)),
+            ("bits", found) => {
+                let read = found.and_then(|(way, bits)| Some((way, 0, number(bits)?)));
+                read.context("expected a name that ends in its bits, as in rounded-4")?
+            }
             ("stages", _) | (_, None) => (name, 0, 0),
             (_, Some((way, seed))) => match number(seed) {
                 Some(seed) => (way, seed, 0),
                 None => (name, 0, 0),
             },
         };
-        Self { question: question.to_owned(), way: way.to_owned(), seed, cut, answers }
+        Ok(Self { question: question.to_owned(), way: way.to_owned(), seed, cut, answers })
     }
 
     pub(super) fn correct(&self) -> usize {
@@ -90,7 +100,8 @@ pub(super) fn load(folder: &Path) -> Result<Vec<Trial>> {
             let path = entry.with_context(wrong)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if let Some(name) = name.strip_suffix(".answers.safetensors") {
-                trials.push(Trial::new(&question, name, Answers::load(&path)?));
+                let trial = Trial::new(&question, name, Answers::load(&path)?);
+                trials.push(trial.with_context(|| path.display().to_string())?);
             }
         }
     }

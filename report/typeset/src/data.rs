@@ -1,6 +1,6 @@
 //! The CSV files of `report gather`, as they are: nothing is computed from them but means for display.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rows::{Bin, Class, Confused, Edge, Nats, Pair, Part, Point, Spent, Trial, Way};
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -22,9 +22,12 @@ pub(crate) struct Data {
 
 impl Data {
     pub(crate) fn load(folder: &Path) -> Result<Self> {
+        let ways: Vec<Way> = read(folder, "ways")?;
+        let pairs: Vec<Pair> = read(folder, "pairs")?;
+        check_chains(folder, &ways, &pairs)?;
         Ok(Self {
-            ways: read(folder, "ways")?,
-            pairs: read(folder, "pairs")?,
+            ways,
+            pairs,
             trials: read(folder, "trials")?,
             classes: read(folder, "classes")?,
             confusion: read(folder, "confusion")?,
@@ -56,9 +59,42 @@ impl Data {
     }
 }
 
+/// A chain of question 3 is called by the share that each of its cuts takes.
+fn check_chains(folder: &Path, ways: &[Way], pairs: &[Pair]) -> Result<()> {
+    let chains = ways.iter().filter(|w| w.question == "q3").map(|w| ("ways", &w.way));
+    let compared = pairs.iter().filter(|p| p.question == "q3").flat_map(|p| [&p.a, &p.b]);
+    for (table, way) in chains.chain(compared.map(|way| ("pairs", way))) {
+        ensure!(
+            way.parse::<f64>().is_ok(),
+            "{}: expected the share of a cut as the name of a chain of q3, found {way}; make it again by \
+             report gather",
+            folder.join(format!("{table}.csv")).display()
+        );
+    }
+    Ok(())
+}
+
 fn read<R: DeserializeOwned>(folder: &Path, name: &str) -> Result<Vec<R>> {
     let path = folder.join(format!("{name}.csv"));
     let wrong = || format!("{}: not a table of report gather; make it again", path.display());
     let mut reader = csv::Reader::from_path(&path).with_context(wrong)?;
     reader.deserialize().collect::<Result<_, _>>().with_context(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chains_are_called_by_their_share() {
+        let text = "question,way,step,seeds,parameters,bytes,multiplications,top1,deviation,half,low,high\n\
+                    q1,pruning,0,1,95,200,300,1,0,,0.7,1\nq3,0.1,1,1,95,200,300,1,0,,0.7,1\n\
+                    q3,tenth,1,1,95,200,300,1,0,,0.7,1\n";
+        let ways = csv::Reader::from_reader(text.as_bytes()).into_deserialize();
+        let ways: Vec<Way> = ways.collect::<Result<_, _>>().unwrap();
+        check_chains(Path::new("data"), &ways[..2], &[]).unwrap();
+        let refused = check_chains(Path::new("data"), &ways, &[]).unwrap_err().to_string();
+        assert!(refused.starts_with("data/ways.csv: expected the share"), "{refused}");
+        assert!(refused.contains("found tenth"), "{refused}");
+    }
 }

@@ -38,7 +38,7 @@ impl Language {
     pub(crate) fn experiment(self, question: &str, way: &str, cut: u32) -> String {
         match (question, cut) {
             ("q3", k) => {
-                let share = format!("{:.0} %", 100.0 * way.parse::<f64>().unwrap_or(0.0));
+                let share = cut_share(way);
                 match self {
                     Self::En => format!("{k} × {share}"),
                     Self::Zh => format!("{k} 次 {share}"),
@@ -75,6 +75,12 @@ impl Language {
             Self::Zh => format!("{better}比{worse}高 {points} 個百分點（p {p}）。"),
         }
     }
+}
+
+/// The share that every cut of a chain of question 3 takes, by which the chain is named, in per cent.
+pub(crate) fn cut_share(way: &str) -> String {
+    let share: f64 = way.parse().expect("Data::load reads no chain of another name");
+    format!("{:.0} %", 100.0 * share)
 }
 
 /// A sentence begins with a capital.

@@ -9,10 +9,10 @@ use rows::Edge;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// A file and those it was made from, seeds and steps left out.
+/// A file and those it was made from, seeds and cuts left out.
 type Parents = BTreeMap<String, Vec<String>>;
 
-/// What is left out of a name: the seed of an experiment, the steps of a chain, the ending.
+/// What is left out of a name: the seed of an experiment, the cuts of a chain, the ending.
 fn unseeded(file: &str) -> String {
     let stem = file.strip_suffix(".safetensors").unwrap_or(file);
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -127,9 +127,9 @@ pub(super) fn all(data: &Data, l: Language) -> Vec<Block> {
             "lineage",
             drawn(&parents),
             l,
-            "What was made from what, left to right. The seeds of an experiment and the steps of a chain are one box; \
+            "What was made from what, left to right. The seeds of an experiment and the cuts of a chain are one box; \
              pictures and logits are drawn as parents only of what has no model for one.",
-            "由左至右，每個檔案由何而來。同一實驗的各種子與同一鏈的各步合為一格；只有沒有模型作為來源者，才畫出圖片與 \
+            "由左至右，每個檔案由何而來。同一實驗的各種子與同一鏈的各次剪枝合為一格；只有沒有模型作為來源者，才畫出圖片與 \
              logits。",
         ),
     ]
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seeds_and_steps_are_left_out() {
+    fn seeds_and_cuts_are_left_out() {
         for (file, name) in [
             ("q1/pruning-2.safetensors", "q1/pruning"),
             ("q1/low-rank-1.safetensors", "q1/low-rank"),

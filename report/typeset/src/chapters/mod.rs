@@ -94,7 +94,7 @@ fn pairs_table(pairs: &[&Pair], language: Language) -> Block {
         Language::Zh => ["A", "B", "僅 A 答對", "僅 B 答對", "B − A", "p", "較佳"],
     };
     let row = |p: &&Pair| {
-        let name = |way: &str, step| language.experiment(&p.question, way, step);
+        let name = |way: &str, cut| language.experiment(&p.question, way, cut);
         vec![
             name(&p.a, p.a_cut),
             name(&p.b, p.b_cut),

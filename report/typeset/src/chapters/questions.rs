@@ -4,11 +4,11 @@ use super::{best, chart, heading, pairs_table, text, ways_table};
 use crate::charts::{self, Series};
 use crate::data::Data;
 use crate::document::Block;
-use crate::words::{Language, count, percent};
+use crate::words::{Language, count, cut_share, percent};
 use rows::Way;
 
-/// Bars' worth of rows for a chart of intervals: over seeds where there are several.
-fn rows(ways: &[&Way], language: Language) -> Vec<(String, f64, f64, f64)> {
+/// Names, means and both ends for a chart of intervals: over seeds where there are several.
+fn bars(ways: &[&Way], language: Language) -> Vec<(String, f64, f64, f64)> {
     let row = |w: &&Way| {
         let (low, high) = match w.half {
             Some(half) => (w.top1 - half, w.top1 + half),
@@ -65,7 +65,7 @@ pub(super) fn first(data: &Data, l: Language) -> Vec<Block> {
         ),
     ];
     ways.sort_by(|a, b| b.top1.total_cmp(&a.top1));
-    let svg = charts::intervals(accuracy(l), &rows(&ways, l));
+    let svg = charts::intervals(accuracy(l), &bars(&ways, l));
     blocks.push(chart("question1", svg, l, "Top-1 with 95 % intervals.", "top-1 與 95 % 區間。"));
     blocks.push(Block::Text(best(&ways, &pairs, l)));
     blocks.push(pairs_table(&pairs, l));
@@ -101,7 +101,7 @@ pub(super) fn second(data: &Data, l: Language) -> Vec<Block> {
     }
     blocks.push(chart(
         "question2",
-        charts::intervals(accuracy(l), &rows(&ways, l)),
+        charts::intervals(accuracy(l), &bars(&ways, l)),
         l,
         "Top-1 with 95 % intervals.",
         "top-1 與 95 % 區間。",
@@ -135,23 +135,23 @@ fn explained(data: &Data, pairs: &[&rows::Pair], l: Language) -> String {
 }
 
 pub(super) fn third(data: &Data, l: Language) -> Vec<Block> {
-    let steps = data.of("q3");
-    if steps.is_empty() {
+    let cuts = data.of("q3");
+    if cuts.is_empty() {
         return Vec::new();
     }
-    let mut names: Vec<&str> = steps.iter().map(|w| w.way.as_str()).collect();
+    let mut names: Vec<&str> = cuts.iter().map(|w| w.way.as_str()).collect();
     names.dedup();
     let series: Vec<Series> = names
         .iter()
         .map(|name| {
             let start = data.stage("student");
-            let chain = steps.iter().filter(|w| w.way == *name).copied();
-            let share = 100.0 * name.parse::<f64>().unwrap_or(0.0);
+            let chain = cuts.iter().filter(|w| w.way == *name).copied();
+            let share = cut_share(name);
             let point = |w: &Way| (w.parameters / 1000.0, 100.0 * w.top1, 100.0 * w.deviation);
             Series {
                 name: match l {
-                    Language::En => format!("{share:.0} % per step"),
-                    Language::Zh => format!("每次 {share:.0} %"),
+                    Language::En => format!("{share} per cut"),
+                    Language::Zh => format!("每次 {share}"),
                 },
                 points: start.into_iter().chain(chain).map(point).collect(),
             }
@@ -159,7 +159,7 @@ pub(super) fn third(data: &Data, l: Language) -> Vec<Block> {
         .collect();
     let pairs = data.pairs_of("q3");
     let mut blocks = vec![
-        heading(l, "3. Pruning rates", "三、剪枝比例"),
+        heading(l, "3. Shares of a cut", "三、剪枝比例"),
         text(
             l,
             "From the student, a share of the channels with the smallest |γ| of each batch norm is cut, the \
@@ -171,14 +171,14 @@ pub(super) fn third(data: &Data, l: Language) -> Vec<Block> {
             "question3",
             charts::lines(l.say("parameters, thousands", "參數量（千）"), accuracy(l), &series),
             l,
-            "Validation accuracy against parameters, a line per rate; bars are one standard deviation over seeds.",
+            "Validation accuracy against parameters, a line per share; bars are one standard deviation over seeds.",
             "驗證準確率與參數量，每種比例一條線；誤差線為各種子的一個標準差。",
         ),
     ];
     let said: Vec<String> = pairs.iter().map(|p| l.verdict(p)).collect();
     let lead = l.say("Where the chains are nearest in size: ", "各鏈參數量最接近之處：");
     blocks.push(Block::Text(format!("{lead}{}", said.join(l.say(" ", "")))));
-    blocks.push(ways_table(&steps, l, ("Every step.", "每一步。")));
+    blocks.push(ways_table(&cuts, l, ("Every cut.", "每次剪枝。")));
     blocks.push(pairs_table(&pairs, l));
     blocks
 }
@@ -209,7 +209,7 @@ pub(super) fn fourth(data: &Data, l: Language) -> Vec<Block> {
         ways_table(&ways, l, ("Three twins.", "三個孿生網路。")),
         chart(
             "question4",
-            charts::intervals(accuracy(l), &rows(&ways, l)),
+            charts::intervals(accuracy(l), &bars(&ways, l)),
             l,
             "Top-1 with 95 % intervals.",
             "top-1 與 95 % 區間。",

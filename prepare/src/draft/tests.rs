@@ -1,24 +1,25 @@
 //! Drafts of graphs, from names and shapes: those of the families, and what is refused of others. Names and
-//! shapes are those of PyTorch: `drafts/names.py` printed them.
+//! shapes are those of PyTorch: `tests/names.py` printed them.
 
+use super::draft;
 use graph::families::{Knobs, find};
 use graph::op::Activation;
 use graph::{Error, Graph, Node, Op, Result};
-use prepare::draft::draft;
 
 /// Without what no file shows: strides, pools, which activation.
 fn bare(graph: &Graph) -> Result<Graph> {
     let (mut nodes, mut place) = (Vec::<Node>::new(), Vec::new());
     for node in graph.nodes() {
         let mut op = node.op;
-        match &mut op {
-            Op::MaxPool(_) => {
-                place.push(place[node.inputs[0]]);
-                continue;
-            }
-            Op::Activation(f) => *f = Activation::Relu,
-            Op::Conv(conv) => conv.window.stride = 1,
-            _ => {}
+        if let Op::MaxPool(_) = op {
+            place.push(place[node.inputs[0]]);
+            continue;
+        }
+        if let Op::Activation(f) = &mut op {
+            *f = Activation::Relu;
+        }
+        if let Op::Conv(conv) = &mut op {
+            conv.window.stride = 1;
         }
         let mut inputs: Vec<usize> = node.inputs.iter().map(|j| place[*j]).collect();
         inputs.sort_unstable();
@@ -87,7 +88,7 @@ fn flat_layers_and_unknown_ones_are_said() {
 /// Names and shapes.
 type Tensors = Vec<(String, Vec<usize>)>;
 
-/// The networks of `drafts/torchvision.txt`: their names and tensors.
+/// The networks of `tests/torchvision.txt`: their names and tensors.
 fn networks() -> Vec<(&'static str, Tensors)> {
     let paragraph = |text: &'static str| {
         let mut lines = text.lines();
@@ -103,7 +104,7 @@ fn networks() -> Vec<(&'static str, Tensors)> {
         }
         (name, tensors)
     };
-    include_str!("drafts/torchvision.txt").trim().split("\n\n").map(paragraph).collect()
+    include_str!("tests/torchvision.txt").trim().split("\n\n").map(paragraph).collect()
 }
 
 /// What the draft of each shows that it does not say; nothing where it says all.

@@ -56,7 +56,13 @@ pub(super) fn waterfall(folder: &Path) -> Result<Vec<Part>> {
         return Ok(Vec::new());
     }
     let artifact = Artifact::read(&path)?;
-    let parts = Model::parts(&artifact)?.unwrap_or_default();
+    let parts = Model::parts(&artifact)?.with_context(|| {
+        let kind = artifact.source.kind;
+        format!(
+            "{}: expected a coded file, found kind {kind}: quantize pack writes one",
+            path.display()
+        )
+    })?;
     let coded: usize = parts.iter().map(|p| p.grid + p.integers).sum();
     let header = artifact.source.bytes - coded;
     let mut rows =
