@@ -25,6 +25,12 @@ pass "$right of 1000 test pictures right"
 again=$(make -n submission | grep -E '^(nice )?target/release/' || true)
 [ -z "$again" ] || fail "a second make submission would run: $again"
 pass "a second make submission runs no stage"
+# What a stage keeps, as the same settings and files made it, counts as new: make does not ask for it for ever.
+touch artifacts/smoke/logits.safetensors
+make --no-print-directory submission 2>&1 | grep -q 'made by this very command before, kept' || fail "nothing was kept"
+again=$(make -n submission | grep -E '^(nice )?target/release/' || true)
+[ -z "$again" ] || fail "after keeping what there was make would run: $again"
+pass "what is kept is not asked for again"
 packed() { make -n submission QUANTIZE='--bits 5 --budget 310000'; }
 stages=$(packed | grep -oE '^target/release/[a-z]+ [a-z]+' | sort | uniq -c | awk '{print $1, $2, $3}')
 expected='1 target/release/infer eval

@@ -6,11 +6,12 @@ use anyhow::{Context, Result};
 use artifacts::{Framing, classes};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Large blocks come and go with every layer; glibc returns each to the kernel and spends a
 /// quarter of the time on page faults.
@@ -141,8 +142,10 @@ pub fn record(out: &Path, stage: &str, pictures: usize) {
     }
 }
 
-/// What a stage with --reuse says of an `out` that the same settings and files made before.
+/// What a stage says whose output is there already. From now on the file counts as new, so that make, which goes
+/// by times, does not ask for it again; where the system does not allow that, it asks.
 pub fn kept(out: &Path) -> String {
+    let _ = File::open(out).and_then(|file| file.set_modified(SystemTime::now()));
     format!("{}: made by this very command before, kept", out.display())
 }
 
