@@ -76,10 +76,12 @@ impl Lock {
     }
 }
 
+/// So long a lock file may be about to get its name, and a removal take.
+const NAMED_AFTER: Duration = Duration::from_secs(60);
+
 /// Whether a lock file that was there already is somebody's. One without a name is a system's lock, which
 /// others cannot have; or it is about to get its name, or older programs, which wrote none, have left it.
 fn is_held(owner: &str, file: &File, is_locked: bool) -> bool {
-    const NAMED_AFTER: Duration = Duration::from_secs(60);
     if !owner.is_empty() {
         return !has_ended(owner);
     }
@@ -87,20 +89,29 @@ fn is_held(owner: &str, file: &File, is_locked: bool) -> bool {
     !is_locked && age.is_ok_and(|age| age < NAMED_AFTER)
 }
 
-/// Removes the lock at `path` if it still is `file`. It is moved aside first: what another run has put in its
-/// place meanwhile is looked at and goes back.
+/// Removes the lock at `path` if it still is `file`. One at a time: between a look at the file and its removal
+/// nobody may put another in its place.
 fn remove(file: &File, path: &Path) -> Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{}-{:?}", std::process::id(), std::thread::current().id()));
-    let aside = PathBuf::from(aside);
-    match std::fs::rename(path, &aside) {
-        Ok(()) if is_at(file, &aside) => std::fs::remove_file(&aside)?,
-        Ok(()) => std::fs::rename(&aside, path)?,
-        // Another run was faster.
-        Err(e) if e.kind() == ErrorKind::NotFound => {}
-        Err(e) => return Err(e).context("a lock that nobody holds cannot be removed"),
+    let mut turn = path.as_os_str().to_owned();
+    turn.push(".turn");
+    let turn = PathBuf::from(turn);
+    match OpenOptions::new().write(true).create_new(true).open(&turn) {
+        Ok(_) => {
+            let removed = if is_at(file, path) { std::fs::remove_file(path) } else { Ok(()) };
+            std::fs::remove_file(&turn)?;
+            removed.context("a lock that nobody holds cannot be removed")
+        }
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+            // Another run is at it; for one that was killed there nobody waits for ever.
+            let age = turn.metadata().and_then(|m| m.modified()).map(|t| t.elapsed());
+            if matches!(age, Ok(Ok(age)) if age > NAMED_AFTER) {
+                let _ = std::fs::remove_file(&turn);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            Ok(())
+        }
+        Err(e) => Err(e).context("a lock that nobody holds cannot be removed"),
     }
-    Ok(())
 }
 
 /// The file at `path`, and whether it was not there before.
