@@ -3,15 +3,14 @@
 use crate::cost::{self, Cost};
 use crate::device::{Device, Wanted};
 use anyhow::{Context, Result};
-use artifacts::{Framing, classes};
+use artifacts::{Framing, artifact, classes};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Large blocks come and go with every layer; glibc returns each to the kernel and spends a
 /// quarter of the time on page faults.
@@ -142,10 +141,9 @@ pub fn record(out: &Path, stage: &str, pictures: usize) {
     }
 }
 
-/// What a stage says whose output is there already. From now on the file counts as new, so that make, which goes
-/// by times, does not ask for it again; where the system does not allow that, it asks.
-pub fn kept(out: &Path) -> String {
-    let _ = File::open(out).and_then(|file| file.set_modified(SystemTime::now()));
+/// Keeps an output that is there already; what a stage says of it.
+pub fn keep(out: &Path) -> String {
+    artifact::renew(out);
     format!("{}: made by this very command before, kept", out.display())
 }
 

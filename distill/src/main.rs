@@ -182,7 +182,7 @@ fn run(args: &Distill) -> Result<String> {
         .from("validation", &validation.source)
         .from("logits", &logits.source);
     if args.reuse && Artifact::is_made_by(&args.out, &provenance) {
-        return Ok(cli::kept(&args.out));
+        return Ok(cli::keep(&args.out));
     }
     artifact::check_room(&args.out, run::bytes(parameters))?;
     let targets = Targets::Teacher { logits: &logits, loss: Loss { alpha, temperature } };

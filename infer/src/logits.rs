@@ -10,8 +10,7 @@ use common::interrupt::{Partial, Watch};
 use graph::Array;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use views::Policy;
-use views::View;
+use views::{Policy, View};
 
 /// Compute teachers' logits for random views of the training pictures.
 ///
@@ -74,7 +73,7 @@ impl Logits {
         };
         let is_made = |l: &Cached| l.views == views && l.source.provenance == provenance;
         if self.reuse && Cached::load(&self.out).is_ok_and(|l| is_made(&l)) {
-            return Ok(cli::kept(&self.out));
+            return Ok(cli::keep(&self.out));
         }
         let rows = views.views * images.len();
         // The sum, what was done of it, and both on the disk.

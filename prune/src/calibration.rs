@@ -114,7 +114,7 @@ impl Calibration {
             }
             let pictures = self.batch(model, chosen);
             let batch = Batch { pictures, labels: targets, teacher: Vec::new() };
-            let (_, gradient) = executor.gradient(batch, Loss::LABELS, 0.0)?;
+            let (_, gradient) = executor.gradient(batch, Loss::LABELS)?;
             each(&executor.parametrisation().layout().unpack(&gradient)?);
             bar.inc(1);
         }

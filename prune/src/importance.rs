@@ -173,8 +173,7 @@ mod tests {
     use super::*;
     use artifacts::{Framing, Input, Preparation};
     use engine::Network;
-    use executor::Loss;
-    use executor::{Batch, Executor};
+    use executor::{Batch, Executor, Loss};
     use graph::grid::Grids;
     use graph::{Array, Graph};
     use views::Normalization;
@@ -236,7 +235,7 @@ mod tests {
         };
         let network = |m: &Model| Network::new(&m.graph, &m.weights, &Grids::new(), 3).unwrap();
         let mut n = network(&model);
-        let (_, gradient) = n.gradient(batch(), Loss::LABELS, 0.0).unwrap();
+        let (_, gradient) = n.gradient(batch(), Loss::LABELS).unwrap();
         let gradient = n.parametrisation().layout().unpack(&gradient).unwrap();
         let groups = model.graph.channel_groups();
         let group = groups.iter().find(|g| g.removable).unwrap();
@@ -248,7 +247,7 @@ mod tests {
                 for name in ["n.weight", "n.bias", "m.weight", "m.bias"] {
                     scaled.weights.get_mut(name).unwrap().values[i] *= 1.0 + epsilon;
                 }
-                network(&scaled).gradient(batch(), Loss::LABELS, 0.0).unwrap().0
+                network(&scaled).gradient(batch(), Loss::LABELS).unwrap().0
             };
             let slope = (at(0.01) - at(-0.01)) / 0.02;
             assert!((slope - effect).abs() < 1e-5, "{i}: {slope} {effect}");

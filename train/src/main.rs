@@ -96,7 +96,7 @@ fn run(args: &Train) -> Result<String> {
         .from("images", &train.source)
         .from("validation", &validation.source);
     if args.reuse && Artifact::is_made_by(&args.out, &provenance) {
-        return Ok(cli::kept(&args.out));
+        return Ok(cli::keep(&args.out));
     }
     artifact::check_room(&args.out, run::bytes(parameters))?;
     let targets = Targets::Labels(*augment);

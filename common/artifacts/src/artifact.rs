@@ -13,7 +13,7 @@ mod sum;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 pub use atomic::{save_bytes, save_bytes_checked, scratch};
-pub use claim::{Claim, beside, check_room, claim};
+pub use claim::{Claim, beside, check_room, claim, renew};
 use graph::Array;
 use header::SUMMED;
 pub use header::{Header, Kind, Provenance, SCHEMA, Source};

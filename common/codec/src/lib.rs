@@ -61,12 +61,11 @@ impl Slot {
 fn slots(graph: &Graph) -> Vec<Slot> {
     let mut slots = Vec::new();
     for node in graph.nodes() {
-        let is_linear = matches!(node.op, Op::Linear(_));
         let weight = match node.op.as_conv() {
-            _ if is_linear => 3,
+            Some(_) if matches!(node.op, Op::Linear(_)) => 3,
             Some(conv) if conv.groups > 1 => 0,
             Some(conv) if conv.window.kernel > 1 => 1,
-            Some(_) | None => 2,
+            Some(_) | None => 2, // None: has no weights
         };
         for p in node.parameters() {
             let kind = if p.role == Role::Weight { weight } else { 4 };

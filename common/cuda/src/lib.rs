@@ -36,7 +36,3 @@ mod sums;
 mod values;
 
 pub use network::Network;
-
-fn misfit(e: graph::Error) -> candle_core::Error {
-    candle_core::Error::msg(e)
-}

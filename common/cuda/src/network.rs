@@ -117,8 +117,7 @@ impl Network {
     /// A view of no picture; a device that fails.
     pub fn rendered(&mut self, views: &[(usize, View)]) -> Result<Vec<f32>> {
         let mut training = self.take_training()?;
-        let pictures =
-            self.pictures.as_ref().expect("pictures are kept before views are asked for");
+        let Some(pictures) = &self.pictures else { bail!("{} views of no pictures", views.len()) };
         let fed = training.engine.render(pictures, views).and_then(|()| training.engine.fed());
         self.training = Some(training);
         Ok(fed?)
@@ -309,8 +308,8 @@ impl Executor for Network {
         Ok(self.losses.write(&self.kernels.device, &words)?)
     }
 
-    fn gradient(&mut self, batch: Batch, target: Loss, bit_price: f32) -> Result<(f64, Vec<f32>)> {
-        self.passes(&batch, &[], target, bit_price, 0.0)?;
+    fn gradient(&mut self, batch: Batch, target: Loss) -> Result<(f64, Vec<f32>)> {
+        self.passes(&batch, &[], target, 0.0, 0.0)?;
         let training = self.training.as_ref().expect("passes have run in it");
         let n = self.parametrisation.len();
         Ok((self.doubles()?[1], training.gradient.read(&self.kernels.device, n)?))

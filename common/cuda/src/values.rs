@@ -2,7 +2,6 @@
 
 use crate::launch::{Kernels, Ptr, args};
 use crate::memory::{Buffer, Memory};
-use crate::misfit;
 use candle_core::Result;
 use graph::schedule::{Fusing, Schedule};
 use graph::{Bounds, Graph};
@@ -37,7 +36,7 @@ impl Engine {
     /// Pictures that do not fit the network; a device that fails.
     pub(super) fn new(graph: &Graph, size: usize, kernels: &Arc<Kernels>) -> Result<Self> {
         // Nothing is fused with pointwise convolutions: they are cuBLAS's.
-        let schedule = Schedule::new(graph, size, Fusing::NONE).map_err(misfit)?;
+        let schedule = Schedule::new(graph, size, Fusing::NONE).map_err(candle_core::Error::msg)?;
         let widest = schedule.operations.iter().map(|o| o.shape[2]).max().unwrap_or(1);
         let mut memory = Memory::new(&kernels.device);
         let unit = [memory.hold(&vec![0.0; widest])?, memory.hold(&vec![1.0; widest])?];

@@ -12,21 +12,19 @@ mod sketch;
 mod stock;
 
 use candle_core::Device;
-use case::{Case, LOSS, batch, f64s, largest, off, pictures};
+use case::{Case, LOSS, batch, f64s, largest, same_statistics, step};
 use cuda::Network;
 use executor::{Executor, Rule, State, Update};
-use graph::families::Knobs;
 use graph::grid::Grids;
 use graph::rng::Rng;
 use graph::{Graph, Weights};
-use sketch::{on_grids, random_graph, random_weights};
+use sketch::{on_grids, random_graph, random_weights, resnet};
 use std::cell::RefCell;
 
 fn network(graph: &Graph, weights: &Weights, grids: &Grids, size: usize) -> Network {
     Network::new(graph, weights, grids, size, &Device::new_cuda(0).unwrap()).unwrap()
 }
 
-/// Loss, gradients and answers, with batches that shrink and grow.
 fn compare(
     graph: &Graph,
     size: usize,
@@ -35,29 +33,8 @@ fn compare(
     tally: &RefCell<(usize, usize)>,
 ) {
     let weights = &random_weights(graph, seed);
-    let case = Case::new(graph, weights, size, tally, seed);
-    let at = case.at.clone();
-    let none = Grids::new();
-    let mut cpu = engine::Network::new(graph, weights, &none, size).unwrap();
-    let layout = cpu.parametrisation().layout().clone();
-    let mut cuda = network(graph, weights, &none, size);
-    for &b in batches {
-        let batch = batch(graph, b, size, seed + b as u64);
-        let (mut logits, mut r, mut loss) = (Vec::new(), Vec::new(), 0.0);
-        let pass = cpu.passes(batch.pictures.clone(), 0.0, |y, grad| {
-            let (labels, teacher) = (&batch.labels, &batch.teacher);
-            loss = engine::loss::loss(y, labels, teacher, graph.classes(), LOSS, grad);
-            (logits, r) = (y.to_vec(), grad.to_vec());
-            Ok(())
-        });
-        pass.unwrap();
-        let (found, gradient) = cuda.gradient(batch.clone(), LOSS, 0.0).unwrap();
-        assert!((loss - found).abs() < 1e-4 * loss.max(1.0), "loss {found}, {loss} {at}");
-        case.check(&batch.pictures, &r, &logits, &layout.unpack(&gradient).unwrap());
-    }
-    let x = pictures(3, size, seed, 7);
-    let e = off(&cuda.logits(&x).unwrap(), &f64s(&cpu.logits(&x).unwrap()));
-    assert!(e < 1e-4, "answers {e} {at}");
+    let mut cuda = network(graph, weights, &Grids::new(), size);
+    Case::new(graph, weights, size, tally, seed).compare(&mut cuda, batches, seed);
 }
 
 #[test]
@@ -87,11 +64,6 @@ fn real_networks_equal_the_others() {
     compare(&resnet(0.13), 40, &[5, 2], 3, &tally);
     let (near, all) = *tally.borrow();
     assert!(all - near <= all / 20, "only {near} of {all} gradients are near");
-}
-
-fn resnet(width: f32) -> Graph {
-    let knobs = Knobs { width, ..Knobs::standard(4) };
-    graph::families::find("resnet18").unwrap().build(&knobs).unwrap()
 }
 
 /// All but a hundredth of the values are within 2e-4 of the largest, and none is off by more than `most`.
@@ -129,26 +101,19 @@ fn training_is_that_of_the_cpu() {
             let mut cpu = engine::Network::new(&graph, &weights, &grids, size).unwrap();
             let mut cuda = network(&graph, &weights, &grids, size);
             let start = cpu.counting().unwrap();
-            for step in 0..steps {
+            for k in 0..steps {
                 let update = Update {
                     weight_decay: 0.1,
                     clip: 0.5,
                     ema: 0.9,
                     bit_price: 0.02,
-                    settled: step >= 4,
+                    settled: k >= 4,
                     slim: 0.01,
                     ..Update::new(rule, lr)
                 };
-                let batch = batch(&graph, 6, size, seed + step);
-                let [a, b]: [f64; 2] = [&mut cpu as &mut dyn Executor, &mut cuda].map(|executor| {
-                    executor.set_losses(0.0).unwrap();
-                    executor.step(batch.clone(), LOSS, &update).unwrap();
-                    executor.losses().unwrap()
-                });
-                assert!(
-                    (a - b).abs() < 1e-4 * a.max(1.0),
-                    "{what}, {rule:?}, step {step}: {a} {b}"
-                );
+                let batch = batch(&graph, 6, size, seed + k);
+                let [a, b] = step([&mut cpu, &mut cuda], &batch, &update);
+                assert!((a - b).abs() < 1e-4 * a.max(1.0), "{what}, {rule:?}, step {k}: {a} {b}");
             }
             let state = cuda.download().unwrap();
             // Where a gradient is rounding alone AdamW makes whole steps of it, to either side.
@@ -170,12 +135,7 @@ fn statistics_are_those_of_the_cpu() {
     let weights = random_weights(&graph, 1);
     let mut cpu = engine::Network::new(&graph, &weights, &Grids::new(), 24).unwrap();
     let mut cuda = network(&graph, &weights, &Grids::new(), 24);
-    let batches = || (0..3).map(|k| pictures(4, 24, 1, k));
-    cpu.recalibrate(&mut batches()).unwrap();
-    cuda.recalibrate(&mut batches()).unwrap();
-    let (a, b) = (cuda.counting().unwrap(), cpu.counting().unwrap());
-    assert!(off(&a, &f64s(&b)) < 1e-5, "{}", off(&a, &f64s(&b)));
-    assert_ne!(a, cpu.parametrisation().variables(&weights, &Grids::new()).unwrap());
+    same_statistics([&mut cuda, &mut cpu]);
 }
 
 /// Twice the same: the same bytes. After the first step nothing is allocated on the device.

@@ -23,12 +23,12 @@ pub fn mask(grad: &mut [f32], y: &[f32], bounds: Bounds) {
 }
 
 /// `sum += v`.
-pub fn accumulate(sum: &mut [f32], v: &[f32]) {
+pub(crate) fn accumulate(sum: &mut [f32], v: &[f32]) {
     let blocks = sum.par_chunks_mut(BLOCK).zip(v.par_chunks(BLOCK));
     blocks.for_each(|(s, v)| s.iter_mut().zip(v).for_each(|(s, v)| *s += v));
 }
 
 /// `to = from`.
-pub fn copy(from: &[f32], to: &mut [f32]) {
+pub(crate) fn copy(from: &[f32], to: &mut [f32]) {
     to.par_chunks_mut(BLOCK).zip(from.par_chunks(BLOCK)).for_each(|(t, f)| t.copy_from_slice(f));
 }

@@ -1,5 +1,5 @@
-//! The largest value of each window of one picture, on this thread: what a max pool and a pointwise convolution with a pool
-//! behind it have in common.
+//! The largest value of each window of one picture, on this thread: what a max pool and a pointwise convolution
+//! with a pool behind it have in common.
 
 use crate::simd::dispatch;
 use crate::windows::{Size, for_places};

@@ -173,8 +173,8 @@ impl Executor for Network {
         Ok(())
     }
 
-    fn gradient(&mut self, batch: Batch, target: Loss, bit_price: f32) -> Result<(f64, Vec<f32>)> {
-        let loss = self.loss(batch, target, bit_price)?;
+    fn gradient(&mut self, batch: Batch, target: Loss) -> Result<(f64, Vec<f32>)> {
+        let loss = self.loss(batch, target, 0.0)?;
         Ok((loss, self.gradients().to_vec()))
     }
 

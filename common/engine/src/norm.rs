@@ -181,8 +181,8 @@ fn scale_block_body<const FMA: bool>(
     }
 }
 
-/// Turns the gradient of a [`Normalize`] into that of its input: the second half of the backward pass, `dx = kg · m + kx · x + k1` with `m` = `grad` where `y` is inside the bounds, as in
-/// PyTorch zero at the bounds.
+/// Turns the gradient of a [`Normalize`] into that of its input: the second half of the backward pass,
+/// `dx = kg · m + kx · x + k1` with `m` = `grad` where `y` is inside the bounds, as in PyTorch zero at the bounds.
 #[derive(Clone, Debug)]
 pub struct InputGradient {
     forward: Normalize,

@@ -1,5 +1,5 @@
-//! The forward and the backward pass: the operations of the schedule one after the other, and how long their results
-//! and gradients live. Sums are cut and added in an order that depends on shapes alone.
+//! The forward and the backward pass: the operations of the schedule one after the other, and how long their
+//! results and gradients live. Sums are cut and added in an order that depends on shapes alone.
 
 use crate::op::{self, Back, Gradient, Open, Pass};
 pub use crate::values::{Engine, Mode};

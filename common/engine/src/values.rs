@@ -5,7 +5,6 @@ use crate::arena::Arena;
 use crate::conv::ConvPlan;
 use crate::conv::pointwise::Source;
 use crate::norm::{BatchStats, Normalize};
-
 use graph::schedule::{Fused, Fusing, Schedule};
 use graph::{Geometry, Graph, Op, Result};
 use std::fmt;

@@ -118,7 +118,7 @@ pub trait Executor: Send {
     ///
     /// # Errors
     /// A batch of another size; a device that fails.
-    fn gradient(&mut self, batch: Batch, target: Loss, bit_price: f32) -> Result<(f64, Vec<f32>)>;
+    fn gradient(&mut self, batch: Batch, target: Loss) -> Result<(f64, Vec<f32>)>;
 
     /// Moves the statistics of batch norms by `share` towards those of `pictures`, `[b, size, size, 3]`.
     ///

@@ -14,7 +14,8 @@ pub struct State {
     pub variables: Vec<f32>,
     /// Their moving average; empty where there is none.
     pub average: Vec<f32>,
-    /// The optimizer's momenta, the first and the second; empty before the first step, the second always for SGD.
+    /// The optimizer's momenta, the first and the second; empty before the first step, the second always for
+    /// SGD.
     pub momenta: [Vec<f32>; 2],
 }
 

@@ -3,8 +3,8 @@
 //! Every channel of every node's output gets an id. Operations that keep channels (batch norm,
 //! activations, pooling, depthwise filters) pass ids on, a sum or a product merges the ids of its two operands,
 //! concatenation appends them, a split takes some, a convolution or linear layer makes new ones. All tensor
-//! slices that carry the same id form a [`Unit`]; units with the same list of tensors form a [`Group`]. No family needs code of its own
-//! (the idea of DepGraph, Fang et al. 2023, at the grain of single channels).
+//! slices that carry the same id form a [`Unit`]; units with the same list of tensors form a [`Group`]. No family
+//! needs code of its own (the idea of DepGraph, Fang et al. 2023, at the grain of single channels).
 
 use crate::error::{Error, Result, ensure};
 use crate::network::{Graph, Weights};

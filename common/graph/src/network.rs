@@ -92,8 +92,8 @@ impl Graph {
     /// Shape of every node's output for a picture of `size × size`.
     ///
     /// # Errors
-    /// A picture of nothing or too small for a window, sums of different shapes, results or work beyond [`limits`], logits
-    /// that are not 1 × 1 or only one.
+    /// A picture of nothing or too small for a window, sums of different shapes, results or work beyond
+    /// [`limits`], logits that are not 1 × 1 or only one.
     pub fn shapes(&self, size: usize) -> Result<Vec<Shape>> {
         // A wide margin would make something of nothing.
         ensure!(size > 0, "pictures of 0 px");

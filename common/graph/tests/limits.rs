@@ -83,7 +83,8 @@ fn all_results_together_have_a_largest_size() {
     );
 }
 
-/// Layers count together; one more output with 2²⁰ inputs is too much. Windows of 15 px over 2²⁰ channels are sums of 225 · 2²⁰ products.
+/// Layers count together; one more output with 2²⁰ inputs is too much. Windows of 15 px over 2²⁰ channels are
+/// sums of 225 · 2²⁰ products.
 #[test]
 fn parameters_have_a_largest_size() {
     // 3 · 2²⁰ + 253 · 2²⁰ = 2²⁸.

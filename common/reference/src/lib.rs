@@ -1,8 +1,8 @@
 //! The reference executor: networks in candle's tensors, on the CPU.
 //!
 //! [`Network`], right before fast, walks a graph node by node with candle's autograd; loss, update and moving
-//! average are candle operations on flat tensors. What candle's own operations do wrongly or very slowly (candle-core 0.11.1) is a custom operation:
-//! in [`op`], one file for each operation of a graph, which call kernels of `engine`, and [`grid`].
+//! average are candle operations on flat tensors. What candle's own operations do wrongly or very slowly
+//! (candle-core 0.11.1) is a custom operation: in [`op`], one file for each operation of a graph, which call kernels of `engine`, and [`grid`].
 //!
 //! Activations are NHWC, weights in PyTorch's layout, as in `engine`.
 

@@ -184,8 +184,8 @@ impl Executor for Network {
         Ok(())
     }
 
-    fn gradient(&mut self, batch: Batch, target: Loss, bit_price: f32) -> Result<(f64, Vec<f32>)> {
-        let Passes { loss, gradient, .. } = self.gradients(&batch, target, bit_price, 0.0)?;
+    fn gradient(&mut self, batch: Batch, target: Loss) -> Result<(f64, Vec<f32>)> {
+        let Passes { loss, gradient, .. } = self.gradients(&batch, target, 0.0, 0.0)?;
         Ok((loss, gradient.to_vec1()?))
     }
 

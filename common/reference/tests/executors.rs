@@ -12,19 +12,17 @@ mod sketch;
 mod stock;
 
 use candle_core::Device;
-use case::{Case, LOSS, batch, f64s, largest, off, pictures};
+use case::{Case, LOSS, batch, f64s, largest, off, pictures, same_statistics, step};
 use engine::Network;
-use executor::{Batch, Executor, Rule, Update};
+use executor::{Executor, Rule, Update};
 use graph::Graph;
-use graph::families::Knobs;
 use graph::grid::Grids;
 use graph::rng::Rng;
-use sketch::{on_grids, random_graph, random_weights};
+use sketch::{on_grids, random_graph, random_weights, resnet};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-/// A forward and a backward pass of the engine, batch after batch; one by the loss of the engine and of
-/// the candle executor; then answers of both.
+/// A forward and a backward pass of the engine, batch after batch; then the engine beside the candle executor.
 fn compare(
     graph: &Graph,
     size: usize,
@@ -34,7 +32,6 @@ fn compare(
 ) {
     let weights = &random_weights(graph, seed);
     let case = Case::new(graph, weights, size, tally, seed);
-    let at = case.at.clone();
     let none = Grids::new();
     let mut engine = Network::new(graph, weights, &none, size).unwrap();
     let layout = engine.parametrisation().layout().clone();
@@ -49,24 +46,7 @@ fn compare(
         case.check(&x, &r, &logits.unwrap(), &layout.unpack(engine.gradients()).unwrap());
     }
     let mut candle = reference::Network::new(graph, weights, &none, size, &Device::Cpu).unwrap();
-    let batch = batch(graph, 5, size, seed);
-    let (loss, by_engine) = engine.gradient(batch.clone(), LOSS, 0.0).unwrap();
-    let (expected, by_candle) = candle.gradient(batch.clone(), LOSS, 0.0).unwrap();
-    assert!((loss - expected).abs() < 1e-4 * expected.max(1.0), "loss {loss}, {expected} {at}");
-    let (mut logits, mut r) = (Vec::new(), Vec::new());
-    let pass = engine.passes(batch.pictures.clone(), 0.0, |y, grad| {
-        let Batch { labels, teacher, .. } = &batch;
-        engine::loss::loss(y, labels, teacher, graph.classes(), LOSS, grad);
-        (logits, r) = (y.to_vec(), grad.to_vec());
-        Ok(())
-    });
-    pass.unwrap();
-    for gradient in [by_engine, by_candle] {
-        case.check(&batch.pictures, &r, &logits, &layout.unpack(&gradient).unwrap());
-    }
-    let x = pictures(3, size, seed, 7);
-    let e = off(&engine.logits(&x).unwrap(), &f64s(&candle.logits(&x).unwrap()));
-    assert!(e < 1e-4, "answers {e} {at}");
+    case.compare(&mut candle, &[5], seed);
 }
 
 /// 150 networks: every operation, kernels 1 to 5, strides, paddings, groups, odd sizes, channel counts
@@ -127,23 +107,18 @@ fn training_on_grids_is_the_same_on_both() {
         let mut engine = Network::new(&graph, &weights, &grids, 12).unwrap();
         let mut candle =
             reference::Network::new(&graph, &weights, &grids, 12, &Device::Cpu).unwrap();
-        for step in 0..6 {
+        for k in 0..6 {
             let update = Update {
                 weight_decay: 0.1,
                 clip: 0.5,
                 ema: 0.9,
                 bit_price: 0.02,
-                settled: step >= 4,
+                settled: k >= 4,
                 ..Update::new(rule, lr)
             };
-            let batch = batch(&graph, 6, 12, seed + step);
-            let [a, b]: [f64; 2] =
-                [&mut engine as &mut dyn Executor, &mut candle].map(|executor| {
-                    executor.set_losses(0.0).unwrap();
-                    executor.step(batch.clone(), LOSS, &update).unwrap();
-                    executor.losses().unwrap()
-                });
-            assert!((a - b).abs() < 1e-4 * b.max(1.0), "{rule:?}, step {step}: {a} {b}");
+            let batch = batch(&graph, 6, 12, seed + k);
+            let [a, b] = step([&mut engine, &mut candle], &batch, &update);
+            assert!((a - b).abs() < 1e-4 * b.max(1.0), "{rule:?}, step {k}: {a} {b}");
         }
         let (a, b) = (engine.download().unwrap(), candle.download().unwrap());
         assert_eq!(a.steps, b.steps);
@@ -180,12 +155,7 @@ fn statistics_are_the_same_on_both() {
     let mut engine = Network::new(&graph, &weights, &Grids::new(), 24).unwrap();
     let mut candle =
         reference::Network::new(&graph, &weights, &Grids::new(), 24, &Device::Cpu).unwrap();
-    let batches = || (0..3).map(|k| pictures(4, 24, 1, k));
-    engine.recalibrate(&mut batches()).unwrap();
-    candle.recalibrate(&mut batches()).unwrap();
-    let (a, b) = (engine.counting().unwrap(), candle.counting().unwrap());
-    assert!(off(&a, &f64s(&b)) < 1e-5, "{}", off(&a, &f64s(&b)));
-    assert_ne!(a, engine.parametrisation().variables(&weights, &Grids::new()).unwrap());
+    same_statistics([&mut engine, &mut candle]);
 }
 
 /// The same bits for any number of threads.
@@ -225,16 +195,11 @@ fn buffers_are_reused() {
     let weights = random_weights(&graph, 1);
     let mut network = Network::new(&graph, &weights, &Grids::new(), 40).unwrap();
     let mut step = || {
-        network.gradient(batch(&graph, 6, 40, 1), LOSS, 0.0).unwrap();
+        network.gradient(batch(&graph, 6, 40, 1), LOSS).unwrap();
         network.bytes()
     };
     let first = step();
     for _ in 0..3 {
         assert_eq!(step(), first);
     }
-}
-
-fn resnet(width: f32) -> Graph {
-    let knobs = Knobs { width, ..Knobs::standard(4) };
-    graph::families::find("resnet18").unwrap().build(&knobs).unwrap()
 }

@@ -7,8 +7,7 @@ use executor::Batch;
 use graph::rng::Rng;
 use rayon::prelude::*;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use views::View;
-use views::{Normalization, Policy};
+use views::{Normalization, Policy, View};
 
 /// Batches made ahead of the one being trained on.
 const AHEAD: usize = 2;

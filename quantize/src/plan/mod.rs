@@ -88,7 +88,7 @@ impl Plan {
             && self.reuse
             && Artifact::is_made_by(out, &provenance)
         {
-            return Ok(cli::kept(out));
+            return Ok(cli::keep(out));
         }
         let partial = self.out.as_deref().map(|out| Partial::beside(out, &provenance, &()));
         let partial = partial.transpose()?;

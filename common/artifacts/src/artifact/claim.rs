@@ -5,10 +5,17 @@ use super::lock::{Lock, is_at};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// The right to write an output; ends when it is dropped.
 #[must_use = "the output is locked as long as this lives"]
 pub struct Claim(#[expect(dead_code, reason = "held, not looked at")] Lock);
+
+/// An output that is kept counts as new from now on, so that make, which goes by times, does not ask for it again
+/// and again; where the system does not allow that, make asks.
+pub fn renew(out: &Path) {
+    let _ = File::open(out).and_then(|file| file.set_modified(SystemTime::now()));
+}
 
 /// Files of a run beside its output `out`: `X.safetensors` → `X.END`, any other `X` → `X.END` too, so
 /// that `run.1` and `run.2` share none.

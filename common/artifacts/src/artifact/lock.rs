@@ -212,8 +212,16 @@ mod tests {
             assert!(told.contains(&owner) && told.contains(told_as), "{told}");
             assert!(told.contains("if it has ended, remove "), "{told}");
         }
-        // Programs that knew no names left such files, which are older than any that is about to get one.
+        // Nor is there a wait for one that was killed while it removed a lock.
+        let turn = dir.path().join(".x.bin.lock.turn");
         let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        std::fs::write(&turn, "").unwrap();
+        File::options().write(true).open(&turn).unwrap().set_modified(hour_ago).unwrap();
+        std::fs::write(&lock, format!("{}@{}", ended.id(), host())).unwrap();
+        drop(Lock::by(none, &out).unwrap());
+        assert!(!turn.exists() && !lock.exists());
+        // Programs that knew no names left such files, which are older than any that is about to get one.
+        std::fs::write(&lock, "").unwrap();
         File::options().write(true).open(&lock).unwrap().set_modified(hour_ago).unwrap();
         drop(Lock::by(none, &out).unwrap());
         assert!(!lock.exists());

@@ -5,15 +5,16 @@ use crate::launch::{Arg, Ptr, args};
 use crate::memory::Buffer;
 use crate::values::Engine;
 use candle_core::Result;
-use graph::op::Blur;
+use graph::op::{Blur, Taps};
 
 /// Sizes and shares, as kernels are told of them: h, w, c, oh, ow, stride, taps, those before, and their shares.
 fn sizes(blur: Blur, [h, w, c]: [usize; 3]) -> Vec<Arg> {
     let taps = blur.taps.values().len();
     let (oh, ow) = (blur.output(h), blur.output(w));
     let mut all = args![h, w, c, oh, ow, blur.stride, taps, blur.taps.before()].to_vec();
-    // Kernels take as many as there can be.
-    all.extend((0..7).map(|k| Arg::from(blur.taps.shares().nth(k).unwrap_or(0.0))));
+    // Kernels take as many as there can be; they read no more than there are.
+    let shares = blur.taps.shares().chain(std::iter::repeat(0.0));
+    all.extend(shares.take(Taps::MOST).map(Arg::from));
     all
 }
 

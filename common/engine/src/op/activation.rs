@@ -19,7 +19,7 @@ impl Run for Activation {
 }
 
 /// `y = f(x)`.
-pub fn forward(x: &[f32], f: Activation, y: &mut [f32]) {
+fn forward(x: &[f32], f: Activation, y: &mut [f32]) {
     match f {
         Activation::Relu => elementwise::clamp(x, Bounds::RELU, y),
         Activation::Relu6 => elementwise::clamp(x, Bounds::RELU6, y),
@@ -31,7 +31,7 @@ pub fn forward(x: &[f32], f: Activation, y: &mut [f32]) {
 }
 
 /// Turns the gradient of `f(x)` into that of `x`. `y` is the result.
-pub fn backward(grad: &mut [f32], x: &[f32], y: &[f32], f: Activation) {
+fn backward(grad: &mut [f32], x: &[f32], y: &[f32], f: Activation) {
     match f {
         Activation::Relu => elementwise::mask(grad, y, Bounds::RELU),
         Activation::Relu6 => elementwise::mask(grad, y, Bounds::RELU6),

@@ -1,7 +1,7 @@
 //! What the engine does for each operation: one file per operation, forward and backward pass together, with the
 //! kernels that are its alone.
 
-pub mod activation;
+mod activation;
 mod add;
 pub mod avg_pool;
 mod batch_norm;

@@ -15,8 +15,11 @@ impl Run for Split {
     fn backward(&self, mut back: Back, gradient: Gradient) {
         let [_, _, width] = back.input_shape();
         let n = self.end - self.start;
-        let sum = back.sum_of(back.fused.inputs[0]);
-        channels::put_more(&gradient.values, n, sum, (self.start, width));
+        // The picture needs none.
+        if back.fused.inputs[0] > 0 {
+            let sum = back.sum_of(back.fused.inputs[0]);
+            channels::put_more(&gradient.values, n, sum, (self.start, width));
+        }
         back.give(gradient.values);
     }
 }

@@ -37,9 +37,6 @@ impl Operation for Add {
     }
 
     fn ids(&self, inputs: &[&[usize]], walk: &mut Walk) -> Vec<usize> {
-        for (a, b) in inputs[0].iter().zip(inputs[1]) {
-            walk.merge(*a, *b);
-        }
-        inputs[0].to_vec()
+        walk.pair(inputs)
     }
 }

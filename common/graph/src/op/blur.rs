@@ -5,26 +5,26 @@
 use super::{Operation, Result, Walk, Words, ensure};
 use crate::error::bail;
 
-/// Most taps along a side.
-const MOST: usize = 7;
-
 /// Weights of neighbouring pixels along one side, as whole numbers: of 2 to 7 pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taps {
-    all: [u8; MOST],
+    all: [u8; Taps::MOST],
     count: usize,
 }
 
 impl Taps {
+    /// Most of them along a side.
+    pub const MOST: usize = 7;
+
     /// From a list.
     ///
     /// # Errors
     /// Fewer than 2 or more than 7, or all of them 0.
     pub fn new(taps: &[u8]) -> Result<Self> {
         let count = taps.len();
-        ensure!((2..=MOST).contains(&count), "{count} taps: expected 2 to {MOST}");
+        ensure!((2..=Self::MOST).contains(&count), "{count} taps: expected 2 to {}", Self::MOST);
         ensure!(taps.iter().any(|t| *t > 0), "taps that are all 0 leave nothing");
-        let mut all = [0; MOST];
+        let mut all = [0; Self::MOST];
         all[..count].copy_from_slice(taps);
         Ok(Self { all, count })
     }

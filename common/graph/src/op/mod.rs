@@ -1,9 +1,9 @@
 //! The operations a network is made of. One file per operation says everything about it that is not
 //! arithmetic: parameters, output shape, text, which channels belong together, multiplications.
 //!
-//! To add one: its file here and its line in `operations!`; its file in `engine/src/op`, in
-//! `reference/src/op` and, with its kernels, in `cuda/src/op`; its line in `infer/src/onnx.rs` and in `bench/src/traffic.rs`; its row
-//! in FORMAT.md. Nothing else in the programs lists operations.
+//! To add one: its file here and its line in `operations!`; its file in `engine/src/op`, in `reference/src/op`
+//! and, with its kernels, in `cuda/src/op`; its line in `infer/src/onnx.rs` and in `bench/src/traffic.rs`; its
+//! row in FORMAT.md. Nothing else in the programs lists operations.
 
 mod activation;
 mod add;

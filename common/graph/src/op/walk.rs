@@ -64,6 +64,14 @@ impl Walk {
         self.ids.merge(a, b);
     }
 
+    /// The channels of two inputs go together, one by one; those of what is made of them are the first's.
+    pub(crate) fn pair(&mut self, inputs: &[&[usize]]) -> Vec<usize> {
+        for (a, b) in inputs[0].iter().zip(inputs[1]) {
+            self.merge(*a, *b);
+        }
+        inputs[0].to_vec()
+    }
+
     /// Channels with the same place in each of `groups` equal parts go together.
     pub(crate) fn tie(&mut self, ids: &[usize], groups: usize) {
         let n = ids.len() / groups;

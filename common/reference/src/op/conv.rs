@@ -43,10 +43,6 @@ fn geometry(conv: Conv, x: &Shape, w: &Shape) -> Result<Geometry> {
     Ok(Geometry::new(&conv, [height, width], batch))
 }
 
-fn out_shape(g: &Geometry) -> Shape {
-    Shape::from((g.batch, g.out_height(), g.out_width(), g.output))
-}
-
 /// Convolution without bias: `x` `[b, h, w, in]`, `w` `[out, in / groups, k, k]` → `[b, oh, ow, out]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Convolve(pub Conv);
@@ -56,6 +52,21 @@ pub struct Convolve(pub Conv);
 pub struct ConvolveBias(pub Conv);
 
 const NAME: &str = "convolution";
+
+fn forward(
+    settings: Conv,
+    (x, lx): (&CpuStorage, &Layout),
+    (w, lw): (&CpuStorage, &Layout),
+    bias: Option<&[f32]>,
+) -> Result<(CpuStorage, Shape)> {
+    let geometry = geometry(settings, lx.shape(), lw.shape())?;
+    let shape =
+        Shape::from((geometry.batch, geometry.out_height(), geometry.out_width(), geometry.output));
+    let mut y = vec![0.0; shape.elem_count()];
+    let (x, w) = (floats(x, lx, NAME)?, floats(w, lw, NAME)?);
+    conv::forward(x, w, bias, Bounds::NONE, &geometry, &mut y);
+    Ok((CpuStorage::F32(y), shape))
+}
 
 fn backward(
     settings: Conv,
@@ -89,11 +100,7 @@ impl CustomOp2 for Convolve {
         w: &CpuStorage,
         lw: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let geometry = geometry(self.0, lx.shape(), lw.shape())?;
-        let mut y = vec![0.0; out_shape(&geometry).elem_count()];
-        let (x, w) = (floats(x, lx, NAME)?, floats(w, lw, NAME)?);
-        conv::forward(x, w, None, Bounds::NONE, &geometry, &mut y);
-        Ok((CpuStorage::F32(y), out_shape(&geometry)))
+        forward(self.0, (x, lx), (w, lw), None)
     }
 
     fn bwd(
@@ -122,15 +129,11 @@ impl CustomOp3 for ConvolveBias {
         b: &CpuStorage,
         lb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let geometry = geometry(self.0, lx.shape(), lw.shape())?;
-        let bias = floats(b, lb, NAME)?;
-        if bias.len() != geometry.output {
-            bail!("convolution with {} outputs got {} biases", geometry.output, bias.len())
+        let (bias, outputs) = (floats(b, lb, NAME)?, self.0.output);
+        if bias.len() != outputs {
+            bail!("convolution with {outputs} outputs got {} biases", bias.len())
         }
-        let mut y = vec![0.0; out_shape(&geometry).elem_count()];
-        let (x, w) = (floats(x, lx, NAME)?, floats(w, lw, NAME)?);
-        conv::forward(x, w, Some(bias), Bounds::NONE, &geometry, &mut y);
-        Ok((CpuStorage::F32(y), out_shape(&geometry)))
+        forward(self.0, (x, lx), (w, lw), Some(bias))
     }
 
     fn bwd(

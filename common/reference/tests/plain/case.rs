@@ -2,7 +2,8 @@
 
 use crate::stock;
 use candle_core::DType;
-use executor::{Batch, Loss};
+use executor::{Batch, Executor, Loss, Update};
+use graph::grid::Grids;
 use graph::rng::Rng;
 use graph::{Graph, Op, Weights};
 use std::cell::RefCell;
@@ -38,6 +39,27 @@ pub(crate) fn batch(graph: &Graph, b: usize, size: usize, seed: u64) -> Batch {
 
 pub(crate) const LOSS: Loss = Loss { alpha: 0.7, temperature: 2.0 };
 
+/// Losses of a step of each of two.
+pub(crate) fn step(both: [&mut dyn Executor; 2], batch: &Batch, update: &Update) -> [f64; 2] {
+    both.map(|executor| {
+        executor.set_losses(0.0).unwrap();
+        executor.step(batch.clone(), LOSS, update).unwrap();
+        executor.losses().unwrap()
+    })
+}
+
+/// Fresh statistics of batch norms, of three batches of pictures of 24 px, by each of two that begin with the same
+/// variables.
+pub(crate) fn same_statistics([a, b]: [&mut dyn Executor; 2]) {
+    let start = a.counting().unwrap();
+    let [a, b] = [a, b].map(|executor| {
+        executor.recalibrate(&mut (0..3).map(|k| pictures(4, 24, 1, k))).unwrap();
+        executor.counting().unwrap()
+    });
+    assert!(off(&a, &f64s(&b)) < 1e-5, "{}", off(&a, &f64s(&b)));
+    assert_ne!(a, start);
+}
+
 /// A network whose passes are compared.
 pub(crate) struct Case<'a> {
     pub(crate) graph: &'a Graph,
@@ -64,6 +86,33 @@ impl<'a> Case<'a> {
         let norms = nodes.filter(|(n, _)| matches!(n.op, Op::BatchNorm(_)));
         let fewest = norms.map(|(_, [h, w, _])| h * w).min().unwrap_or(1_000_000);
         Self { graph, weights, size, fewest, tally, at }
+    }
+
+    /// An executor against the engine: loss, gradients and answers, with batches that shrink and grow. The engine's
+    /// gradients are checked with the other's.
+    pub(crate) fn compare(&self, other: &mut dyn Executor, batches: &[usize], seed: u64) {
+        let Self { graph, weights, size, at, .. } = self;
+        let mut engine = engine::Network::new(graph, weights, &Grids::new(), *size).unwrap();
+        let layout = engine.parametrisation().layout().clone();
+        for &b in batches {
+            let batch = batch(graph, b, *size, seed + b as u64);
+            let (mut logits, mut r, mut loss) = (Vec::new(), Vec::new(), 0.0);
+            let pass = engine.passes(batch.pictures.clone(), 0.0, |y, grad| {
+                let Batch { labels, teacher, .. } = &batch;
+                loss = engine::loss::loss(y, labels, teacher, graph.classes(), LOSS, grad);
+                (logits, r) = (y.to_vec(), grad.to_vec());
+                Ok(())
+            });
+            pass.unwrap();
+            let (found, gradient) = other.gradient(batch.clone(), LOSS).unwrap();
+            assert!((loss - found).abs() < 1e-4 * loss.max(1.0), "loss {found}, {loss} {at}");
+            for gradient in [engine.gradients(), &gradient] {
+                self.check(&batch.pictures, &r, &logits, &layout.unpack(gradient).unwrap());
+            }
+        }
+        let x = pictures(3, *size, seed, 7);
+        let e = off(&other.logits(&x).unwrap(), &f64s(&engine.logits(&x).unwrap()));
+        assert!(e < 1e-4, "answers {e} {at}");
     }
 
     /// Compares `found`, the gradients of Σ logits · `r`, and the logits with candle's own operations.

@@ -1,5 +1,6 @@
 //! Networks made at random.
 
+use graph::families::Knobs;
 use graph::grid::{Grid, Grids, Scale};
 use graph::op::Activation;
 use graph::rng::Rng;
@@ -132,6 +133,12 @@ pub(crate) fn random_graph(rng: &mut Rng, size: usize) -> Graph {
         s.node("gap");
     }
     s.text.parse().unwrap_or_else(|e| panic!("{}: {e}", s.text))
+}
+
+/// A ResNet-18 of four classes.
+pub(crate) fn resnet(width: f32) -> Graph {
+    let knobs = Knobs { width, ..Knobs::standard(4) };
+    graph::families::find("resnet18").unwrap().build(&knobs).unwrap()
 }
 
 pub(crate) fn random_weights(graph: &Graph, seed: u64) -> Weights {
