@@ -109,13 +109,16 @@ fn pivoted_sums_body<const FMA: bool>(x: &[f32], pivot: &[f32], sums: &mut [f32]
     for_channels!(c, |c0, N| {
         let p = load::<N>(pivot, c0);
         let (mut s, mut q) = ([[0.0f32; N]; 2], [[0.0f32; N]; 2]);
-        for (r, row) in x.chunks_exact(c).enumerate() {
-            let v = load::<N>(row, c0);
-            let (s, q) = (&mut s[r & 1], &mut q[r & 1]);
-            for i in 0..N {
-                let d = v[i] - p[i];
-                s[i] += d;
-                q[i] = mul_add::<FMA>(d, d, q[i]);
+        // Two rows at a time, so that which sums a row goes to is known when this is compiled: with an index
+        // that is not, whether they stay in registers is luck, and without it takes twice as long.
+        for rows in x.chunks(2 * c) {
+            for (k, row) in rows.chunks_exact(c).enumerate().take(2) {
+                let v = load::<N>(row, c0);
+                for i in 0..N {
+                    let d = v[i] - p[i];
+                    s[k][i] += d;
+                    q[k][i] = mul_add::<FMA>(d, d, q[k][i]);
+                }
             }
         }
         for i in 0..N {
@@ -276,14 +279,16 @@ fn masked_sums_body<const FMA: bool>(
         let mu = load::<N>(mean, c0);
         let (a, b) = (load::<N>(&forward.scale, c0), load::<N>(&forward.shift, c0));
         let (mut s, mut q) = ([[0.0f32; N]; 2], [[0.0f32; N]; 2]);
-        for (r, (x, g)) in x.chunks_exact(c).zip(grad.chunks_exact(c)).enumerate() {
-            let (x, g) = (load::<N>(x, c0), load::<N>(g, c0));
-            let (s, q) = (&mut s[r & 1], &mut q[r & 1]);
-            for i in 0..N {
-                let y = mul_add::<FMA>(x[i], a[i], b[i]);
-                let m = if bounds.passes(y) { g[i] } else { 0.0 };
-                s[i] += m;
-                q[i] = mul_add::<FMA>(m, x[i] - mu[i], q[i]);
+        // As in `pivoted_sums`.
+        for (x, g) in x.chunks(2 * c).zip(grad.chunks(2 * c)) {
+            for (k, (x, g)) in x.chunks_exact(c).zip(g.chunks_exact(c)).enumerate().take(2) {
+                let (x, g) = (load::<N>(x, c0), load::<N>(g, c0));
+                for i in 0..N {
+                    let y = mul_add::<FMA>(x[i], a[i], b[i]);
+                    let m = if bounds.passes(y) { g[i] } else { 0.0 };
+                    s[k][i] += m;
+                    q[k][i] = mul_add::<FMA>(m, x[i] - mu[i], q[k][i]);
+                }
             }
         }
         for i in 0..N {
