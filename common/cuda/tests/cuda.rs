@@ -34,7 +34,7 @@ fn compare(
 ) {
     let weights = &random_weights(graph, seed);
     let mut cuda = network(graph, weights, &Grids::new(), size);
-    Case::new(graph, weights, size, tally, seed).compare(&mut cuda, batches, seed);
+    Case::new(graph, weights, size, tally, seed).compare(&mut [&mut cuda], batches, seed);
 }
 
 #[test]

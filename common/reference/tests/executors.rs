@@ -46,7 +46,7 @@ fn compare(
         case.check(&x, &r, &logits.unwrap(), &layout.unpack(engine.gradients()).unwrap());
     }
     let mut candle = reference::Network::new(graph, weights, &none, size, &Device::Cpu).unwrap();
-    case.compare(&mut candle, &[5], seed);
+    case.compare(&mut [&mut engine, &mut candle], &[5], seed);
 }
 
 /// 150 networks: every operation, kernels 1 to 5, strides, paddings, groups, odd sizes, channel counts

@@ -88,9 +88,8 @@ impl<'a> Case<'a> {
         Self { graph, weights, size, fewest, tally, at }
     }
 
-    /// An executor against the engine: loss, gradients and answers, with batches that shrink and grow. The engine's
-    /// gradients are checked with the other's.
-    pub(crate) fn compare(&self, other: &mut dyn Executor, batches: &[usize], seed: u64) {
+    /// Executors against the engine: loss, gradients and answers, with batches that shrink and grow.
+    pub(crate) fn compare(&self, others: &mut [&mut dyn Executor], batches: &[usize], seed: u64) {
         let Self { graph, weights, size, at, .. } = self;
         let mut engine = engine::Network::new(graph, weights, &Grids::new(), *size).unwrap();
         let layout = engine.parametrisation().layout().clone();
@@ -104,15 +103,18 @@ impl<'a> Case<'a> {
                 Ok(())
             });
             pass.unwrap();
-            let (found, gradient) = other.gradient(batch.clone(), LOSS).unwrap();
-            assert!((loss - found).abs() < 1e-4 * loss.max(1.0), "loss {found}, {loss} {at}");
-            for gradient in [engine.gradients(), &gradient] {
-                self.check(&batch.pictures, &r, &logits, &layout.unpack(gradient).unwrap());
+            for other in &mut *others {
+                let (found, gradient) = other.gradient(batch.clone(), LOSS).unwrap();
+                assert!((loss - found).abs() < 1e-4 * loss.max(1.0), "loss {found}, {loss} {at}");
+                self.check(&batch.pictures, &r, &logits, &layout.unpack(&gradient).unwrap());
             }
         }
         let x = pictures(3, *size, seed, 7);
-        let e = off(&other.logits(&x).unwrap(), &f64s(&engine.logits(&x).unwrap()));
-        assert!(e < 1e-4, "answers {e} {at}");
+        let answers = f64s(&engine.logits(&x).unwrap());
+        for other in others {
+            let e = off(&other.logits(&x).unwrap(), &answers);
+            assert!(e < 1e-4, "answers {e} {at}");
+        }
     }
 
     /// Compares `found`, the gradients of Σ logits · `r`, and the logits with candle's own operations.
