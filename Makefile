@@ -93,7 +93,7 @@ submission: announce $(OUT)/table.txt $(OUT)/prediction.csv ## train, compress, 
 # Before anything is made: how long it will take.
 announce:
 	@$(if $(wildcard $(OUT)/table.txt),:,echo "recipe $(RECIPE)$(if $(TAKES),: $(TAKES))")
-	@$(if $(wildcard $(BIN)/report),:,echo "first the tools are compiled: about 2½ minutes on 2 cores")
+	@$(if $(wildcard $(BIN)/report),:,echo "first the tools are compiled: about 3 minutes on 2 cores")
 
 # Whether a process runs: it is there, and, where the system tells, it is a make and not a dead one.
 runs = { kill -0 $1 2>/dev/null && { [ ! -e /proc/$1/status ] || \
