@@ -38,6 +38,9 @@ await() {
 }
 # Whether a process ($1) catches SIGINT, as Linux tells: a stage does as soon as it works.
 listening() { (((0x$(awk '$1 == "SigCgt:" { print $2 }' "/proc/$1/status" 2>/dev/null || echo 0) & 2) != 0)); }
+# As grep -q at the end of a pipe, but it reads to the end: what writes into the pipe is not killed for a reader that
+# has left, which pipefail would take for a failure.
+heard() { local status=0; grep -q "$@" || status=$?; cat >/dev/null; return $status; }
 # What is another after a file was replaced.
 stamp() { stat -c %Y.%Z.%i "$1" 2>/dev/null || echo none; }
 sum() { sha256sum <"$1"; }

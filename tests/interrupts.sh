@@ -48,7 +48,7 @@ goes_on() {
     esac
     cmp "$out" "$work/whole.safetensors" || fail "$what, stopped by $signal, ends with other bytes"
     [ ! -e "$work/stopped.state.safetensors" ] || fail "$what leaves its state behind"
-    left=$(find "$work" -name '*.part' -o -name '*.lock' | head -1)
+    left=$(find "$work" -name '*.part' -o -name '*.lock' | sed -n 1p)
     [ -z "$left" ] || fail "$what leaves $left behind"
     pass "$what, stopped $stops times by $signal, ends with the same bytes"
     rm -f "$work"/stopped.*

@@ -38,7 +38,7 @@ pass "a lost .flags costs no training"
 rm "$teacher.flags"
 seed=2 submission
 grep -q -- '--seed 2' "$teacher.flags" || fail "flags of another seed: $(cat "$teacher.flags")"
-target/release/report show "$teacher" | grep -q 'seed 2' || fail "$(target/release/report show "$teacher")"
+target/release/report show "$teacher" | heard 'seed 2' || fail "$(target/release/report show "$teacher")"
 seed=1 submission
 [ "$(sum "$out/model.bin")" = "$first" ] || fail "back to seed 1, another file"
 pass "a lost .flags and another seed: header and flags say seed 2; and back again"
@@ -63,7 +63,7 @@ pass "flags that cannot be written cost nothing"
 # --- an apostrophe
 classes='"T-shirt,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Boot'"'"'s"' submission
 grep -q "Boot's" "$out/training.safetensors.flags" || fail "$(cat "$out/training.safetensors.flags")"
-target/release/report show "$out/model.bin" | grep -q "Boot's" || fail "the class name is lost"
+target/release/report show "$out/model.bin" | heard "Boot's" || fail "the class name is lost"
 submission
 pass "a class name with an apostrophe"
 
@@ -73,7 +73,7 @@ if grep -q '^target/release' "$work/log"; then fail "something runs twice: $(gre
 photo=$(find "$data/training" -type f | sort | tail -1)
 images=$(sum "$out/training.safetensors")
 cp "$photo" "$work/photo.jpg"
-cp "$(find "$data/training" -type f | sort | head -1)" "$photo"
+cp "$(find "$data/training" -type f | sort | sed -n 1p)" "$photo"
 submission
 [ "$images" != "$(sum "$out/training.safetensors")" ] || fail "an edited photo is not seen"
 cp "$work/photo.jpg" "$photo"
@@ -140,7 +140,7 @@ for artifact in teacher.safetensors eval/teacher.csv logits.safetensors student.
         [ "$(sum "$out/model.bin")" = "$([ $made = 1 ] && echo "$first" || echo "$second")" ] \
             || fail "killed at $artifact and run with $then seed: another file than that of seed $made"
         grep -q -- "--seed $made" "$teacher.flags" || fail "flags of another seed than $made"
-        target/release/report show "$teacher" | grep -q "seed $made" || fail "flags and header disagree"
+        target/release/report show "$teacher" | heard "seed $made" || fail "flags and header disagree"
     done
 done
 pass "$kills kills of the pipeline, each run again with the same or another seed, end with that seed's file"
@@ -155,7 +155,7 @@ pass "$(cat "$work/stages") artifacts are never removed by make"
 # --- who may read and write what stages leave is the user's umask
 for mask in 077:600 002:664; do
     (umask ${mask%:*} && submission OUT="$work/masked" HAND_IN="$work/masked/hand-in.bin") || fail "umask $mask: $(tail -3 "$work/log")"
-    others=$(find "$work/masked" -type f ! -perm ${mask#*:} | head -3)
+    others=$(find "$work/masked" -type f ! -perm ${mask#*:} | sed -n 1,3p)
     [ -z "$others" ] || fail "with umask ${mask%:*}, not of mode ${mask#*:}: $others"
     pass "with umask ${mask%:*} all $(find "$work/masked" -type f | wc -l) files have mode ${mask#*:}"
     rm -r "$work/masked"
@@ -179,7 +179,7 @@ cp "$data"/testing/* "$work/three/testing"
 refused "ten names for three classes" "10 classes are named, its pictures have 3, and of Dress, Coat" \
     DATA="$work/three" OUT="$work/of-three"
 submission DATA="$work/three" OUT="$work/of-three" CLASSES= || fail "a recipe without names: $(tail -3 "$work/log")"
-target/release/report show "$work/of-three/model.bin" | grep -q 'classes *0, 1, 2$' \
+target/release/report show "$work/of-three/model.bin" | heard 'classes *0, 1, 2$' \
     || fail "$(target/release/report show "$work/of-three/model.bin" | grep classes)"
 pass "a recipe that leaves names out, and three classes"
 

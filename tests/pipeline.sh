@@ -16,7 +16,7 @@ bytes=$(stat -c %s artifacts/smoke/model.bin)
 awk -v a="$(cell $table shipped 5)" 'BEGIN {exit !(a >= 0.79)}' || fail "shipped file: top-1 $(cell $table shipped 5)"
 pass "shipped file: $bytes bytes, top-1 $(cell $table shipped 5) on the validation pictures"
 
-head -1 artifacts/smoke/prediction.csv | grep -qx 'Id,label' || fail "prediction header"
+head -1 artifacts/smoke/prediction.csv | heard -x 'Id,label' || fail "prediction header"
 right=$(paste -d, artifacts/smoke/prediction.csv samples/test_labels.csv | awk -F, 'NR > 1 && $1 == $3 && $2 == $4' | wc -l)
 [ "$right" -ge 800 ] || fail "$right of 1000 test pictures right"
 pass "$right of 1000 test pictures right"
@@ -27,7 +27,7 @@ again=$(make -n submission | grep -E '^(nice )?target/release/' || true)
 pass "a second make submission runs no stage"
 # What a stage keeps, as the same settings and files made it, counts as new: make does not ask for it for ever.
 touch artifacts/smoke/logits.safetensors
-make --no-print-directory submission 2>&1 | grep -q 'made by this very command before, kept' || fail "nothing was kept"
+make --no-print-directory submission 2>&1 | heard 'made by this very command before, kept' || fail "nothing was kept"
 again=$(make -n submission | grep -E '^(nice )?target/release/' || true)
 [ -z "$again" ] || fail "after keeping what there was make would run: $again"
 pass "what is kept is not asked for again"
@@ -54,8 +54,8 @@ export MODEL=$PWD/artifacts/smoke/model.bin
 cmp "$work/out/p 1.csv" artifacts/smoke/prediction.csv || fail "hw7_test.sh differs from the pipeline"
 (cd / && bash "$script" "$photos/testing" "$work/out/p2.csv" >/dev/null)
 cmp "$work/out/p2.csv" artifacts/smoke/prediction.csv || fail "hw7_test.sh on the picture folder itself"
-(cd / && bash "$script" artifacts 2>&1 || true) | grep -q usage || fail "hw7_test.sh with one argument"
-bash "$script" "$photos" "$work/out/p3.csv" 2>&1 >/dev/null | grep -q '^model .*hash .*T-shirt, Trouser' \
+(cd / && bash "$script" artifacts 2>&1 || true) | heard usage || fail "hw7_test.sh with one argument"
+bash "$script" "$photos" "$work/out/p3.csv" 2>&1 >/dev/null | heard '^model .*hash .*T-shirt, Trouser' \
     || fail "hw7_test.sh does not say which model it uses"
 pass "hw7_test.sh reproduces the predictions from other folders, with spaces in paths"
 refuses() {
@@ -97,7 +97,7 @@ graded "validation/ holds .gitkeep"
 mkdir "$grader/validation/cats" "$grader/validation/12_dogs"
 cp "$grader/testing/0000."* "$grader/validation/cats/"
 graded "validation/ is of class folders"
-some=$(find "$grader/testing" -name '0000.*' | head -1)
+some=$(find "$grader/testing" -name '0000.*' | sed -n 1p)
 cp "$some" "$grader/validation/3_0.${some##*.}"
 graded "validation/ holds one picture"
 for class in 0 1 2 4 5 6 7 8; do cp "$some" "$grader/validation/${class}_0.${some##*.}"; done
@@ -113,7 +113,7 @@ pass "hw7_test.sh: a picture is one by its content, and what is passed over is s
 # --- pictures that rot: predict answers for all of them or for none
 mkdir "$work/rotten"
 cp "$photos/testing/"00[0-4]?.* "$work/rotten/"
-some=$(find "$work/rotten" -type f | sort | head -1)
+some=$(find "$work/rotten" -type f | sort | sed -n 1p)
 predict() { target/release/infer predict --model "$MODEL" --photos "$work/rotten" --out "$work/rotten.csv"; }
 predict 2>/dev/null >/dev/null && [ "$(wc -l <"$work/rotten.csv")" = 51 ] || fail "fifty good pictures"
 head -c $(($(stat -c %s "$some") / 2)) "$some" >"$work/rotten/x1.${some##*.}"
@@ -242,10 +242,10 @@ refuses "a budget below the header" "takes* " $bin/quantize plan --model $model 
 refuses "a plan for another model" "made for another model" $bin/quantize pack --model artifacts/smoke/teacher.safetensors \
     --plan "$work/plan.safetensors" --out "$work/m.bin"
 for file in training logits teacher cut1 plan quantized; do
-    $bin/report show artifacts/smoke/$file.safetensors | grep -q '^kind ' || fail "report show $file"
+    $bin/report show artifacts/smoke/$file.safetensors | heard '^kind ' || fail "report show $file"
 done
-if $bin/report show artifacts/smoke/plan.safetensors | grep -q '[{}"]'; then fail "report show prints JSON"; fi
-$bin/report show artifacts/smoke/model.bin | grep -q '^parameters ' || fail "report show model.bin counts no parameters"
+if $bin/report show artifacts/smoke/plan.safetensors | heard '[{}"]'; then fail "report show prints JSON"; fi
+$bin/report show artifacts/smoke/model.bin | heard '^parameters ' || fail "report show model.bin counts no parameters"
 pass "report show reads every kind"
 if [ -e /dev/full ]; then
     if $bin/report show artifacts/smoke/model.bin >/dev/full 2>"$work/stderr"; then fail "a full disk is success"; fi
