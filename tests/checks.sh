@@ -41,6 +41,6 @@ listening() { (((0x$(awk '$1 == "SigCgt:" { print $2 }' "/proc/$1/status" 2>/dev
 # As grep -q at the end of a pipe, but it reads to the end: what writes into the pipe is not killed for a reader that
 # has left, which pipefail would take for a failure.
 heard() { local status=0; grep -q "$@" || status=$?; cat >/dev/null; return $status; }
-# What is another after a file was replaced.
-stamp() { stat -c %Y.%Z.%i "$1" 2>/dev/null || echo none; }
+# What is another after a file was replaced, but not after its time was set: when it was made, and its number.
+stamp() { stat -c %w.%i "$1" 2>/dev/null || echo none; }
 sum() { sha256sum <"$1"; }
