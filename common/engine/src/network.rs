@@ -2,6 +2,7 @@
 
 use crate::loss::loss;
 use crate::optim;
+use crate::parallel::within;
 use crate::pass::{Engine, Mode};
 use anyhow::Result;
 use executor::{Batch, Executor, Loss, MOMENTUM, Parametrisation, State, Update, Variables};
@@ -197,11 +198,13 @@ impl Executor for Network {
             }
         };
         let mut logits = Vec::with_capacity(pictures.len() / floats * classes);
+        within(|| {
         for x in pictures.chunks(inference.batch * floats) {
             let mode = Mode::Inference;
             logits.extend(inference.engine.forward(&inference.parameters, x.to_vec(), mode)?);
         }
         Ok(logits)
+        })
     }
 
     fn counting(&self) -> Result<Vec<f32>> {

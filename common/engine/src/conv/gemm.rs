@@ -1,5 +1,9 @@
 //! Matrix products on row-major views, on the calling thread.
 
+use super::kernel::{Finish, PANEL, Panel, ROWS, Rows, product};
+use crate::parallel::with_scratch;
+use graph::Bounds;
+
 /// A row-major matrix view: `rows × cols`, element `(r, c)` at `data[r * row + c * col]`.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
@@ -29,113 +33,146 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// Floats of the panels of `columns` columns of `inner` floats.
+pub(super) fn packed_floats(inner: usize, columns: usize) -> usize {
+    columns.div_ceil(PANEL) * inner * PANEL
+}
+
+/// `b` as panels of [`PANEL`] columns, `[panels, rows, 32]`, zeros beyond the last column: the order in which
+/// [`product`] reads it.
+pub(super) fn pack(b: Matrix, packed: &mut [f32]) {
+    b.check();
+    assert_eq!(packed.len(), packed_floats(b.rows, b.cols), "panels of {} × {}", b.rows, b.cols);
+    for (p, panel) in packed.chunks_exact_mut((b.rows * PANEL).max(1)).enumerate() {
+        let (first, width) = (p * PANEL, PANEL.min(b.cols - p * PANEL));
+        if width < PANEL {
+            panel.fill(0.0);
+        }
+        if b.col == 1 {
+            for (i, line) in panel.chunks_exact_mut(PANEL).enumerate() {
+                line[..width].copy_from_slice(&b.data[i * b.row + first..][..width]);
+            }
+        } else {
+            for c in 0..width {
+                let column = b.data[(first + c) * b.col..].iter().step_by(b.row);
+                for (line, v) in panel.chunks_exact_mut(PANEL).zip(column) {
+                    line[c] = *v;
+                }
+            }
+        }
+    }
+}
+
+/// `out = finish(a · b)` for `b` `[.., columns]` in panels ([`pack`]), where rows of `out` lie `stride` floats apart.
+pub(super) fn multiply_packed(
+    out: &mut [f32],
+    (stride, columns): (usize, usize),
+    a: Matrix,
+    panels: &[f32],
+    finish: Finish,
+) {
+    assert_eq!(panels.len(), packed_floats(a.cols, columns), "inner dimensions");
+    let panel = |p: usize| (&panels[p * a.cols * PANEL..], PANEL);
+    by_panels(out, (stride, columns), a, panel, finish);
+}
+
+/// `panel(p)` gives the values of the right factor from column `p` · [`PANEL`] on and how far its lines lie apart.
+fn by_panels<'a>(
+    out: &mut [f32],
+    (stride, columns): (usize, usize),
+    a: Matrix,
+    panel: impl Fn(usize) -> (&'a [f32], usize),
+    finish: Finish,
+) {
+    a.check();
+    // Groups of rows of nearly one size: of 16 rows two of 8, not 12 and 4.
+    let groups = a.rows.div_ceil(ROWS);
+    for p in 0..columns.div_ceil(PANEL) {
+        let (first, width) = (p * PANEL, PANEL.min(columns - p * PANEL));
+        let finish = match finish {
+            Finish::Store { bias, bounds } => {
+                Finish::Store { bias: bias.map(|b| &b[first..first + width]), bounds }
+            }
+            Finish::Add => Finish::Add,
+        };
+        let (values, step) = panel(p);
+        for g in 0..groups {
+            let (start, end) = (g * a.rows / groups, (g + 1) * a.rows / groups);
+            let left = a.data.get(start * a.row..).unwrap_or_default();
+            let rows = Rows { values: left, count: end - start, row: a.row, col: a.col };
+            let out = &mut out[start * stride + first..];
+            product(a.cols, rows, Panel { values, step, width }, finish, out, stride);
+        }
+    }
+}
+
 /// `out = a · b`, or `out += a · b`; rows of `out` lie `stride` floats apart.
 pub(super) fn multiply(out: &mut [f32], stride: usize, add: bool, a: Matrix, b: Matrix) {
     assert_eq!(a.cols, b.rows, "inner dimensions");
-    let (m, n) = (a.rows, b.cols);
-    if m == 0 || n == 0 {
-        return;
-    }
-    a.check();
     b.check();
-    assert!((m - 1) * stride + n <= out.len(), "product larger than its destination");
-    #[cfg(not(target_arch = "wasm32"))]
-    by_gemm(out, stride, add, a, b);
-    #[cfg(target_arch = "wasm32")]
-    by_tiles(out, stride, add, a, b);
-}
-
-/// [`multiply`] of views that were checked.
-#[cfg(not(target_arch = "wasm32"))]
-fn by_gemm(out: &mut [f32], stride: usize, add: bool, a: Matrix, b: Matrix) {
-    let (m, n, k) = (a.rows, b.cols, a.cols);
-    // SAFETY: the assertions of `multiply` keep every access inside its slice; strides are positive.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            stride as isize,
-            add,
-            a.data.as_ptr(),
-            a.col as isize,
-            a.row as isize,
-            b.data.as_ptr(),
-            b.col as isize,
-            b.row as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+    let plain = Finish::Store { bias: None, bounds: Bounds::NONE };
+    let finish = if add { Finish::Add } else { plain };
+    if b.col == 1 {
+        let panel = |p: usize| (b.data.get(p * PANEL..).unwrap_or_default(), b.row);
+        return by_panels(out, (stride, b.cols), a, panel, finish);
     }
-}
-
-/// Rows and columns of `out` that are added up in registers: eight of WebAssembly's, which hold four each.
-#[cfg(any(test, target_arch = "wasm32"))]
-const TILE: (usize, usize) = (4, 8);
-
-/// [`multiply`] where the library is too large: a web page should be small.
-#[cfg(any(test, target_arch = "wasm32"))]
-fn by_tiles(out: &mut [f32], stride: usize, add: bool, a: Matrix, b: Matrix) {
-    const N: usize = TILE.1;
-    let (m, n, k) = (a.rows, b.cols, a.cols);
-    let mut panel = vec![[0.0f32; N]; k];
-    for c0 in (0..n).step_by(N) {
-        let width = N.min(n - c0);
-        for (i, line) in panel.iter_mut().enumerate() {
-            let at = |c: usize| b.data[i * b.row + (c0 + c) * b.col];
-            *line = std::array::from_fn(|c| if c < width { at(c) } else { 0.0 });
-        }
-        for r0 in (0..m).step_by(TILE.0) {
-            let rows: [usize; TILE.0] = std::array::from_fn(|r| (r0 + r).min(m - 1) * a.row);
-            let mut sums = [[0.0f32; N]; TILE.0];
-            for (i, line) in panel.iter().enumerate() {
-                for (sum, row) in sums.iter_mut().zip(rows) {
-                    let v = a.data[row + i * a.col];
-                    sum.iter_mut().zip(line).for_each(|(s, w)| *s += v * w);
-                }
-            }
-            for (r, sum) in sums.iter().enumerate().take(m - r0) {
-                let to = &mut out[(r0 + r) * stride + c0..][..width];
-                for (t, s) in to.iter_mut().zip(sum) {
-                    *t = if add { *t + s } else { *s };
-                }
-            }
-        }
-    }
+    with_scratch(packed_floats(b.rows, b.cols), |panels| {
+        pack(b, panels);
+        multiply_packed(out, (stride, b.cols), a, panels, finish);
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::{Level, limit};
 
-    /// Sizes below, at and above the tile's, both operands as rows and as columns.
+    fn values(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 37 + seed) % 101) as f32 / 50.0 - 1.0).collect()
+    }
+
+    fn element(m: Matrix, r: usize, c: usize) -> f64 {
+        f64::from(m.data[r * m.row + c * m.col])
+    }
+
+    /// Sizes below, at and above a tile's, both operands as rows and as columns, every instruction set, against sums
+    /// in f64.
     #[test]
-    fn tiles_equal_the_library() {
-        let values = |n: usize, seed: usize| -> Vec<f32> {
-            (0..n).map(|i| ((i * 37 + seed) % 101) as f32 / 50.0 - 1.0).collect()
-        };
-        for (m, n, k) in [(1, 1, 1), (3, 7, 5), (4, 8, 16), (9, 17, 33), (13, 24, 40)] {
-            let (x, w) = (values(m * k, 1), values(k * n, 5));
-            for (a, b) in [
-                (Matrix::new(&x, m, k, k), Matrix::new(&w, k, n, n)),
-                (Matrix::new(&x, k, m, m).transposed(), Matrix::new(&w, n, k, k).transposed()),
-            ] {
-                for add in [false, true] {
+    fn products_are_those_of_the_definition() {
+        let sizes = [(1, 1, 1), (3, 7, 5), (12, 32, 16), (16, 33, 40), (25, 70, 33), (13, 16, 0)];
+        for level in [Level::Avx512, Level::Avx2, Level::Baseline] {
+            limit(level);
+            for (m, n, k) in sizes {
+                let (x, w, bias) = (values(m * k, 1), values(k * n, 5), values(n, 3));
+                for (a, b) in [
+                    (Matrix::new(&x, m, k, k), Matrix::new(&w, k, n, n)),
+                    (Matrix::new(&x, k, m, m).transposed(), Matrix::new(&w, n, k, k).transposed()),
+                ] {
                     let stride = n + 3;
-                    let (mut ours, mut theirs) = (values(m * stride, 9), values(m * stride, 9));
-                    by_tiles(&mut ours, stride, add, a, b);
-                    by_gemm(&mut theirs, stride, add, a, b);
-                    for (o, t) in ours.iter().zip(&theirs) {
-                        assert!((o - t).abs() < 1e-4, "{m} {n} {k} {add}: {o} {t}");
+                    let before = values(m * stride, 9);
+                    let mut panels = vec![0.0; packed_floats(k, n)];
+                    pack(b, &mut panels);
+                    let store = Finish::Store { bias: Some(&bias), bounds: Bounds::RELU };
+                    let mut results = [(); 3].map(|()| before.clone());
+                    multiply(&mut results[0], stride, false, a, b);
+                    multiply(&mut results[1], stride, true, a, b);
+                    multiply_packed(&mut results[2], (stride, n), a, &panels, store);
+                    for (i, v) in before.iter().enumerate() {
+                        let (r, c) = (i / stride, i % stride);
+                        let found = [0, 1, 2].map(|j| f64::from(results[j][i]));
+                        if c >= n {
+                            assert_eq!(found, [f64::from(*v); 3], "the gap at {r}, {c}");
+                            continue;
+                        }
+                        let sum: f64 = (0..k).map(|i| element(a, r, i) * element(b, i, c)).sum();
+                        let biased = (sum + f64::from(bias[c])).max(0.0);
+                        for (f, e) in found.iter().zip([sum, sum + f64::from(*v), biased]) {
+                            assert!((f - e).abs() < 1e-5, "{level:?} {m} {n} {k}: {f} {e}");
+                        }
                     }
                 }
             }
         }
+        limit(Level::Avx512);
     }
 }

@@ -11,6 +11,7 @@
 pub mod depthwise;
 pub(crate) mod direct;
 mod gemm;
+mod kernel;
 mod patches;
 mod plan;
 pub(crate) mod pointwise;

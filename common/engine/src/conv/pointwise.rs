@@ -2,8 +2,9 @@
 //! pool behind. Neither the normalized input nor the unpooled output is ever stored; a tile of rows
 //! passes through all of them while it is in cache, and once more on the way back.
 
-use super::gemm::{Matrix, multiply};
-use super::rows::{column_sum, finish};
+use super::gemm::{Matrix, multiply, multiply_packed, pack, packed_floats};
+use super::kernel::Finish;
+use super::rows::column_sum;
 use crate::maxima::{max_picture, max_picture_gradient};
 use crate::norm::Normalize;
 use crate::parallel::{add_up, prelude::*, with_scratch};
@@ -100,12 +101,21 @@ impl Pointwise {
         start..start + t.pictures * t.rows * row
     }
 
-    /// `y = pool(x · wᵀ + bias)`, clamped where there is no pool, with `w` `[out, in]`. `places` as of a
-    /// max pool, empty without.
+    /// Floats of the weight as [`Pointwise::pack`] lays it out.
+    pub(crate) fn packed_floats(&self) -> usize {
+        packed_floats(self.input, self.output)
+    }
+
+    /// The weight `w` `[out, in]` in the order of the sums.
+    pub(crate) fn pack(&self, w: &[f32], panels: &mut [f32]) {
+        pack(Matrix::new(w, self.output, self.input, self.input).transposed(), panels);
+    }
+
+    /// `y = pool(x · wᵀ + bias)`, clamped, with `w` in `panels`. `places` as of a max pool, empty without.
     pub(crate) fn forward(
         &self,
         x: Source,
-        w: &[f32],
+        panels: &[f32],
         bias: Option<&[f32]>,
         bounds: Bounds,
         y: &mut [f32],
@@ -123,14 +133,13 @@ impl Pointwise {
             let range = self.input_range(t);
             let rows = range.len() / self.input;
             x.with(range, self.input, |a| {
-                let b = Matrix::new(w, self.output, self.input, self.input).transposed();
+                let finish = Finish::Store { bias, bounds };
+                let shape = (self.output, self.output);
                 let Some(window) = self.pool else {
-                    multiply(y, self.output, false, a, b);
-                    return finish(y, self.output, bias, bounds);
+                    return multiply_packed(y, shape, a, panels, finish);
                 };
                 with_scratch(rows * self.output, |z| {
-                    multiply(z, self.output, false, a, b);
-                    finish(z, self.output, bias, bounds);
+                    multiply_packed(z, shape, a, panels, finish);
                     let size = (t.rows, self.width, self.output);
                     let n = y.len() / t.pictures;
                     let outs = y.chunks_exact_mut(n).zip(places.chunks_exact_mut(n));

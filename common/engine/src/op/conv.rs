@@ -47,7 +47,11 @@ pub(super) fn forward(conv: &Conv, pass: &Pass, value: &mut Value) {
     match engine.plan(i).forward {
         Forward::Fused => {
             let p = pointwise(engine, i, conv.output);
-            p.forward(source, weight, bias, bounds, out, &mut value.places);
+            if mode == Mode::Training || value.panels.is_empty() {
+                value.panels.resize(p.packed_floats(), 0.0);
+                p.pack(weight, &mut value.panels);
+            }
+            p.forward(source, &value.panels, bias, bounds, out, &mut value.places);
         }
         Forward::Depthwise if mode == Mode::Training && feeds_norm(engine, i) => {
             let batch_stats = depthwise::forward_with_stats(source.values, weight, &g, out);

@@ -1,0 +1,230 @@
+//! The register kernel of matrix products: a few rows of the left factor times a panel of [`PANEL`] columns of the
+//! right one, summed in registers over the inner dimension in its order, whatever the grouping of rows; so a result
+//! has the same bits in whatever company it is computed.
+
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Level, level};
+use crate::simd::{dispatch, mul_add};
+use graph::Bounds;
+
+/// Columns of a panel: two AVX-512 registers.
+pub(super) const PANEL: usize = 32;
+/// Most rows of a call: with [`PANEL`] 24 registers of 32.
+pub(super) const ROWS: usize = 12;
+
+/// Columns of a right factor: line `i` of the inner dimension at `values[i * step..][..width]`.
+#[derive(Clone, Copy)]
+pub(super) struct Panel<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) step: usize,
+    /// At most [`PANEL`].
+    pub(super) width: usize,
+}
+
+/// What happens to sums before they are stored.
+#[derive(Clone, Copy)]
+pub(super) enum Finish<'a> {
+    /// They are added to what is there.
+    Add,
+    /// They take a summand per column, if any, and are clamped.
+    Store {
+        /// Of the panel's columns.
+        bias: Option<&'a [f32]>,
+        /// What they are clamped to.
+        bounds: Bounds,
+    },
+}
+
+/// Rows of a left factor: element (r, i) at `values[r * row + i * col]`.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) values: &'a [f32],
+    /// At most [`ROWS`].
+    pub(super) count: usize,
+    pub(super) row: usize,
+    pub(super) col: usize,
+}
+
+/// `out[r, c] = finish(Σ_i rows[r, i] · panel[i, c])` over an inner dimension of `n`, where rows of `out` lie `stride`
+/// floats apart.
+pub(super) fn product(
+    n: usize,
+    rows: Rows,
+    panel: Panel,
+    finish: Finish,
+    out: &mut [f32],
+    stride: usize,
+) {
+    let Panel { width, step, .. } = panel;
+    assert!((1..=ROWS).contains(&rows.count) && (1..=PANEL).contains(&width), "a tile");
+    if let Some(last) = n.checked_sub(1) {
+        assert!((rows.count - 1) * rows.row + last * rows.col < rows.values.len(), "the rows' end");
+        assert!(last * step + width <= panel.values.len(), "the panel's end");
+    }
+    assert!((rows.count - 1) * stride + width <= out.len(), "sums beyond their place");
+    if let Finish::Store { bias: Some(bias), .. } = finish {
+        assert_eq!(bias.len(), width, "a summand per column");
+    }
+    #[cfg(target_arch = "x86_64")]
+    if level() == Level::Avx512 {
+        macro_rules! by_count {
+            ($($count:literal)*) => {
+                match rows.count {
+                    // SAFETY: the CPU has AVX-512, and the assertions above keep every access in its slice.
+                    $($count if width > 16 => unsafe {
+                        avx512::<$count, 2>(n, rows, panel, finish, out, stride);
+                    },
+                    // SAFETY: as above.
+                    $count => unsafe { avx512::<$count, 1>(n, rows, panel, finish, out, stride) },)*
+                    count => unreachable!("{count} rows"),
+                }
+            };
+        }
+        return by_count!(1 2 3 4 5 6 7 8 9 10 11 12);
+    }
+    any(n, rows, panel, finish, out, stride);
+}
+
+/// [`product`] with all sums in registers, which the compiler does not manage by itself.
+///
+/// # Safety
+/// What [`product`] asserts, `R = rows.count`, and `width` between 16 · (H − 1) + 1 and 16 · H.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+#[allow(clippy::needless_range_loop)]
+unsafe fn avx512<const R: usize, const H: usize>(
+    n: usize,
+    rows: Rows,
+    panel: Panel,
+    finish: Finish,
+    out: &mut [f32],
+    stride: usize,
+) {
+    use std::arch::x86_64::{
+        __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_mask_storeu_ps,
+        _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    };
+    let Panel { values, step, width } = panel;
+    let masks: [u16; H] =
+        std::array::from_fn(|h| ((1u32 << width.saturating_sub(16 * h).min(16)) - 1) as u16);
+    // SAFETY: the caller has compared lengths; what is beyond `width` is masked.
+    unsafe {
+        let pointers: [*const f32; R] =
+            std::array::from_fn(|r| rows.values.as_ptr().add(r * rows.row));
+        let places: [*mut f32; R] = std::array::from_fn(|r| out.as_mut_ptr().add(r * stride));
+        let mut sums: [[__m512; H]; R] = [[_mm512_setzero_ps(); H]; R];
+        if let Finish::Add = finish {
+            for r in 0..R {
+                for h in 0..H {
+                    sums[r][h] = _mm512_maskz_loadu_ps(masks[h], places[r].add(16 * h));
+                }
+            }
+        }
+        // Sums are reached by numbers that are known here: only then are they kept in registers.
+        for i in 0..n {
+            let w: [__m512; H] = std::array::from_fn(|h| {
+                _mm512_maskz_loadu_ps(masks[h], values.as_ptr().add(i * step + 16 * h))
+            });
+            for r in 0..R {
+                let v = _mm512_set1_ps(*pointers[r].add(i * rows.col));
+                for h in 0..H {
+                    sums[r][h] = _mm512_fmadd_ps(v, w[h], sums[r][h]);
+                }
+            }
+        }
+        if let Finish::Store { bias, bounds } = finish {
+            let (lo, hi) = (_mm512_set1_ps(bounds.lo), _mm512_set1_ps(bounds.hi));
+            for h in 0..H {
+                if let Some(bias) = bias {
+                    let b = _mm512_maskz_loadu_ps(masks[h], bias.as_ptr().add(16 * h));
+                    for r in 0..R {
+                        sums[r][h] = _mm512_add_ps(sums[r][h], b);
+                    }
+                }
+                if bounds != Bounds::NONE {
+                    for r in 0..R {
+                        sums[r][h] = _mm512_min_ps(_mm512_max_ps(sums[r][h], lo), hi);
+                    }
+                }
+            }
+        }
+        for r in 0..R {
+            for h in 0..H {
+                _mm512_mask_storeu_ps(places[r].add(16 * h), masks[h], sums[r][h]);
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// [`product`] for what other registers hold.
+    fn any(n: usize, rows: Rows, panel: Panel, finish: Finish, out: &mut [f32], stride: usize) = any_body
+}
+
+#[inline(always)]
+fn any_body<const FMA: bool>(
+    n: usize,
+    rows: Rows,
+    panel: Panel,
+    finish: Finish,
+    out: &mut [f32],
+    stride: usize,
+) {
+    if FMA {
+        by_registers::<FMA, 16>(n, rows, panel, finish, out, stride);
+    } else {
+        by_registers::<FMA, 8>(n, rows, panel, finish, out, stride);
+    }
+}
+
+/// Four rows and `C` columns at a time.
+#[inline(always)]
+fn by_registers<const FMA: bool, const C: usize>(
+    n: usize,
+    rows: Rows,
+    panel: Panel,
+    finish: Finish,
+    out: &mut [f32],
+    stride: usize,
+) {
+    const R: usize = 4;
+    for first in (0..rows.count).step_by(R) {
+        // Rows beyond the last are the last again.
+        let starts: [usize; R] = std::array::from_fn(|r| (first + r).min(rows.count - 1) * rows.row);
+        for c in (0..panel.width).step_by(C) {
+            let m = C.min(panel.width - c);
+            let mut sums = [[0.0f32; C]; R];
+            if let Finish::Add = finish {
+                for (r, sum) in sums.iter_mut().enumerate().take(rows.count - first) {
+                    let from = (first + r) * stride + c;
+                    sum[..m].copy_from_slice(&out[from..from + m]);
+                }
+            }
+            for i in 0..n {
+                let line = &panel.values[i * panel.step + c..][..m];
+                // A whole line has a length that is known here.
+                let mut w = [0.0f32; C];
+                match line.first_chunk::<C>() {
+                    Some(line) => w = *line,
+                    None => w[..m].copy_from_slice(line),
+                }
+                for (sum, start) in sums.iter_mut().zip(starts) {
+                    let v = rows.values[start + i * rows.col];
+                    for j in 0..C {
+                        sum[j] = mul_add::<FMA>(v, w[j], sum[j]);
+                    }
+                }
+            }
+            for (r, sum) in sums.iter_mut().enumerate().take(rows.count - first) {
+                if let Finish::Store { bias, bounds } = finish {
+                    for (j, v) in sum.iter_mut().enumerate().take(m) {
+                        let sum = bias.map_or(*v, |b| *v + b[c + j]);
+                        *v = if bounds == Bounds::NONE { sum } else { bounds.clamp(sum) };
+                    }
+                }
+                let to = (first + r) * stride + c;
+                out[to..to + m].copy_from_slice(&sum[..m]);
+            }
+        }
+    }
+}
