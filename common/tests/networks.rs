@@ -93,9 +93,9 @@ fn shapes_follow_the_windows() {
 /// Answers without folding: the engine with stored statistics.
 fn unfolded_logits(graph: &Graph, weights: &Weights, size: usize) -> Vec<f32> {
     let parameters = graph::Layout::of(graph).pack(weights).unwrap();
-    let mut engine = engine::pass::Engine::new(graph, size).unwrap();
     let mode = engine::pass::Mode::Inference;
-    engine.forward(&parameters, picture(size, 1), mode).unwrap().to_vec()
+    let mut engine = engine::pass::Engine::new(graph, size, mode).unwrap();
+    engine.forward(&parameters, picture(size, 1)).unwrap().to_vec()
 }
 
 #[test]

@@ -5,16 +5,24 @@ use crate::simd::dispatch;
 use crate::windows::{Size, for_places};
 use graph::Window;
 
+/// Maxima of one picture and their places; without room for places the maxima alone.
+pub(crate) fn max_picture(
+    x: &[f32],
+    y: &mut [f32],
+    places: &mut [u8],
+    size: Size,
+    win: Window,
+) {
+    if places.is_empty() { largest(x, y, size, win) } else { with_places(x, y, places, size, win) }
+}
+
 dispatch! {
-    /// One picture.
-    pub(crate) fn max_picture(
-        x: &[f32], y: &mut [f32], places: &mut [u8], size: Size, win: Window,
-    )
-        = max_picture_body
+    fn with_places(x: &[f32], y: &mut [f32], places: &mut [u8], size: Size, win: Window)
+        = with_places_body
 }
 
 #[inline(always)]
-fn max_picture_body<const FMA: bool>(
+fn with_places_body<const FMA: bool>(
     x: &[f32],
     y: &mut [f32],
     places: &mut [u8],
@@ -58,6 +66,36 @@ fn max_of_four(x: &[f32], y: &mut [f32], places: &mut [u8], (h, w, c): Size) {
             }
         }
     }
+}
+
+dispatch! {
+    fn largest(x: &[f32], y: &mut [f32], size: Size, win: Window) = largest_body
+}
+
+#[inline(always)]
+fn largest_body<const FMA: bool>(x: &[f32], y: &mut [f32], size: Size, win: Window) {
+    let c = size.2;
+    if win == Window::new(2, 2, 0) {
+        let line = size.1 / 2 * c;
+        for (oy, y) in y.chunks_exact_mut(line.max(1)).enumerate() {
+            let (upper, lower) = x[2 * oy * size.1 * c..][..2 * size.1 * c].split_at(size.1 * c);
+            let pairs = upper.chunks_exact(2 * c).zip(lower.chunks_exact(2 * c));
+            for (y, (upper, lower)) in y.chunks_exact_mut(c).zip(pairs) {
+                let (a, b) = upper.split_at(c);
+                let (d, e) = lower.split_at(c);
+                for ((((y, a), b), d), e) in y.iter_mut().zip(a).zip(b).zip(d).zip(e) {
+                    *y = a.max(*b).max(d.max(*e));
+                }
+            }
+        }
+        return;
+    }
+    y.fill(f32::NEG_INFINITY);
+    for_places(size, win, |to, from, _| {
+        for (y, x) in y[to * c..(to + 1) * c].iter_mut().zip(&x[from * c..(from + 1) * c]) {
+            *y = if *x > *y { *x } else { *y };
+        }
+    });
 }
 
 dispatch! {

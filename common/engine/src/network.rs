@@ -74,7 +74,7 @@ impl Network {
             none => {
                 let parameters =
                     if p.is_identity() { Vec::new() } else { vec![0.0; p.layout().len()] };
-                let engine = Engine::new(&self.graph, self.size)?;
+                let engine = Engine::new(&self.graph, self.size, Mode::Training)?;
                 none.insert(Training { engine, parameters, gradient: vec![0.0; p.len()] })
             }
         };
@@ -99,7 +99,7 @@ impl Network {
         let Training { engine, parameters, gradient } = training;
         let variables = &state.variables;
         let parameters = if p.is_identity() { variables } else { parameters };
-        let logits = engine.forward(parameters, pictures, Mode::Training)?;
+        let logits = engine.forward(parameters, pictures)?;
         let mut grad = vec![0.0; logits.len()];
         let value = loss(logits, &mut grad)?;
         engine.backward(parameters, &grad, &mut gradient[..p.layout().len()])?;
@@ -182,7 +182,7 @@ impl Executor for Network {
     fn move_statistics(&mut self, pictures: Vec<f32>, share: f32) -> Result<()> {
         let (Training { engine, parameters, .. }, p, state) = self.training()?;
         let parameters = if p.is_identity() { &state.variables } else { &*parameters };
-        engine.forward(parameters, pictures, Mode::Training)?;
+        engine.forward(parameters, pictures)?;
         engine.update_statistics(&mut state.variables, share);
         Ok(())
     }
@@ -199,11 +199,10 @@ impl Executor for Network {
         };
         let mut logits = Vec::with_capacity(pictures.len() / floats * classes);
         within(|| {
-        for x in pictures.chunks(inference.batch * floats) {
-            let mode = Mode::Inference;
-            logits.extend(inference.engine.forward(&inference.parameters, x.to_vec(), mode)?);
-        }
-        Ok(logits)
+            for x in pictures.chunks(inference.batch * floats) {
+                logits.extend(inference.engine.forward(&inference.parameters, x.to_vec())?);
+            }
+            Ok(logits)
         })
     }
 
@@ -227,7 +226,7 @@ impl Inference {
     fn new((graph, weights): (Graph, Weights), size: usize) -> Result<Self> {
         let largest = graph.shapes(size)?.iter().map(|s| s.iter().product()).max().unwrap_or(1);
         Ok(Self {
-            engine: Engine::new(&graph, size)?,
+            engine: Engine::new(&graph, size, Mode::Inference)?,
             parameters: Layout::of(&graph).pack_all(weights)?,
             batch: (TOGETHER / largest.max(1)).max(1),
         })

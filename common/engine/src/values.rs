@@ -3,27 +3,29 @@
 
 use crate::arena::Arena;
 use crate::conv::ConvPlan;
+use crate::conv::depthwise::Depthwise;
+use crate::conv::direct;
 use crate::conv::pointwise::Source;
 use crate::norm::{BatchStats, Normalize};
 use graph::schedule::{Fused, Fusing, Schedule};
 use graph::{Geometry, Graph, Op, Result};
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-/// How batch norm normalizes.
+/// What an engine is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// By the statistics of the batch; everything the backward pass needs is kept.
+    /// Batch norm goes by the statistics of the batch; everything the backward pass needs is kept.
     Training,
-    /// By stored statistics; what is no longer needed is given back at once. Parameters are those of the
-    /// first call: an engine that was run once like this is not trained.
+    /// Batch norm goes by stored statistics; what is no longer needed is given back at once. Weights are packed once:
+    /// parameters are those of the first call.
     Inference,
 }
 
 /// Weights up to this many floats go through the fused pointwise convolution; of larger ones the
 /// products dominate, and partial weight gradients would cost more than they save.
-const FUSING: Fusing = Fusing { pointwise: 512 * 1024 };
+const POINTWISE: usize = 512 * 1024;
 
 /// What the operations of a batch left behind.
 #[derive(Default)]
@@ -37,15 +39,18 @@ pub(crate) struct Value {
     pub(crate) batch_stats: Option<BatchStats>,
     /// Of a convolution whose reader wants the statistics of its result.
     pub(crate) result_stats: Option<BatchStats>,
-    /// Weights of a direct convolution, in the order they are read.
-    pub(crate) panels: Vec<f32>,
+    /// Weights of a convolution in the order they are read, in training: packed anew each time.
+    pub(crate) packed: Vec<f32>,
 }
 
 /// A network that runs; see the module.
 pub struct Engine {
     pub(crate) schedule: Arc<Schedule>,
+    pub(crate) mode: Mode,
     /// Of each convolution.
-    plans: Vec<Option<ConvPlan>>,
+    plans: Arc<[Option<ConvPlan>]>,
+    /// Weights of each convolution in the order they are read, for answers: packed once.
+    pub(crate) packed: Arc<[OnceLock<Vec<f32>>]>,
     pub(crate) arena: Arena,
     pub(crate) values: Vec<Value>,
     pub(crate) batch: usize,
@@ -56,8 +61,10 @@ impl Engine {
     ///
     /// # Errors
     /// Pictures that do not fit the network.
-    pub fn new(graph: &Graph, size: usize) -> Result<Self> {
-        let schedule = Schedule::new(graph, size, FUSING)?;
+    pub fn new(graph: &Graph, size: usize, mode: Mode) -> Result<Self> {
+        let forward_only = mode == Mode::Inference;
+        let fusing = Fusing { pointwise: POINTWISE, forward_only, stem: direct::FEWEST_CHANNELS - 1 };
+        let schedule = Schedule::new(graph, size, fusing)?;
         let plan = |f: &Fused| {
             let conv = f.op.as_conv()?;
             if schedule.fusing.fuses(&f.op) {
@@ -67,8 +74,24 @@ impl Engine {
             Some(ConvPlan::of(&Geometry::new(&conv, [h, w], 1)))
         };
         let plans = schedule.operations.iter().map(plan).collect();
+        let packed = schedule.operations.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self::with(Arc::new(schedule), mode, plans, packed))
+    }
+
+    fn with(
+        schedule: Arc<Schedule>,
+        mode: Mode,
+        plans: Arc<[Option<ConvPlan>]>,
+        packed: Arc<[OnceLock<Vec<f32>>]>,
+    ) -> Self {
         let values = schedule.operations.iter().map(|_| Value::default()).collect();
-        Ok(Self { schedule: Arc::new(schedule), plans, arena: Arena::default(), values, batch: 0 })
+        Self { schedule, mode, plans, packed, arena: Arena::default(), values, batch: 0 }
+    }
+
+    /// Another that shares all but the results: for another thread.
+    pub fn twin(&self) -> Self {
+        let Self { schedule, mode, plans, packed, .. } = self;
+        Self::with(schedule.clone(), *mode, plans.clone(), packed.clone())
     }
 
     /// Moves the stored statistics of every batch norm in `parameters` by the share `momentum` towards
@@ -126,19 +149,27 @@ impl Engine {
     /// The stored values that operation `i` reads first, and how they are to be normalized.
     pub(crate) fn source(&self, i: usize) -> Source<'_> {
         let input = self.schedule.operations[i].inputs[0];
-        if self.schedule.operations[input].lazy {
-            let from = self.schedule.operations[input].inputs[0];
-            let normalize = self.values[input].normalize.as_ref();
-            return Source { values: &self.values[from].out, normalize };
+        let fused = &self.schedule.operations[input];
+        if !fused.lazy {
+            return Source { values: &self.values[input].out, normalize: None, depthwise: None };
         }
-        Source { values: &self.values[input].out, normalize: None }
+        let values = &self.values[fused.inputs[0]].out;
+        let Some(conv) = fused.op.as_conv() else {
+            let normalize = self.values[input].normalize.as_ref();
+            return Source { values, normalize, depthwise: None };
+        };
+        let [h, w, _] = self.input_shape(input);
+        let geometry = Geometry::new(&conv, [h, w], self.batch);
+        let packed = self.packed[input].get().expect("a lazy convolution has packed its weights");
+        let depthwise = Some(Depthwise { geometry, packed, bounds: fused.bounds });
+        Source { values, normalize: None, depthwise }
     }
 }
 
 /// A line per fused operation: what it is, what it reads, its shape, how it is computed.
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, (op, plan)) in self.schedule.operations.iter().zip(&self.plans).enumerate() {
+        for (i, (op, plan)) in self.schedule.operations.iter().zip(self.plans.iter()).enumerate() {
             let [h, w, c] = op.shape;
             write!(f, "{i:>4}  {:<36} ", op.op.about().text())?;
             let inputs: Vec<String> = op.inputs.iter().map(usize::to_string).collect();

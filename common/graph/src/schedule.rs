@@ -2,14 +2,15 @@
 //!
 //! Fused are: an activation that clamps with what stands before it; a batch norm (or a scale and shift) with the
 //! pools and pointwise convolutions behind it, which normalize for themselves ("lazy": its result is
-//! never stored); a pointwise convolution with the max pool behind it. The schedule belongs to no
-//! device: an executor runs it with its own kernels.
+//! never stored); a pointwise convolution with the max pool behind it. Where nothing is to go back, a depthwise
+//! convolution is lazy too, and first layers take in their pool. The schedule belongs to no device: an executor runs
+//! it with its own kernels.
 
 use crate::error::{Result, ensure};
 use crate::layout::Layout;
 use crate::limits::MAX_RESULTS;
 use crate::network::Graph;
-use crate::op::{Bounds, MaxPool, Op, Window};
+use crate::op::{Bounds, Conv, MaxPool, Op, Window};
 
 /// A node together with the activation and the pool behind it.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,9 +23,9 @@ pub struct Fused {
     pub parameters: Vec<usize>,
     /// What its result is clamped to.
     pub bounds: Bounds,
-    /// A max pool behind a pointwise convolution.
+    /// A max pool behind a pointwise convolution or a first layer.
     pub pool: Option<Window>,
-    /// A batch norm whose result is never stored: its readers normalize for themselves.
+    /// A batch norm, or a depthwise convolution, whose result is never stored: its readers make it for themselves.
     pub lazy: bool,
     /// Of the result of one picture: height, width, channels.
     pub shape: [usize; 3],
@@ -44,15 +45,28 @@ impl Fused {
 pub struct Fusing {
     /// Largest weight of a pointwise convolution, floats, that is fused with what stands around it.
     pub pointwise: usize,
+    /// Whether nothing is to go back. Then a depthwise convolution is made, tile by tile, by the pointwise one that
+    /// alone reads it, and a max pool is taken in behind a clamp, too.
+    pub forward_only: bool,
+    /// Most input channels of a plain convolution that then takes in the max pool behind it.
+    pub stem: usize,
 }
 
 impl Fusing {
     /// Nothing around pointwise convolutions.
-    pub const NONE: Self = Self { pointwise: 0 };
+    pub const NONE: Self = Self { pointwise: 0, forward_only: false, stem: 0 };
 
     /// Whether this is a convolution that is fused with the batch norm before and the pool behind it.
     pub fn fuses(self, op: &Op) -> bool {
         op.as_conv().is_some_and(|c| c.is_pointwise() && c.input * c.output <= self.pointwise)
+    }
+
+    /// Whether this takes in a max pool behind it.
+    fn takes_pool(self, fused: &Fused) -> bool {
+        let first = |c: Conv| self.forward_only && c.groups == 1 && c.input <= self.stem;
+        let pointwise =
+            self.fuses(&fused.op) && (self.forward_only || fused.bounds == Bounds::NONE);
+        pointwise || fused.op.as_conv().is_some_and(first)
     }
 }
 
@@ -123,10 +137,11 @@ impl Schedule {
 impl Fused {
     /// Fuses `op`, the only reader, with this operation if that is possible.
     fn takes_in(&mut self, op: &Op, fusing: Fusing) -> bool {
-        if self.bounds != Bounds::NONE || self.pool.is_some() {
+        if self.pool.is_some() {
             return false;
         }
         if let Op::Activation(a) = op
+            && self.bounds == Bounds::NONE
             && self.op.about().clamps()
             && let Some(bounds) = a.bounds()
         {
@@ -135,7 +150,7 @@ impl Fused {
         }
         if let Op::MaxPool(MaxPool(window)) = op
             && window.tiles()
-            && fusing.fuses(&self.op)
+            && fusing.takes_pool(self)
         {
             self.pool = Some(*window);
             return true;
@@ -155,15 +170,19 @@ fn operation_readers(operations: &[Fused]) -> Vec<Vec<usize>> {
     readers
 }
 
-/// Batch norms whose every reader normalizes for itself.
+/// Batch norms whose every reader normalizes for itself, and depthwise convolutions that their reader makes.
 fn mark_lazy(operations: &mut [Fused], readers: &[Vec<usize>], fusing: Fusing) {
     for i in 0..operations.len().saturating_sub(1) {
         let normalizes = |r: &usize| {
             let op = &operations[*r].op;
             op.about().takes_affine() || fusing.fuses(op)
         };
-        operations[i].lazy =
-            operations[i].op.about().is_affine() && readers[i].iter().all(normalizes);
+        let affine = operations[i].op.about().is_affine() && readers[i].iter().all(normalizes);
+        let depthwise = fusing.forward_only
+            && operations[i].op.as_conv().is_some_and(|c| c.is_depthwise())
+            && matches!(readers[i][..], [r] if fusing.fuses(&operations[r].op))
+            && operations[i].inputs.iter().all(|j| !operations[*j].lazy);
+        operations[i].lazy = affine || depthwise;
     }
 }
 

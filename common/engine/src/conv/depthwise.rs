@@ -10,6 +10,7 @@ use crate::parallel::{add_up, fill_blocks, prelude::*, with_scratch};
 use crate::simd::{dispatch, for_channels, load, mul_add, store};
 use graph::Bounds;
 use graph::Geometry;
+use std::ops::Range;
 
 /// `[c, 1, k, k]` → `[k·k, c]`: taps of neighbouring channels side by side.
 fn pack(w: &[f32], channels: usize, mirrored: bool) -> Vec<f32> {
@@ -29,34 +30,48 @@ fn is_same3(g: &Geometry) -> bool {
     g.window.kernel == 3 && g.window.stride == 1 && g.window.padding == 1
 }
 
-/// `x` `[b, h, w, c]`, `w` `[c, 1, k, k]`, `bias` `[c]` → `y` `[b, oh, ow, c]`, clamped.
-pub(super) fn forward(
-    x: &[f32],
-    w: &[f32],
-    bias: Option<&[f32]>,
-    bounds: Bounds,
-    g: &Geometry,
-    y: &mut [f32],
-) {
-    let taps = pack(w, g.input, false);
+/// Floats of taps and summands together.
+pub(crate) fn packed_floats(g: &Geometry) -> usize {
+    (g.window.taps() + 1) * g.input
+}
+
+/// Taps `[k·k, c]` and summands `[c]`, zeros without `bias`, of the weight `w` `[c, 1, k, k]`.
+pub(crate) fn pack_with_bias(w: &[f32], bias: Option<&[f32]>, packed: &mut [f32]) {
+    let (taps, summands) = packed.split_at_mut(w.len());
+    taps.copy_from_slice(&pack(w, summands.len(), false));
     match bias {
-        Some(bias) => run(x, &taps, bias, bounds, g, y),
-        None => run(x, &taps, &vec![0.0; g.input], bounds, g, y),
+        Some(bias) => summands.copy_from_slice(bias),
+        None => summands.fill(0.0),
     }
 }
 
-/// One picture per task.
-fn run(x: &[f32], taps: &[f32], bias: &[f32], bounds: Bounds, g: &Geometry, y: &mut [f32]) {
-    let picture = g.height * g.width * g.input;
-    fill_blocks(y, g.out_height() * g.out_width() * g.input, |i, y| {
-        let x = &x[i * picture..(i + 1) * picture];
+/// A depthwise convolution with its weights as [`pack_with_bias`] gives them.
+#[derive(Clone, Copy)]
+pub(crate) struct Depthwise<'a> {
+    pub(crate) geometry: Geometry,
+    pub(crate) packed: &'a [f32],
+    pub(crate) bounds: Bounds,
+}
+
+impl Depthwise<'_> {
+    /// Rows of the result of one picture `x` `[h, w, c]` → `y` `[rows, ow, c]`, on this thread.
+    pub(crate) fn rows(&self, x: &[f32], rows: Range<usize>, y: &mut [f32]) {
+        let g = &self.geometry;
+        let (taps, bias) = self.packed.split_at(g.window.taps() * g.input);
         if is_same3(g) {
-            same3(x, taps, bias, y, g.height, g.width);
+            same3(x, taps, bias, y, [g.height, g.width], rows);
         } else {
-            any(x, taps, bias, y, g);
+            any(x, taps, bias, y, g, rows);
         }
-        finish(y, g.input, None, bounds);
-    });
+        finish(y, g.input, None, self.bounds);
+    }
+
+    /// `x` `[b, h, w, c]` → `y` `[b, oh, ow, c]`, bands of rows of one picture per task.
+    pub(crate) fn all(&self, x: &[f32], y: &mut [f32]) {
+        let g = &self.geometry;
+        let (picture, out) = (g.height * g.width * g.input, g.positions() * g.input);
+        fill_blocks(y, out, |i, y| self.rows(&x[i * picture..][..picture], 0..g.out_height(), y));
+    }
 }
 
 /// Forward pass without bias and the statistics of its result, each picture's while it is in cache.
@@ -68,9 +83,9 @@ pub(crate) fn forward_with_stats(x: &[f32], w: &[f32], g: &Geometry, y: &mut [f3
         let pieces = y.par_chunks_mut(out).zip(partials.par_chunks_mut(3 * g.input));
         pieces.zip(x.par_chunks(picture)).for_each(|((y, partial), x)| {
             if is_same3(g) {
-                same3(x, &taps, &zero, y, g.height, g.width);
+                same3(x, &taps, &zero, y, [g.height, g.width], 0..g.height);
             } else {
-                any(x, &taps, &zero, y, g);
+                any(x, &taps, &zero, y, g, 0..g.out_height());
             }
             partial_stats(y, partial);
         });
@@ -107,7 +122,9 @@ pub(crate) fn backward(
                     any_weight(x, grad, partial, g);
                 }
                 match dx {
-                    Some(dx) if is_same3(g) => same3(grad, &taps, &zero, dx, g.height, g.width),
+                    Some(dx) if is_same3(g) => {
+                        same3(grad, &taps, &zero, dx, [g.height, g.width], 0..g.height);
+                    }
                     Some(dx) => {
                         dx.fill(0.0);
                         any_input(grad, &taps, dx, g);
@@ -131,8 +148,10 @@ fn unpack(total: &[f64], dw: &mut [f32], channels: usize) {
 }
 
 dispatch! {
-    /// One picture `[h, w, c]`, taps `[9, c]`.
-    fn same3(x: &[f32], taps: &[f32], bias: &[f32], y: &mut [f32], h: usize, w: usize) = same3_body
+    /// Rows of the result of one picture `[h, w, c]`, taps `[9, c]`.
+    fn same3(
+        x: &[f32], taps: &[f32], bias: &[f32], y: &mut [f32], size: [usize; 2], rows: Range<usize>,
+    ) = same3_body
 }
 
 #[inline(always)]
@@ -141,12 +160,12 @@ fn same3_body<const FMA: bool>(
     taps: &[f32],
     bias: &[f32],
     y: &mut [f32],
-    h: usize,
-    w: usize,
+    [h, w]: [usize; 2],
+    band: Range<usize>,
 ) {
     let c = bias.len();
-    assert!(x.len() == h * w * c && y.len() == h * w * c && taps.len() == 9 * c, "shapes");
-    for oy in 0..h {
+    assert!(x.len() == h * w * c && y.len() == band.len() * w * c && taps.len() == 9 * c, "shapes");
+    for (line, oy) in band.enumerate() {
         let rows = oy.saturating_sub(1)..(oy + 2).min(h);
         for_channels!(c, |c0, N| {
             let mut k = [[0.0f32; N]; 9];
@@ -181,9 +200,9 @@ fn same3_body<const FMA: bool>(
                         }
                     }
                 }
-                store(y, (oy * w + ox) * c + c0, p);
+                store(y, (line * w + ox) * c + c0, p);
                 if pair {
-                    store(y, (oy * w + ox + 1) * c + c0, q);
+                    store(y, (line * w + ox + 1) * c + c0, q);
                     ox += 1;
                 }
                 ox += 1;
@@ -229,11 +248,11 @@ fn same3_weight_body<const FMA: bool>(x: &[f32], grad: &[f32], dw: &mut [f32], h
     });
 }
 
-/// Calls `f(output position, input position, tap)` for every tap that falls inside the picture.
+/// Calls `f(output position, input position, tap)` for every tap of output rows that falls inside the picture.
 #[inline(always)]
-fn for_taps(g: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
+fn for_taps(g: &Geometry, rows: Range<usize>, mut f: impl FnMut(usize, usize, usize)) {
     let (k, s, p) = (g.window.kernel, g.window.stride, g.window.padding);
-    for oy in 0..g.out_height() {
+    for oy in rows {
         for ox in 0..g.out_width() {
             for ky in 0..k {
                 let iy = oy * s + ky;
@@ -253,18 +272,29 @@ fn for_taps(g: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
 }
 
 dispatch! {
-    /// Any kernel, stride and padding; one picture.
-    fn any(x: &[f32], taps: &[f32], bias: &[f32], y: &mut [f32], g: &Geometry) = any_body
+    /// Any kernel, stride and padding; rows of one picture.
+    fn any(
+        x: &[f32], taps: &[f32], bias: &[f32], y: &mut [f32], g: &Geometry, rows: Range<usize>,
+    ) = any_body
 }
 
 #[inline(always)]
-fn any_body<const FMA: bool>(x: &[f32], taps: &[f32], bias: &[f32], y: &mut [f32], g: &Geometry) {
+fn any_body<const FMA: bool>(
+    x: &[f32],
+    taps: &[f32],
+    bias: &[f32],
+    y: &mut [f32],
+    g: &Geometry,
+    rows: Range<usize>,
+) {
     let c = g.input;
     for row in y.chunks_exact_mut(c) {
         row.copy_from_slice(bias);
     }
-    for_taps(g, |to, from, tap| {
+    let first = rows.start * g.out_width();
+    for_taps(g, rows, |to, from, tap| {
         let (x, k) = (&x[from * c..(from + 1) * c], &taps[tap * c..(tap + 1) * c]);
+        let to = to - first;
         for ((y, x), k) in y[to * c..(to + 1) * c].iter_mut().zip(x).zip(k) {
             *y = mul_add::<FMA>(*x, *k, *y);
         }
@@ -279,7 +309,7 @@ dispatch! {
 #[inline(always)]
 fn any_input_body<const FMA: bool>(grad: &[f32], taps: &[f32], dx: &mut [f32], g: &Geometry) {
     let c = g.input;
-    for_taps(g, |to, from, tap| {
+    for_taps(g, 0..g.out_height(), |to, from, tap| {
         let (grad, k) = (&grad[to * c..(to + 1) * c], &taps[tap * c..(tap + 1) * c]);
         for ((dx, grad), k) in dx[from * c..(from + 1) * c].iter_mut().zip(grad).zip(k) {
             *dx = mul_add::<FMA>(*grad, *k, *dx);
@@ -295,7 +325,7 @@ dispatch! {
 #[inline(always)]
 fn any_weight_body<const FMA: bool>(x: &[f32], grad: &[f32], dw: &mut [f32], g: &Geometry) {
     let c = g.input;
-    for_taps(g, |to, from, tap| {
+    for_taps(g, 0..g.out_height(), |to, from, tap| {
         let (grad, x) = (&grad[to * c..(to + 1) * c], &x[from * c..(from + 1) * c]);
         for ((dw, grad), x) in dw[tap * c..(tap + 1) * c].iter_mut().zip(grad).zip(x) {
             *dw = mul_add::<FMA>(*grad, *x, *dw);

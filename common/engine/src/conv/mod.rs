@@ -17,7 +17,7 @@ mod plan;
 pub(crate) mod pointwise;
 mod products;
 mod rows;
-mod stem;
+pub(crate) mod stem;
 
 pub use plan::{ConvPlan, Forward, InputGradient, WeightGradient};
 
@@ -40,12 +40,18 @@ pub fn forward(
     assert_eq!(x.len(), g.batch * g.height * g.width * g.input, "input of {g:?}");
     assert_eq!(y.len(), g.rows() * g.output, "output of {g:?}");
     match ConvPlan::of(g).forward {
-        Forward::Depthwise => depthwise::forward(x, w, bias, bounds, g, y),
+        Forward::Depthwise => with_scratch(depthwise::packed_floats(g), |packed| {
+            depthwise::pack_with_bias(w, bias, packed);
+            depthwise::Depthwise { geometry: *g, packed, bounds }.all(x, y);
+        }),
         Forward::Direct => with_scratch(direct::packed_floats(g), |panels| {
             direct::pack(w, g, panels);
             direct::forward(x, panels, bias, bounds, g, y);
         }),
-        Forward::Stem => stem::forward(x, w, bias, bounds, g, y),
+        Forward::Stem => with_scratch(w.len(), |packed| {
+            stem::pack(w, g, packed);
+            stem::forward(x, packed, bias, bounds, g, None, y);
+        }),
         Forward::Products | Forward::Fused => products::forward(x, w, bias, bounds, g, y),
     }
 }

@@ -2,6 +2,7 @@
 //! pool behind. Neither the normalized input nor the unpooled output is ever stored; a tile of rows
 //! passes through all of them while it is in cache, and once more on the way back.
 
+use super::depthwise::Depthwise;
 use super::gemm::{Matrix, multiply, multiply_packed, pack, packed_floats};
 use super::kernel::Finish;
 use super::rows::column_sum;
@@ -12,6 +13,8 @@ use graph::{Bounds, Window};
 
 /// Floats of a tile on its wider side: 256 KiB.
 const TILE: usize = 64 * 1024;
+/// The same where a depthwise convolution makes the input: 16 KiB, so that it is in L1 when it is read.
+const DEPTHWISE_TILE: usize = 4 * 1024;
 /// Floats of all partial weight gradients together, about.
 const PARTIAL_FLOATS: usize = 1024 * 1024;
 
@@ -27,31 +30,12 @@ pub(crate) struct Pointwise {
     pub(crate) pool: Option<Window>,
 }
 
-/// An input, `[b, h, w, in]`, to be normalized first where that is so.
+/// An input, `[b, h, w, in]`, or what it is to be made from: normalized, or convolved.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     pub(crate) values: &'a [f32],
     pub(crate) normalize: Option<&'a Normalize>,
-}
-
-impl Source<'_> {
-    /// Calls `f` with a range of it as a matrix of `channels` columns.
-    fn with<R>(
-        self,
-        range: std::ops::Range<usize>,
-        channels: usize,
-        f: impl FnOnce(Matrix) -> R,
-    ) -> R {
-        let x = &self.values[range];
-        let rows = x.len() / channels;
-        let Some(normalize) = self.normalize else {
-            return f(Matrix::new(x, rows, channels, channels));
-        };
-        with_scratch(x.len(), |normalized| {
-            normalize.rows(x, normalized);
-            f(Matrix::new(normalized, rows, channels, channels))
-        })
-    }
+    pub(crate) depthwise: Option<Depthwise<'a>>,
 }
 
 /// Pictures `first..first + pictures`, of each the rows `row..row + rows`.
@@ -64,11 +48,11 @@ struct Tile {
 }
 
 impl Pointwise {
-    fn tiles(&self) -> Vec<Tile> {
+    fn tiles(&self, floats: usize) -> Vec<Tile> {
         let row = self.width * self.input.max(self.output);
         let step = self.pool.map_or(1, |p| p.kernel);
-        let rows = (TILE / row / step * step).clamp(step, self.height);
-        let pictures = (TILE / (row * self.height)).clamp(1, self.batch.max(1));
+        let rows = (floats / row / step * step).clamp(step, self.height);
+        let pictures = (floats / (row * self.height)).clamp(1, self.batch.max(1));
         let mut tiles = Vec::new();
         for first in (0..self.batch).step_by(pictures) {
             let pictures = pictures.min(self.batch - first);
@@ -101,6 +85,29 @@ impl Pointwise {
         start..start + t.pictures * t.rows * row
     }
 
+    /// Calls `f` with the input of a tile, a row per pixel.
+    fn with_input<R>(&self, x: Source, t: Tile, f: impl FnOnce(Matrix) -> R) -> R {
+        let range = self.input_range(t);
+        let rows = range.len() / self.input;
+        let n = self.input;
+        match (x.normalize, x.depthwise) {
+            (Some(normalize), _) => with_scratch(range.len(), |made| {
+                normalize.rows(&x.values[range], made);
+                f(Matrix::new(made, rows, n, n))
+            }),
+            (None, Some(depthwise)) => with_scratch(range.len(), |made| {
+                let g = &depthwise.geometry;
+                let picture = g.height * g.width * g.input;
+                let pictures = made.chunks_exact_mut(range.len() / t.pictures);
+                for (x, made) in x.values[t.first * picture..].chunks_exact(picture).zip(pictures) {
+                    depthwise.rows(x, t.row..t.row + t.rows, made);
+                }
+                f(Matrix::new(made, rows, n, n))
+            }),
+            (None, None) => f(Matrix::new(&x.values[range], rows, n, n)),
+        }
+    }
+
     /// Floats of the weight as [`Pointwise::pack`] lays it out.
     pub(crate) fn packed_floats(&self) -> usize {
         packed_floats(self.input, self.output)
@@ -111,7 +118,7 @@ impl Pointwise {
         pack(Matrix::new(w, self.output, self.input, self.input).transposed(), panels);
     }
 
-    /// `y = pool(x · wᵀ + bias)`, clamped, with `w` in `panels`. `places` as of a max pool, empty without.
+    /// `y = pool(x · wᵀ + bias)`, clamped, with `w` in `panels`. `places` as of a max pool, if they are wanted.
     pub(crate) fn forward(
         &self,
         x: Source,
@@ -121,18 +128,18 @@ impl Pointwise {
         y: &mut [f32],
         places: &mut [u8],
     ) {
+        let floats = if x.depthwise.is_some() { DEPTHWISE_TILE } else { TILE };
         let (mut outs, mut rest, mut rest_places) = (Vec::new(), y, places);
-        for t in self.tiles() {
+        for t in self.tiles(floats) {
             let (out, tail) = rest.split_at_mut(self.out(t));
-            let places = if self.pool.is_some() { out.len() } else { 0 };
+            let places = if rest_places.is_empty() { 0 } else { out.len() };
             let (place, tail_places) = rest_places.split_at_mut(places);
             outs.push((t, out, place));
             (rest, rest_places) = (tail, tail_places);
         }
         outs.into_par_iter().for_each(|(t, y, places)| {
-            let range = self.input_range(t);
-            let rows = range.len() / self.input;
-            x.with(range, self.input, |a| {
+            let rows = t.pictures * t.rows * self.width;
+            self.with_input(x, t, |a| {
                 let finish = Finish::Store { bias, bounds };
                 let shape = (self.output, self.output);
                 let Some(window) = self.pool else {
@@ -142,8 +149,10 @@ impl Pointwise {
                     multiply_packed(z, shape, a, panels, finish);
                     let size = (t.rows, self.width, self.output);
                     let n = y.len() / t.pictures;
-                    let outs = y.chunks_exact_mut(n).zip(places.chunks_exact_mut(n));
-                    for ((y, places), z) in outs.zip(z.chunks_exact(z.len() / t.pictures)) {
+                    let pictures = z.chunks_exact(z.len() / t.pictures).zip(y.chunks_exact_mut(n));
+                    for (k, (z, y)) in pictures.enumerate() {
+                        let none = places.is_empty();
+                        let places = if none { &mut [] } else { &mut places[k * n..][..n] };
                         max_picture(z, y, places, size, window);
                     }
                 });
@@ -168,7 +177,7 @@ impl Pointwise {
         dw: &mut [f32],
         db: Option<&mut [f32]>,
     ) {
-        let tiles = self.tiles();
+        let tiles = self.tiles(TILE);
         let runs = self.runs(tiles.len());
         let per_run = tiles.len().div_ceil(runs.max(1)).max(1);
         let width = dw.len() + self.output;
@@ -231,7 +240,7 @@ impl Pointwise {
             column_sum(grad, db);
             let g = Matrix::new(grad, rows, self.output, self.output);
             multiply(dx, self.input, false, g, Matrix::new(w, self.output, self.input, self.input));
-            x.with(range, self.input, |x| multiply(dw, self.input, true, g.transposed(), x));
+            self.with_input(x, t, |x| multiply(dw, self.input, true, g.transposed(), x));
         });
     }
 }

@@ -5,26 +5,18 @@
 //! side in the picture.
 
 use super::rows::finish;
-use crate::parallel::fill_blocks;
+use crate::maxima::max_picture;
+use crate::parallel::{fill_blocks, with_scratch};
 use crate::simd::{dispatch, for_channels, load, mul_add, store};
 use graph::Bounds;
-use graph::Geometry;
+use graph::{Geometry, Window};
 
 /// Output positions summed together.
 const RUN: usize = 8;
 
-/// `x` `[b, h, w, in]`, `w` `[out, in, k, k]` → `y` `[b, oh, ow, out]`, plus bias, clamped.
-pub(super) fn forward(
-    x: &[f32],
-    w: &[f32],
-    bias: Option<&[f32]>,
-    bounds: Bounds,
-    g: &Geometry,
-    y: &mut [f32],
-) {
+/// Into the order of the sums, `[taps, in, out]`, from `w` `[out, in, k, k]`.
+pub(crate) fn pack(w: &[f32], g: &Geometry, packed: &mut [f32]) {
     let taps = g.window.taps();
-    // [taps, in, out]
-    let mut packed = vec![0.0; w.len()];
     for (o, filter) in w.chunks_exact(g.input * taps).enumerate() {
         for (i, plane) in filter.chunks_exact(taps).enumerate() {
             for (t, v) in plane.iter().enumerate() {
@@ -32,14 +24,41 @@ pub(super) fn forward(
             }
         }
     }
-    let line = g.out_width() * g.output;
-    let picture = g.height * g.width * g.input;
-    fill_blocks(y, g.out_height() * line, |b, y| {
+}
+
+/// `x` `[b, h, w, in]` and packed weights → `y` `[b, oh, ow, out]`, plus bias, clamped; with `pool`, the maxima of
+/// its windows, which lie side by side.
+pub(crate) fn forward(
+    x: &[f32],
+    packed: &[f32],
+    bias: Option<&[f32]>,
+    bounds: Bounds,
+    g: &Geometry,
+    pool: Option<Window>,
+    y: &mut [f32],
+) {
+    let (line, picture) = (g.out_width() * g.output, g.height * g.width * g.input);
+    let k = pool.map_or(1, |p| p.kernel);
+    // Of the result: rows of a picture, floats of a row.
+    let (rows, row) = (g.out_height() / k, g.out_width() / k * g.output);
+    fill_blocks(y, rows * row, |b, y| {
         let x = &x[b * picture..(b + 1) * picture];
-        for (oy, y) in y.chunks_exact_mut(line).enumerate() {
-            one_line(x, &packed, y, oy, g);
-            finish(y, g.output, bias, bounds);
-        }
+        let Some(window) = pool else {
+            for (oy, y) in y.chunks_exact_mut(line).enumerate() {
+                one_line(x, packed, y, oy, g);
+                finish(y, g.output, bias, bounds);
+            }
+            return;
+        };
+        with_scratch(k * line, |lines| {
+            for (oy, y) in y.chunks_exact_mut(row).enumerate() {
+                for (i, line) in lines.chunks_exact_mut(line).enumerate() {
+                    one_line(x, packed, line, oy * k + i, g);
+                }
+                finish(lines, g.output, bias, bounds);
+                max_picture(lines, y, &mut [], (k, g.out_width(), g.output), window);
+            }
+        });
     });
 }
 

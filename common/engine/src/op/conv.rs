@@ -2,7 +2,8 @@
 
 use super::{Back, Gradient, Mode, Pass, Run, Value};
 use crate::conv::pointwise::Pointwise;
-use crate::conv::{self, Forward, depthwise, direct};
+use crate::conv::depthwise::{self, Depthwise};
+use crate::conv::{self, Forward, direct, stem};
 use crate::elementwise;
 use crate::values::Engine;
 use graph::op::Conv;
@@ -37,36 +38,63 @@ fn feeds_norm(engine: &Engine, i: usize) -> bool {
         && next.is_some_and(|s| matches!(s.op, Op::BatchNorm(_)) && s.inputs == [i])
 }
 
+/// Floats of the weights of operation `i` in the order in which its way reads them, and that order.
+fn pack(pass: &Pass, g: &Geometry, weight: &[f32], bias: Option<&[f32]>, packed: &mut Vec<f32>) {
+    let p = pointwise(pass.engine, pass.i, g.output);
+    match pass.engine.plan(pass.i).forward {
+        Forward::Fused => {
+            packed.resize(p.packed_floats(), 0.0);
+            p.pack(weight, packed);
+        }
+        Forward::Direct => {
+            packed.resize(direct::packed_floats(g), 0.0);
+            direct::pack(weight, g, packed);
+        }
+        Forward::Depthwise => {
+            packed.resize(depthwise::packed_floats(g), 0.0);
+            depthwise::pack_with_bias(weight, bias, packed);
+        }
+        Forward::Stem => {
+            packed.resize(weight.len(), 0.0);
+            stem::pack(weight, g, packed);
+        }
+        Forward::Products => {}
+    }
+}
+
 pub(super) fn forward(conv: &Conv, pass: &Pass, value: &mut Value) {
-    let Pass { engine, i, fused, mode, .. } = *pass;
+    let Pass { engine, i, fused, .. } = *pass;
     let weight = pass.parameter(0);
     let bias = (fused.parameters.len() > 1).then(|| pass.parameter(1));
-    let (source, bounds) = (pass.source(), fused.bounds);
+    let (source, bounds, pool) = (pass.source(), fused.bounds, fused.pool);
     let g = geometry(engine, i, conv);
-    let out = &mut value.out;
-    match engine.plan(i).forward {
-        Forward::Fused => {
-            let p = pointwise(engine, i, conv.output);
-            if mode == Mode::Training || value.panels.is_empty() {
-                value.panels.resize(p.packed_floats(), 0.0);
-                p.pack(weight, &mut value.panels);
-            }
-            p.forward(source, &value.panels, bias, bounds, out, &mut value.places);
+    let Value { out, places, packed, .. } = value;
+    let packed = match engine.mode {
+        Mode::Training => {
+            pack(pass, &g, weight, bias, packed);
+            &*packed
         }
-        Forward::Depthwise if mode == Mode::Training && feeds_norm(engine, i) => {
+        Mode::Inference => engine.packed[i].get_or_init(|| {
+            let mut packed = Vec::new();
+            pack(pass, &g, weight, bias, &mut packed);
+            packed
+        }),
+    };
+    match engine.plan(i).forward {
+        // Its reader makes it.
+        Forward::Depthwise if fused.lazy => {}
+        Forward::Depthwise if engine.mode == Mode::Training && feeds_norm(engine, i) => {
             let batch_stats = depthwise::forward_with_stats(source.values, weight, &g, out);
             value.result_stats = Some(batch_stats);
         }
-        Forward::Direct => {
-            if mode == Mode::Training || value.panels.is_empty() {
-                value.panels.resize(direct::packed_floats(&g), 0.0);
-                direct::pack(weight, &g, &mut value.panels);
-            }
-            direct::forward(source.values, &value.panels, bias, bounds, &g, out);
+        Forward::Depthwise => Depthwise { geometry: g, packed, bounds }.all(source.values, out),
+        Forward::Fused => {
+            let p = pointwise(engine, i, conv.output);
+            p.forward(source, packed, bias, bounds, out, places);
         }
-        Forward::Depthwise | Forward::Stem | Forward::Products => {
-            conv::forward(source.values, weight, bias, bounds, &g, out);
-        }
+        Forward::Direct => direct::forward(source.values, packed, bias, bounds, &g, out),
+        Forward::Stem => stem::forward(source.values, packed, bias, bounds, &g, pool, out),
+        Forward::Products => conv::forward(source.values, weight, bias, bounds, &g, out),
     }
 }
 

@@ -30,7 +30,7 @@ impl Run for MaxPool {
 }
 
 /// Maxima of `x` `[b, h, w, c]` and their places (`ky · kernel + kx`), both `[b, oh, ow, c]`; with
-/// `normalize`, of what that makes of `x`.
+/// `normalize`, of what that makes of `x`. Without room for places there are none.
 pub fn forward(
     x: &[f32],
     normalize: Option<&Normalize>,
@@ -42,21 +42,25 @@ pub fn forward(
     let out = win.output(h) * win.output(w) * c;
     // Where windows do not overlap, a band of rows at a time, so that what is normalized stays near.
     let band = if win.tiles() { win.kernel } else { h };
-    y.par_chunks_mut(out).zip(places.par_chunks_mut(out)).zip(x.par_chunks(h * w * c)).for_each(
-        |((y, places), x)| {
-            let Some(normalize) = normalize else {
-                return max_picture(x, y, places, (h, w, c), win);
-            };
-            with_scratch(band * w * c, |normalized| {
-                let row = win.output(band) * win.output(w) * c;
-                let bands = y.chunks_mut(row).zip(places.chunks_mut(row));
-                for ((y, places), x) in bands.zip(x.chunks_exact(band * w * c)) {
-                    normalize.rows(x, normalized);
-                    max_picture(normalized, y, places, (band, w, c), win);
-                }
-            });
-        },
-    );
+    let picture = |x: &[f32], y: &mut [f32], places: &mut [u8]| {
+        let Some(normalize) = normalize else {
+            return max_picture(x, y, places, (h, w, c), win);
+        };
+        with_scratch(band * w * c, |normalized| {
+            let row = win.output(band) * win.output(w) * c;
+            let bands = y.chunks_mut(row).zip(x.chunks_exact(band * w * c));
+            for (k, (y, x)) in bands.enumerate() {
+                normalize.rows(x, normalized);
+                let places = if places.is_empty() { &mut [] } else { &mut places[k * row..][..row] };
+                max_picture(normalized, y, places, (band, w, c), win);
+            }
+        });
+    };
+    let pictures = y.par_chunks_mut(out).zip(x.par_chunks(h * w * c));
+    if places.is_empty() {
+        return pictures.for_each(|(y, x)| picture(x, y, &mut []));
+    }
+    pictures.zip(places.par_chunks_mut(out)).for_each(|((y, x), places)| picture(x, y, places));
 }
 
 /// The input gradient `dx` `[b, h, w, c]` of [`forward`].

@@ -74,7 +74,6 @@ pub(crate) struct Pass<'a> {
     pub(crate) fused: &'a Fused,
     /// Of the network, in its layout.
     pub(crate) parameters: &'a [f32],
-    pub(crate) mode: Mode,
 }
 
 impl<'a> Pass<'a> {
