@@ -90,7 +90,8 @@ fn run(args: &Bench) -> Result<String> {
         Mode::Code => return code(&model, args.steps),
         Mode::Traffic => return traffic::traffic(&model, args.size),
         Mode::Schedule => {
-            let engine = engine::pass::Engine::new(&model.graph, args.size, engine::pass::Mode::Training)?;
+            let engine =
+                engine::pass::Engine::new(&model.graph, args.size, engine::pass::Mode::Training)?;
             return Ok(engine.to_string());
         }
         Mode::Forward => {

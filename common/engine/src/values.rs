@@ -63,7 +63,8 @@ impl Engine {
     /// Pictures that do not fit the network.
     pub fn new(graph: &Graph, size: usize, mode: Mode) -> Result<Self> {
         let forward_only = mode == Mode::Inference;
-        let fusing = Fusing { pointwise: POINTWISE, forward_only, stem: direct::FEWEST_CHANNELS - 1 };
+        let fusing =
+            Fusing { pointwise: POINTWISE, forward_only, stem: direct::FEWEST_CHANNELS - 1 };
         let schedule = Schedule::new(graph, size, fusing)?;
         let plan = |f: &Fused| {
             let conv = f.op.as_conv()?;

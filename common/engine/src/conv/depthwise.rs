@@ -59,11 +59,11 @@ impl Depthwise<'_> {
         let g = &self.geometry;
         let (taps, bias) = self.packed.split_at(g.window.taps() * g.input);
         if is_same3(g) {
-            same3(x, taps, bias, y, [g.height, g.width], rows);
+            same3(x, taps, (bias, self.bounds), y, [g.height, g.width], rows);
         } else {
             any(x, taps, bias, y, g, rows);
+            finish(y, g.input, None, self.bounds);
         }
-        finish(y, g.input, None, self.bounds);
     }
 
     /// `x` `[b, h, w, c]` → `y` `[b, oh, ow, c]`, bands of rows of one picture per task.
@@ -83,7 +83,7 @@ pub(crate) fn forward_with_stats(x: &[f32], w: &[f32], g: &Geometry, y: &mut [f3
         let pieces = y.par_chunks_mut(out).zip(partials.par_chunks_mut(3 * g.input));
         pieces.zip(x.par_chunks(picture)).for_each(|((y, partial), x)| {
             if is_same3(g) {
-                same3(x, &taps, &zero, y, [g.height, g.width], 0..g.height);
+                same3(x, &taps, (&zero, Bounds::NONE), y, [g.height, g.width], 0..g.height);
             } else {
                 any(x, &taps, &zero, y, g, 0..g.out_height());
             }
@@ -123,7 +123,14 @@ pub(crate) fn backward(
                 }
                 match dx {
                     Some(dx) if is_same3(g) => {
-                        same3(grad, &taps, &zero, dx, [g.height, g.width], 0..g.height);
+                        same3(
+                            grad,
+                            &taps,
+                            (&zero, Bounds::NONE),
+                            dx,
+                            [g.height, g.width],
+                            0..g.height,
+                        );
                     }
                     Some(dx) => {
                         dx.fill(0.0);
@@ -148,64 +155,67 @@ fn unpack(total: &[f64], dw: &mut [f32], channels: usize) {
 }
 
 dispatch! {
-    /// Rows of the result of one picture `[h, w, c]`, taps `[9, c]`.
+    /// Rows of the result of one picture `[h, w, c]`, taps `[9, c]`, clamped.
     fn same3(
-        x: &[f32], taps: &[f32], bias: &[f32], y: &mut [f32], size: [usize; 2], rows: Range<usize>,
+        x: &[f32], taps: &[f32], finish: (&[f32], Bounds), y: &mut [f32], size: [usize; 2],
+        rows: Range<usize>,
     ) = same3_body
 }
+
+/// Floats of the input rows that all channels of a band see before the next: 16 KiB, half of L1.
+const BAND: usize = 4 * 1024;
 
 #[inline(always)]
 fn same3_body<const FMA: bool>(
     x: &[f32],
     taps: &[f32],
-    bias: &[f32],
+    (bias, bounds): (&[f32], Bounds),
     y: &mut [f32],
     [h, w]: [usize; 2],
-    band: Range<usize>,
+    rows: Range<usize>,
 ) {
     let c = bias.len();
-    assert!(x.len() == h * w * c && y.len() == band.len() * w * c && taps.len() == 9 * c, "shapes");
-    for (line, oy) in band.enumerate() {
-        let rows = oy.saturating_sub(1)..(oy + 2).min(h);
+    assert!(x.len() == h * w * c && y.len() == rows.len() * w * c && taps.len() == 9 * c, "shapes");
+    let band = (BAND / (w * c)).max(1);
+    for start in rows.clone().step_by(band) {
+        let band = start..(start + band).min(rows.end);
         for_channels!(c, |c0, N| {
             let mut k = [[0.0f32; N]; 9];
             for (t, k) in k.iter_mut().enumerate() {
                 *k = load(taps, t * c + c0);
             }
             let b = load::<N>(bias, c0);
-            let mut ox = 0;
-            while ox < w {
+            for oy in band.clone() {
+                let lines = oy.saturating_sub(1)..(oy + 2).min(h);
                 // Two pixels share two of their three columns.
-                let pair = ox > 0 && ox + 2 < w;
-                let (mut p, mut q) = (b, b);
-                for iy in rows.clone() {
-                    let t = (iy + 1 - oy) * 3;
-                    let at = |ix: usize| load::<N>(x, (iy * w + ix) * c + c0);
-                    if pair {
-                        let v = [at(ox - 1), at(ox), at(ox + 1), at(ox + 2)];
+                for ox in (0..w).step_by(2) {
+                    let (mut p, mut q) = (b, b);
+                    for iy in lines.clone() {
+                        let t = (iy + 1 - oy) * 3;
+                        let at = |ix: usize| load::<N>(x, (iy * w + ix) * c + c0);
+                        let zero = [0.0; N];
+                        let v = [
+                            if ox > 0 { at(ox - 1) } else { zero },
+                            at(ox),
+                            if ox + 1 < w { at(ox + 1) } else { zero },
+                            if ox + 2 < w { at(ox + 2) } else { zero },
+                        ];
                         for j in 0..3 {
                             for i in 0..N {
                                 p[i] = mul_add::<FMA>(v[j][i], k[t + j][i], p[i]);
                                 q[i] = mul_add::<FMA>(v[j + 1][i], k[t + j][i], q[i]);
                             }
                         }
-                        continue;
                     }
-                    for j in 0..3 {
-                        if ox + j >= 1 && ox + j <= w {
-                            let v = at(ox + j - 1);
-                            for i in 0..N {
-                                p[i] = mul_add::<FMA>(v[i], k[t + j][i], p[i]);
-                            }
-                        }
+                    if bounds != Bounds::NONE {
+                        (p, q) = (p.map(|v| bounds.clamp(v)), q.map(|v| bounds.clamp(v)));
+                    }
+                    let to = ((oy - rows.start) * w + ox) * c + c0;
+                    store(y, to, p);
+                    if ox + 1 < w {
+                        store(y, to + c, q);
                     }
                 }
-                store(y, (line * w + ox) * c + c0, p);
-                if pair {
-                    store(y, (line * w + ox + 1) * c + c0, q);
-                    ox += 1;
-                }
-                ox += 1;
             }
         });
     }

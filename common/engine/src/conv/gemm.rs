@@ -99,9 +99,9 @@ fn by_panels<'a>(
         for g in 0..groups {
             let (start, end) = (g * a.rows / groups, (g + 1) * a.rows / groups);
             let left = a.data.get(start * a.row..).unwrap_or_default();
-            let rows = Rows { values: left, count: end - start, row: a.row, col: a.col };
+            let rows = Rows { values: left, count: end - start, row: a.row, line: 0, col: a.col };
             let out = &mut out[start * stride + first..];
-            product(a.cols, rows, Panel { values, step, width }, finish, out, stride);
+            product((1, a.cols), rows, Panel { values, step, width }, finish, out, stride);
         }
     }
 }

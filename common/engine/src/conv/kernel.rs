@@ -35,20 +35,22 @@ pub(super) enum Finish<'a> {
     },
 }
 
-/// Rows of a left factor: element (r, i) at `values[r * row + i * col]`.
+/// Rows of a left factor: element (r, l, i) at `values[r * row + l * line + i * col]`. The inner dimension goes over
+/// lines, of one in most products, and within them.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
     pub(super) values: &'a [f32],
     /// At most [`ROWS`].
     pub(super) count: usize,
     pub(super) row: usize,
+    pub(super) line: usize,
     pub(super) col: usize,
 }
 
-/// `out[r, c] = finish(Σ_i rows[r, i] · panel[i, c])` over an inner dimension of `n`, where rows of `out` lie `stride`
-/// floats apart.
+/// `out[r, c] = finish(Σ rows[r, l, i] · panel[l · n + i, c])` over `lines` lines of `n`, where rows of `out` lie
+/// `stride` floats apart.
 pub(super) fn product(
-    n: usize,
+    (lines, n): (usize, usize),
     rows: Rows,
     panel: Panel,
     finish: Finish,
@@ -57,9 +59,10 @@ pub(super) fn product(
 ) {
     let Panel { width, step, .. } = panel;
     assert!((1..=ROWS).contains(&rows.count) && (1..=PANEL).contains(&width), "a tile");
-    if let Some(last) = n.checked_sub(1) {
-        assert!((rows.count - 1) * rows.row + last * rows.col < rows.values.len(), "the rows' end");
-        assert!(last * step + width <= panel.values.len(), "the panel's end");
+    if lines * n > 0 {
+        let last = (rows.count - 1) * rows.row + (lines - 1) * rows.line + (n - 1) * rows.col;
+        assert!(last < rows.values.len(), "the rows' end");
+        assert!((lines * n - 1) * step + width <= panel.values.len(), "the panel's end");
     }
     assert!((rows.count - 1) * stride + width <= out.len(), "sums beyond their place");
     if let Finish::Store { bias: Some(bias), .. } = finish {
@@ -72,17 +75,17 @@ pub(super) fn product(
                 match rows.count {
                     // SAFETY: the CPU has AVX-512, and the assertions above keep every access in its slice.
                     $($count if width > 16 => unsafe {
-                        avx512::<$count, 2>(n, rows, panel, finish, out, stride);
+                        avx512::<$count, 2>((lines, n), rows, panel, finish, out, stride);
                     },
                     // SAFETY: as above.
-                    $count => unsafe { avx512::<$count, 1>(n, rows, panel, finish, out, stride) },)*
+                    $count => unsafe { avx512::<$count, 1>((lines, n), rows, panel, finish, out, stride) },)*
                     count => unreachable!("{count} rows"),
                 }
             };
         }
         return by_count!(1 2 3 4 5 6 7 8 9 10 11 12);
     }
-    any(n, rows, panel, finish, out, stride);
+    any((lines, n), rows, panel, finish, out, stride);
 }
 
 /// [`product`] with all sums in registers, which the compiler does not manage by itself.
@@ -93,7 +96,7 @@ pub(super) fn product(
 #[target_feature(enable = "avx512f")]
 #[allow(clippy::needless_range_loop)]
 unsafe fn avx512<const R: usize, const H: usize>(
-    n: usize,
+    (lines, n): (usize, usize),
     rows: Rows,
     panel: Panel,
     finish: Finish,
@@ -101,8 +104,8 @@ unsafe fn avx512<const R: usize, const H: usize>(
     stride: usize,
 ) {
     use std::arch::x86_64::{
-        __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_mask_storeu_ps,
-        _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_setzero_ps,
+        __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+        _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_setzero_ps,
     };
     let Panel { values, step, width } = panel;
     let masks: [u16; H] =
@@ -121,14 +124,16 @@ unsafe fn avx512<const R: usize, const H: usize>(
             }
         }
         // Sums are reached by numbers that are known here: only then are they kept in registers.
-        for i in 0..n {
-            let w: [__m512; H] = std::array::from_fn(|h| {
-                _mm512_maskz_loadu_ps(masks[h], values.as_ptr().add(i * step + 16 * h))
-            });
-            for r in 0..R {
-                let v = _mm512_set1_ps(*pointers[r].add(i * rows.col));
-                for h in 0..H {
-                    sums[r][h] = _mm512_fmadd_ps(v, w[h], sums[r][h]);
+        for l in 0..lines {
+            for i in 0..n {
+                let at = values.as_ptr().add((l * n + i) * step);
+                let w: [__m512; H] =
+                    std::array::from_fn(|h| _mm512_maskz_loadu_ps(masks[h], at.add(16 * h)));
+                for r in 0..R {
+                    let v = _mm512_set1_ps(*pointers[r].add(l * rows.line + i * rows.col));
+                    for h in 0..H {
+                        sums[r][h] = _mm512_fmadd_ps(v, w[h], sums[r][h]);
+                    }
                 }
             }
         }
@@ -158,12 +163,14 @@ unsafe fn avx512<const R: usize, const H: usize>(
 
 dispatch! {
     /// [`product`] for what other registers hold.
-    fn any(n: usize, rows: Rows, panel: Panel, finish: Finish, out: &mut [f32], stride: usize) = any_body
+    fn any(
+        inner: (usize, usize), rows: Rows, panel: Panel, finish: Finish, out: &mut [f32], stride: usize,
+    ) = any_body
 }
 
 #[inline(always)]
 fn any_body<const FMA: bool>(
-    n: usize,
+    (lines, n): (usize, usize),
     rows: Rows,
     panel: Panel,
     finish: Finish,
@@ -171,16 +178,16 @@ fn any_body<const FMA: bool>(
     stride: usize,
 ) {
     if FMA {
-        by_registers::<FMA, 16>(n, rows, panel, finish, out, stride);
+        by_registers::<FMA, 16>((lines, n), rows, panel, finish, out, stride);
     } else {
-        by_registers::<FMA, 8>(n, rows, panel, finish, out, stride);
+        by_registers::<FMA, 8>((lines, n), rows, panel, finish, out, stride);
     }
 }
 
 /// Four rows and `C` columns at a time.
 #[inline(always)]
 fn by_registers<const FMA: bool, const C: usize>(
-    n: usize,
+    (lines, n): (usize, usize),
     rows: Rows,
     panel: Panel,
     finish: Finish,
@@ -190,7 +197,8 @@ fn by_registers<const FMA: bool, const C: usize>(
     const R: usize = 4;
     for first in (0..rows.count).step_by(R) {
         // Rows beyond the last are the last again.
-        let starts: [usize; R] = std::array::from_fn(|r| (first + r).min(rows.count - 1) * rows.row);
+        let starts: [usize; R] =
+            std::array::from_fn(|r| (first + r).min(rows.count - 1) * rows.row);
         for c in (0..panel.width).step_by(C) {
             let m = C.min(panel.width - c);
             let mut sums = [[0.0f32; C]; R];
@@ -200,8 +208,9 @@ fn by_registers<const FMA: bool, const C: usize>(
                     sum[..m].copy_from_slice(&out[from..from + m]);
                 }
             }
-            for i in 0..n {
-                let line = &panel.values[i * panel.step + c..][..m];
+            for j in 0..lines * n {
+                let line = &panel.values[j * panel.step + c..][..m];
+                let at = j / n * rows.line + j % n * rows.col;
                 // A whole line has a length that is known here.
                 let mut w = [0.0f32; C];
                 match line.first_chunk::<C>() {
@@ -209,7 +218,7 @@ fn by_registers<const FMA: bool, const C: usize>(
                     None => w[..m].copy_from_slice(line),
                 }
                 for (sum, start) in sums.iter_mut().zip(starts) {
-                    let v = rows.values[start + i * rows.col];
+                    let v = rows.values[start + at];
                     for j in 0..C {
                         sum[j] = mul_add::<FMA>(v, w[j], sum[j]);
                     }

@@ -48,9 +48,9 @@ pub fn forward(
             direct::pack(w, g, panels);
             direct::forward(x, panels, bias, bounds, g, y);
         }),
-        Forward::Stem => with_scratch(w.len(), |packed| {
+        Forward::Stem => with_scratch(stem::packed_floats(g), |packed| {
             stem::pack(w, g, packed);
-            stem::forward(x, packed, bias, bounds, g, None, y);
+            stem::forward(x, packed, (bias, bounds), g, None, y);
         }),
         Forward::Products | Forward::Fused => products::forward(x, w, bias, bounds, g, y),
     }

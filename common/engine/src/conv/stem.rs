@@ -1,26 +1,30 @@
 //! Plain convolutions of few input channels, the first layer of a network: too few for the sums of
 //! [`super::direct`], and gathering patches would take longer than the sums.
 //!
-//! Neighbouring output positions share their weights; of one kernel row, taps and channels lie side by
-//! side in the picture.
+//! Of one kernel row, taps and channels lie side by side in the picture, so a row of the product is read where it is;
+//! for that the picture gets its margin of zeros.
 
-use super::rows::finish;
+use super::gemm::packed_floats as panel_floats;
+use super::kernel::{Finish, PANEL, Panel, ROWS, Rows, product};
 use crate::maxima::max_picture;
 use crate::parallel::{fill_blocks, with_scratch};
-use crate::simd::{dispatch, for_channels, load, mul_add, store};
 use graph::Bounds;
 use graph::{Geometry, Window};
 
-/// Output positions summed together.
-const RUN: usize = 8;
+/// Floats of the weights in the order of the sums.
+pub(crate) fn packed_floats(g: &Geometry) -> usize {
+    panel_floats(g.window.taps() * g.input, g.output)
+}
 
-/// Into the order of the sums, `[taps, in, out]`, from `w` `[out, in, k, k]`.
+/// Into the order of the sums, panels `[taps, in, 32]`, from `w` `[out, in, k, k]`.
 pub(crate) fn pack(w: &[f32], g: &Geometry, packed: &mut [f32]) {
-    let taps = g.window.taps();
-    for (o, filter) in w.chunks_exact(g.input * taps).enumerate() {
+    let (taps, inner) = (g.window.taps(), g.window.taps() * g.input);
+    packed.fill(0.0);
+    for (o, filter) in w.chunks_exact(inner).enumerate() {
+        let panel = &mut packed[o / PANEL * inner * PANEL..];
         for (i, plane) in filter.chunks_exact(taps).enumerate() {
             for (t, v) in plane.iter().enumerate() {
-                packed[(t * g.input + i) * g.output + o] = *v;
+                panel[(t * g.input + i) * PANEL + o % PANEL] = *v;
             }
         }
     }
@@ -31,90 +35,70 @@ pub(crate) fn pack(w: &[f32], g: &Geometry, packed: &mut [f32]) {
 pub(crate) fn forward(
     x: &[f32],
     packed: &[f32],
-    bias: Option<&[f32]>,
-    bounds: Bounds,
+    (bias, bounds): (Option<&[f32]>, Bounds),
     g: &Geometry,
     pool: Option<Window>,
     y: &mut [f32],
 ) {
     let (line, picture) = (g.out_width() * g.output, g.height * g.width * g.input);
+    let p = g.window.padding;
+    let padded = (g.height + 2 * p) * (g.width + 2 * p) * g.input;
     let k = pool.map_or(1, |p| p.kernel);
     // Of the result: rows of a picture, floats of a row.
     let (rows, row) = (g.out_height() / k, g.out_width() / k * g.output);
+    let finish = (bias, bounds);
     fill_blocks(y, rows * row, |b, y| {
         let x = &x[b * picture..(b + 1) * picture];
-        let Some(window) = pool else {
-            for (oy, y) in y.chunks_exact_mut(line).enumerate() {
-                one_line(x, packed, y, oy, g);
-                finish(y, g.output, bias, bounds);
-            }
-            return;
-        };
-        with_scratch(k * line, |lines| {
+        with_scratch(padded + if pool.is_some() { k * line } else { 0 }, |scratch| {
+            let (padded, lines) = scratch.split_at_mut(padded);
+            pad(x, g, padded);
             for (oy, y) in y.chunks_exact_mut(row).enumerate() {
+                let Some(window) = pool else {
+                    one_line(padded, packed, finish, y, oy, g);
+                    continue;
+                };
                 for (i, line) in lines.chunks_exact_mut(line).enumerate() {
-                    one_line(x, packed, line, oy * k + i, g);
+                    one_line(padded, packed, finish, line, oy * k + i, g);
                 }
-                finish(lines, g.output, bias, bounds);
                 max_picture(lines, y, &mut [], (k, g.out_width(), g.output), window);
             }
         });
     });
 }
 
-dispatch! {
-    /// Line `oy` of one picture.
-    fn one_line(x: &[f32], packed: &[f32], y: &mut [f32], oy: usize, g: &Geometry) = one_line_body
+/// The picture `x` `[h, w, in]` with its margin.
+fn pad(x: &[f32], g: &Geometry, padded: &mut [f32]) {
+    let (p, c) = (g.window.padding, g.input);
+    let (row, wide) = (g.width * c, (g.width + 2 * p) * c);
+    padded.fill(0.0);
+    for (from, to) in x.chunks_exact(row).zip(padded[p * wide..].chunks_exact_mut(wide)) {
+        to[p * c..p * c + row].copy_from_slice(from);
+    }
 }
 
-#[inline(always)]
-fn one_line_body<const FMA: bool>(
-    x: &[f32],
+/// Line `oy` of the result of one picture with its margin.
+fn one_line(
+    padded: &[f32],
     packed: &[f32],
+    (bias, bounds): (Option<&[f32]>, Bounds),
     y: &mut [f32],
     oy: usize,
     g: &Geometry,
 ) {
-    let (k, s, p) = (g.window.kernel, g.window.stride, g.window.padding);
+    let Window { kernel, stride, padding, .. } = g.window;
     let (c, out, ow) = (g.input, g.output, g.out_width());
-    let mut ox = 0;
-    while ox < ow {
-        let inside = ox * s >= p && (ox + RUN - 1) * s + k <= g.width + p;
-        let run = if inside && ox + RUN <= ow { RUN } else { 1 };
-        // Taps of the run that are inside the picture: all of them, or those of its one position.
-        let first = p.saturating_sub(ox * s).min(k);
-        let last = (g.width + p).saturating_sub(ox * s).min(k).max(first);
-        for_channels!(out, |c0, N| {
-            let mut total = [[0.0f32; N]; RUN];
-            for ky in 0..k {
-                let iy = oy * s + ky;
-                if iy < p || iy - p >= g.height || first == last {
-                    continue;
-                }
-                let line = &x[(iy - p) * g.width * c..(iy - p + 1) * g.width * c];
-                let at = (ox * s + first - p) * c;
-                let weights = &packed[(ky * k + first) * c * out..(ky * k + last) * c * out];
-                for (j, w) in weights.chunks_exact(out).enumerate() {
-                    let w = load::<N>(w, c0);
-                    if run == RUN {
-                        for (q, t) in total.iter_mut().enumerate() {
-                            let v = line[at + q * s * c + j];
-                            for i in 0..N {
-                                t[i] = mul_add::<FMA>(v, w[i], t[i]);
-                            }
-                        }
-                    } else {
-                        let v = line[at + j];
-                        for i in 0..N {
-                            total[0][i] = mul_add::<FMA>(v, w[i], total[0][i]);
-                        }
-                    }
-                }
-            }
-            for (q, t) in total.iter().take(run).enumerate() {
-                store(y, (ox + q) * out + c0, *t);
-            }
-        });
-        ox += run;
+    let (line, inner) = ((g.width + 2 * padding) * c, kernel * kernel * c);
+    let groups = ow.div_ceil(ROWS);
+    for p in 0..out.div_ceil(PANEL) {
+        let (first, width) = (p * PANEL, PANEL.min(out - p * PANEL));
+        let bias = bias.map(|b| &b[first..first + width]);
+        let panel = Panel { values: &packed[p * inner * PANEL..], step: PANEL, width };
+        for group in 0..groups {
+            let (start, end) = (group * ow / groups, (group + 1) * ow / groups);
+            let values = &padded[oy * stride * line + start * stride * c..];
+            let rows = Rows { values, count: end - start, row: stride * c, line, col: 1 };
+            let y = &mut y[start * out + first..];
+            product((kernel, kernel * c), rows, panel, Finish::Store { bias, bounds }, y, out);
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! A convolution, by whichever way its plan names; see [`crate::conv`].
 
 use super::{Back, Gradient, Mode, Pass, Run, Value};
-use crate::conv::pointwise::Pointwise;
 use crate::conv::depthwise::{self, Depthwise};
+use crate::conv::pointwise::Pointwise;
 use crate::conv::{self, Forward, direct, stem};
 use crate::elementwise;
 use crate::values::Engine;
@@ -55,7 +55,7 @@ fn pack(pass: &Pass, g: &Geometry, weight: &[f32], bias: Option<&[f32]>, packed:
             depthwise::pack_with_bias(weight, bias, packed);
         }
         Forward::Stem => {
-            packed.resize(weight.len(), 0.0);
+            packed.resize(stem::packed_floats(g), 0.0);
             stem::pack(weight, g, packed);
         }
         Forward::Products => {}
@@ -93,7 +93,7 @@ pub(super) fn forward(conv: &Conv, pass: &Pass, value: &mut Value) {
             p.forward(source, packed, bias, bounds, out, places);
         }
         Forward::Direct => direct::forward(source.values, packed, bias, bounds, &g, out),
-        Forward::Stem => stem::forward(source.values, packed, bias, bounds, &g, pool, out),
+        Forward::Stem => stem::forward(source.values, packed, (bias, bounds), &g, pool, out),
         Forward::Products => conv::forward(source.values, weight, bias, bounds, &g, out),
     }
 }

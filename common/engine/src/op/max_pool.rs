@@ -51,7 +51,8 @@ pub fn forward(
             let bands = y.chunks_mut(row).zip(x.chunks_exact(band * w * c));
             for (k, (y, x)) in bands.enumerate() {
                 normalize.rows(x, normalized);
-                let places = if places.is_empty() { &mut [] } else { &mut places[k * row..][..row] };
+                let places =
+                    if places.is_empty() { &mut [] } else { &mut places[k * row..][..row] };
                 max_picture(normalized, y, places, (band, w, c), win);
             }
         });
