@@ -29,6 +29,7 @@
 // A new operation or activation is to be asked about, not to be taken for another.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod answers;
 mod arena;
 mod channels;
 pub mod conv;

@@ -1,13 +1,14 @@
 //! A network with its parameters on the CPU: answers, and training steps.
 
+use crate::answers::Answers;
 use crate::loss::loss;
-use crate::optim;
 use crate::parallel::within;
+use crate::optim;
 use crate::pass::{Engine, Mode};
 use anyhow::Result;
 use executor::{Batch, Executor, Loss, MOMENTUM, Parametrisation, State, Update, Variables};
 use graph::grid::Grids;
-use graph::{Graph, Layout, Weights};
+use graph::{Graph, Weights};
 
 /// What training needs besides the state.
 struct Training {
@@ -18,22 +19,10 @@ struct Training {
     gradient: Vec<f32>,
 }
 
-/// What answering needs.
-struct Inference {
-    engine: Engine,
-    parameters: Vec<f32>,
-    /// Pictures run together.
-    batch: usize,
-}
-
 /// −1, 0 or 1.
 fn sign(v: f32) -> f32 {
     if v == 0.0 { 0.0 } else { v.signum() }
 }
-
-/// Floats of the largest activations of the pictures run together, 16 MiB: enough rows for the deep
-/// layers' sums, little enough that what one layer writes is near when the next reads it.
-const TOGETHER: usize = 4 * 1024 * 1024;
 
 /// See the module.
 pub struct Network {
@@ -42,7 +31,7 @@ pub struct Network {
     parametrisation: Parametrisation,
     state: State,
     training: Option<Training>,
-    inference: Option<Inference>,
+    answers: Option<Answers>,
     /// The sum of the losses of all steps since it was set last, each before its update.
     losses: f64,
 }
@@ -60,14 +49,14 @@ impl Network {
             parametrisation,
             state: State { variables: values, ..State::default() },
             training: None,
-            inference: None,
+            answers: None,
             losses: 0.0,
         })
     }
 
     /// What training needs, ready for the variables as they are.
     fn training(&mut self) -> Result<(&mut Training, &Parametrisation, &mut State)> {
-        self.inference = None;
+        self.answers = None;
         let p = &self.parametrisation;
         let training = match &mut self.training {
             Some(training) => training,
@@ -89,22 +78,24 @@ impl Network {
     ///
     /// # Errors
     /// A batch of another size, or what `loss` says.
-    pub fn passes<T>(
+    pub fn passes<T: Send>(
         &mut self,
         pictures: Vec<f32>,
         bit_price: f32,
-        loss: impl FnOnce(&[f32], &mut [f32]) -> Result<T>,
+        loss: impl FnOnce(&[f32], &mut [f32]) -> Result<T> + Send,
     ) -> Result<T> {
         let (training, p, state) = self.training()?;
         let Training { engine, parameters, gradient } = training;
         let variables = &state.variables;
-        let parameters = if p.is_identity() { variables } else { parameters };
-        let logits = engine.forward(parameters, pictures)?;
-        let mut grad = vec![0.0; logits.len()];
-        let value = loss(logits, &mut grad)?;
-        engine.backward(parameters, &grad, &mut gradient[..p.layout().len()])?;
-        p.gradients(variables, gradient, bit_price);
-        Ok(value)
+        let parameters = if p.is_identity() { variables } else { &*parameters };
+        within(|| {
+            let logits = engine.forward(parameters, pictures)?;
+            let mut grad = vec![0.0; logits.len()];
+            let value = loss(logits, &mut grad)?;
+            engine.backward(parameters, &grad, &mut gradient[..p.layout().len()])?;
+            p.gradients(variables, gradient, bit_price);
+            Ok(value)
+        })
     }
 
     /// Gradients of the variables in the last pass, zero for statistics; empty before the first.
@@ -188,22 +179,14 @@ impl Executor for Network {
     }
 
     fn logits(&mut self, pictures: &[f32]) -> Result<Vec<f32>> {
-        let classes = self.classes();
-        let floats = 3 * self.size * self.size;
-        let inference = match &mut self.inference {
-            Some(inference) => inference,
+        let answers = match &mut self.answers {
+            Some(answers) => answers,
             none => {
                 let folded = self.parametrisation.folded(&self.graph, self.state.counting())?;
-                none.insert(Inference::new(folded, self.size)?)
+                none.insert(Answers::new(folded, self.size)?)
             }
         };
-        let mut logits = Vec::with_capacity(pictures.len() / floats * classes);
-        within(|| {
-            for x in pictures.chunks(inference.batch * floats) {
-                logits.extend(inference.engine.forward(&inference.parameters, x.to_vec())?);
-            }
-            Ok(logits)
-        })
+        answers.logits(pictures)
     }
 
     fn counting(&self) -> Result<Vec<f32>> {
@@ -217,18 +200,7 @@ impl Executor for Network {
     fn upload(&mut self, state: State) -> Result<()> {
         state.check(self.parametrisation.len())?;
         self.state = state;
-        self.inference = None;
+        self.answers = None;
         Ok(())
-    }
-}
-
-impl Inference {
-    fn new((graph, weights): (Graph, Weights), size: usize) -> Result<Self> {
-        let largest = graph.shapes(size)?.iter().map(|s| s.iter().product()).max().unwrap_or(1);
-        Ok(Self {
-            engine: Engine::new(&graph, size, Mode::Inference)?,
-            parameters: Layout::of(&graph).pack_all(weights)?,
-            batch: (TOGETHER / largest.max(1)).max(1),
-        })
     }
 }

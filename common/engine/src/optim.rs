@@ -67,8 +67,10 @@ impl AdamW {
 
 /// Σ g², in f64 and in a fixed order.
 pub fn square_sum(grad: &[f32]) -> f64 {
-    let blocks: Vec<f64> =
-        grad.par_chunks(BLOCK).map(|b| b.iter().map(|v| f64::from(*v).powi(2)).sum()).collect();
+    let mut blocks = vec![0.0; grad.len().div_ceil(BLOCK)];
+    blocks.par_chunks_mut(1).zip(grad.par_chunks(BLOCK)).for_each(|(sum, block)| {
+        sum[0] = block.iter().map(|v| f64::from(*v).powi(2)).sum();
+    });
     blocks.iter().sum()
 }
 

@@ -117,6 +117,25 @@ impl Engine {
         self.arena.bytes() + self.values.iter().map(out).sum::<usize>()
     }
 
+    /// The buffer of the last pictures, to hold the next.
+    pub(crate) fn pictures(&mut self) -> Vec<f32> {
+        std::mem::take(&mut self.values[0].out)
+    }
+
+    /// Floats of a picture's largest result.
+    pub(crate) fn largest(&self) -> usize {
+        self.stored().max().unwrap_or(1)
+    }
+
+    /// Floats of all of a picture's results.
+    pub(crate) fn total(&self) -> usize {
+        self.stored().sum()
+    }
+
+    fn stored(&self) -> impl Iterator<Item = usize> {
+        self.schedule.operations.iter().filter(|o| !o.lazy).map(Fused::floats)
+    }
+
     /// Where parameter `k` of an operation lies.
     pub(crate) fn range(&self, operation: &Fused, k: usize) -> Range<usize> {
         self.schedule.layout.slots()[operation.parameters[k]].range.clone()

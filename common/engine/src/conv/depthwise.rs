@@ -106,13 +106,13 @@ pub(crate) fn backward(
 ) {
     let (picture, out) = (g.height * g.width * g.input, g.out_height() * g.out_width() * g.input);
     let (taps, zero) = (pack(w, g.input, is_same3(g)), vec![0.0; g.input]);
-    let mut dx: Vec<Option<&mut [f32]>> = match dx {
+    let dx: Vec<Option<&mut [f32]>> = match dx {
         Some(dx) => dx.chunks_mut(picture).map(Some).collect(),
         None => (0..g.batch).map(|_| None).collect(),
     };
     with_scratch(g.batch * dw.len(), |partials| {
         let pieces = grad.par_chunks_mut(out).zip(partials.par_chunks_mut(dw.len()));
-        pieces.zip(x.par_chunks(picture)).zip(&mut dx).enumerate().for_each(
+        pieces.zip(x.par_chunks(picture)).zip(dx.into_par_iter()).enumerate().for_each(
             |(i, (((grad, partial), x), dx))| {
                 finish(i, grad);
                 partial.fill(0.0);

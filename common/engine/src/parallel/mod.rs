@@ -1,54 +1,85 @@
 //! Cutting work into blocks that depend on shapes alone, never on the number of threads.
 
+mod pieces;
+#[cfg(feature = "threads")]
+mod team;
+
 use prelude::*;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
-/// Rayon's iterators, or without the feature `threads` their names for those of the standard library.
+/// Cutting into pieces.
 pub(crate) mod prelude {
-    #[cfg(feature = "threads")]
-    pub(crate) use rayon::prelude::*;
+    pub(crate) use super::pieces::{Cut, IntoPieces, Pieces};
+}
 
-    #[cfg(not(feature = "threads"))]
-    pub(crate) use serial::*;
+thread_local! {
+    /// Whether this thread does its tasks itself.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
 
-    #[cfg(not(feature = "threads"))]
-    mod serial {
-        pub(crate) trait Slices<T> {
-            fn par_chunks(&self, n: usize) -> std::slice::Chunks<'_, T>;
-            fn par_chunks_mut(&mut self, n: usize) -> std::slice::ChunksMut<'_, T>;
+/// Runs `f` with all its tasks on this thread.
+pub(crate) fn alone<R>(f: impl FnOnce() -> R) -> R {
+    /// Sets it back, also with a panic.
+    struct Back(bool);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            ALONE.set(self.0);
         }
-
-        impl<T> Slices<T> for [T] {
-            fn par_chunks(&self, n: usize) -> std::slice::Chunks<'_, T> {
-                self.chunks(n)
-            }
-
-            fn par_chunks_mut(&mut self, n: usize) -> std::slice::ChunksMut<'_, T> {
-                self.chunks_mut(n)
-            }
-        }
-
-        pub(crate) trait IntoParIter: IntoIterator + Sized {
-            fn into_par_iter(self) -> Self::IntoIter {
-                self.into_iter()
-            }
-        }
-
-        impl<I: IntoIterator> IntoParIter for I {}
     }
+    let _back = Back(ALONE.replace(true));
+    f()
+}
+
+/// Runs `f`, whose tasks are short and many, with threads that wait for them without sleeping.
+#[cfg(feature = "threads")]
+pub(crate) fn together<R>(f: impl FnOnce() -> R) -> R {
+    if threads() == 1 || ALONE.get() { alone(f) } else { team::lead(f) }
+}
+
+/// Runs `f`.
+#[cfg(not(feature = "threads"))]
+pub(crate) fn together<R>(f: impl FnOnce() -> R) -> R {
+    f()
 }
 
 /// Runs `f` on one of the threads that share the work. From any other thread every hand-over of work waits for one of
-/// these to wake and then for itself to be woken, some 20 µs each time: a third of an answer to two pictures.
+/// these to wake and then for itself to be woken, some 20 µs each time.
 #[cfg(feature = "threads")]
 pub(crate) fn within<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    rayon::scope(|_| f())
+    if threads() == 1 { alone(f) } else { rayon::scope(|_| f()) }
 }
 
 /// Runs `f`.
 #[cfg(not(feature = "threads"))]
 pub(crate) fn within<R>(f: impl FnOnce() -> R) -> R {
     f()
+}
+
+/// Threads that share the work.
+pub(crate) fn threads() -> usize {
+    #[cfg(feature = "threads")]
+    return rayon::current_num_threads();
+    #[cfg(not(feature = "threads"))]
+    1
+}
+
+/// Calls `task` with every number below `count`, on whichever threads share the work.
+fn tasks(count: usize, task: &(dyn Fn(usize) + Sync)) {
+    #[cfg(feature = "threads")]
+    if count > 1 && !ALONE.get() {
+        if team::leads() {
+            team::run(count, task);
+        } else {
+            rayon::iter::ParallelIterator::for_each(
+                rayon::iter::IntoParallelIterator::into_par_iter(0..count),
+                task,
+            );
+        }
+        return;
+    }
+    for i in 0..count {
+        task(i);
+    }
 }
 
 /// Floats per task of elementwise work, and in a block of rows: 64 KiB, so that a block of input and

@@ -1,0 +1,160 @@
+//! Threads that wait for the next layer without sleeping, as long as a call lasts: to answer one picture a network has
+//! some twenty layers of 5 to 20 µs, and a thread that sleeps between them takes as long to wake.
+
+use std::cell::{Cell, UnsafeCell};
+use std::hint::spin_loop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread::{self, Thread};
+
+/// A task by its number.
+type Task<'a> = &'a (dyn Fn(usize) + Sync);
+
+/// The helpers of this process and what they do.
+pub(super) struct Team {
+    /// Whether some thread leads them: the others do without.
+    led: AtomicBool,
+    /// What is to be done, while `open`: how many tasks, and a task by its number.
+    job: UnsafeCell<Option<(usize, Task<'static>)>>,
+    /// Whether there are tasks to take.
+    open: AtomicBool,
+    /// The next task.
+    next: AtomicUsize,
+    /// Helpers that may be looking at the job.
+    inside: AtomicUsize,
+    /// Whether a helper's task has panicked.
+    failed: AtomicBool,
+}
+
+// SAFETY: `job` is written by the leader alone, when the team is not open and no helper is inside, and read by
+// helpers inside that have seen it open.
+unsafe impl Sync for Team {}
+
+static TEAM: Team = Team {
+    led: AtomicBool::new(false),
+    job: UnsafeCell::new(None),
+    open: AtomicBool::new(false),
+    next: AtomicUsize::new(0),
+    inside: AtomicUsize::new(0),
+    failed: AtomicBool::new(false),
+};
+
+/// One less than the threads that shared work when they were first wanted.
+static HELPERS: OnceLock<Vec<Thread>> = OnceLock::new();
+
+thread_local! {
+    /// Whether this thread leads the team.
+    static LEADS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// How often to look before the processor is offered to others: some 50 µs.
+const LOOKS: u32 = 2048;
+
+/// Waits until `f`, without sleeping.
+fn wait(f: impl Fn() -> bool) {
+    let mut looks = 0u32;
+    while !f() {
+        looks += 1;
+        if looks.is_multiple_of(LOOKS) {
+            thread::yield_now();
+        }
+        spin_loop();
+    }
+}
+
+/// Starts helpers; where the system gives no thread, there are fewer.
+fn start() -> Vec<Thread> {
+    let helper = |_| {
+        let thread = thread::Builder::new().name("layers".into()).spawn(|| TEAM.help());
+        Some(thread.ok()?.thread().clone())
+    };
+    (1..rayon::current_num_threads()).filter_map(helper).collect()
+}
+
+/// Runs `f` on this thread while the helpers wait for its tasks, unless they work for another.
+pub(super) fn lead<R>(f: impl FnOnce() -> R) -> R {
+    /// Lets them go, also with a panic.
+    struct Ends;
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            LEADS.set(false);
+            TEAM.led.store(false, SeqCst);
+        }
+    }
+    if TEAM.led.swap(true, SeqCst) {
+        return f();
+    }
+    let _ends = Ends;
+    LEADS.set(true);
+    HELPERS.get_or_init(start).iter().for_each(Thread::unpark);
+    f()
+}
+
+/// Whether this thread leads the team.
+pub(super) fn leads() -> bool {
+    LEADS.get()
+}
+
+/// Runs `task` for every number below `count` on this thread, which leads, and the helpers.
+pub(super) fn run(count: usize, task: Task) {
+    TEAM.run(count, task);
+}
+
+impl Team {
+    fn help(&self) {
+        loop {
+            wait(|| self.open.load(SeqCst) || !self.led.load(SeqCst));
+            if !self.led.load(SeqCst) {
+                thread::park();
+                continue;
+            }
+            self.inside.fetch_add(1, SeqCst);
+            if self.open.load(SeqCst) {
+                // SAFETY: it was open after this thread had gone inside, so the leader waits for it to leave.
+                let job = unsafe { *self.job.get() };
+                let (count, task) = job.expect("an open team has a job");
+                if catch_unwind(AssertUnwindSafe(|| self.work(count, task))).is_err() {
+                    self.failed.store(true, SeqCst);
+                }
+            }
+            self.inside.fetch_sub(1, SeqCst);
+        }
+    }
+
+    fn work(&self, count: usize, task: Task) {
+        loop {
+            let i = self.next.fetch_add(1, SeqCst);
+            if i >= count {
+                return;
+            }
+            // A task that has tasks of its own does them itself.
+            super::alone(|| task(i));
+        }
+    }
+
+    fn run(&self, count: usize, task: Task) {
+        /// Ends a job when it goes, also with a panic.
+        struct Closes<'a>(&'a Team);
+        impl Drop for Closes<'_> {
+            fn drop(&mut self) {
+                self.0.open.store(false, SeqCst);
+                wait(|| self.0.inside.load(SeqCst) == 0);
+                // SAFETY: the team is not open and nobody is inside.
+                unsafe { *self.0.job.get() = None };
+            }
+        }
+        // SAFETY: the team is not open and nobody is inside, so nobody reads the job; the reference is gone from
+        // there before this function returns, panic or not.
+        unsafe {
+            let task = std::mem::transmute::<Task<'_>, Task<'static>>(task);
+            *self.job.get() = Some((count, task));
+        }
+        self.next.store(0, SeqCst);
+        let closes = Closes(self);
+        self.open.store(true, SeqCst);
+        self.work(count, task);
+        drop(closes);
+        assert!(!self.failed.swap(false, SeqCst), "a task panicked on another thread");
+    }
+}
