@@ -83,7 +83,8 @@ class Comparison:
         """Results by program, in turns; None where --only leaves it out."""
         if self.args.only not in f"{arch} {mode} {size}, batch {batch}, {threads} threads":
             return None
-        flags = {"--arch": arch, "--mode": mode, "--size": size, "--batch": batch, "--steps": steps, "--threads": threads}
+        flags = {"--arch": arch, "--mode": mode, "--size": size, "--batch": batch}
+        flags |= {"--steps": steps, "--threads": threads}
         flags = [str(v) for pair in flags.items() for v in pair]
         onnx = lambda: self.onnx(arch, size)
         runs = {name: [] for name in [OURS, *against]}
@@ -116,7 +117,8 @@ class Comparison:
                         if batch == 1:
                             single.append((arch, size, threads, results))
         self.unfair()
-        head("Latency of one picture, ms: median, 99th percentile", "network | size | threads", names + ["best of f32 / ours"])
+        columns = names + ["best of f32 / ours"]
+        head("Latency of one picture, ms: median, 99th percentile", "network | size | threads", columns)
         for arch, size, threads, results in single:
             both = ["latency_ms", "median"], ["latency_ms", "p99"]
             cells = [results[n].cell("{:.2f}, {:.2f}", *both) for n in names]
@@ -168,7 +170,7 @@ def about(args, versions):
     """What must be known to read the tables."""
     print(f"Processor: {processor()}, {len(os.sched_getaffinity(0))} cores. Ours: commit {commit()}. ", end="")
     print(", ".join(f"{n} {v or MISSING}" for n, v in versions.items()) + ".")
-    print(f"\nMedians of {args.rounds} rounds in turns{', few steps each' if args.quick else ''}, "
+    print(f"\nRounds in turns: {args.rounds}{', of few steps' if args.quick else ''}; their medians; "
           f"{'every process nailed to as many cores as it has threads' if args.pin else 'no process nailed to cores'}. "
           "Times on shared machines vary by half; the ratio holds. OpenVINO's default and autocast compute in "
           "bfloat16 where the processor can, the others in f32.")
@@ -181,8 +183,8 @@ def counts(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=counts, default=[1, 2], help="of answers, separated by commas; training takes the most")
-    parser.add_argument("--only", default="", help="cases whose name contains this: 'resnet18 forward 64, batch 1, 2 threads'")
+    parser.add_argument("--threads", type=counts, default=[1, 2], help="1,2: of answers; training takes the most")
+    parser.add_argument("--only", default="", help="part of a case's name: 'resnet18 forward 64, batch 1, 2 threads'")
     parser.add_argument("--quick", action="store_true", help="a quarter of the steps")
     parser.add_argument("--pin", action="store_true", help="every process on the first cores, as many as it has threads")
     parser.add_argument("--packages", metavar="FOLDER", help="where rivals are, and are installed where missing")

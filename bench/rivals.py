@@ -34,14 +34,15 @@ OURS = "ours"
 
 def install(folder, with_torch):
     """What is not there yet goes into `folder`, by pip of this interpreter; PyTorch without its CUDA."""
-    wanted = RUNTIMES + (TORCH if with_torch else [])
     note = pathlib.Path(folder) / "installed.txt"
-    if note.exists() and set(wanted) <= set(note.read_text().split()):
-        return
-    index = ["--extra-index-url", TORCH_INDEX] if with_torch else []
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--target", folder]
-    subprocess.run([*pip, *index, *wanted], check=True, stdout=sys.stderr)
-    note.write_text("\n".join(wanted) + "\n")
+    have = note.read_text().split() if note.exists() else []
+    for wanted, index in [(RUNTIMES, []), (TORCH, ["--index-url", TORCH_INDEX])][: 1 + with_torch]:
+        if not set(wanted) <= set(have):
+            if subprocess.run([*pip, *index, *wanted], stdout=sys.stderr).returncode:
+                raise SystemExit(f"{', '.join(wanted)} could not be installed into {folder}")
+            have += wanted
+            note.write_text("\n".join(have) + "\n")
 
 
 class Measurer:
