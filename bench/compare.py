@@ -102,7 +102,8 @@ class Comparison:
     def answering(self):
         """Prints speeds as they come, then latencies of single pictures."""
         names = [OURS, *ANSWERING]
-        head("Answers, pictures/s", "network | size | batch | threads", names + ["ours / best of f32", "of the best"])
+        columns = names + ["ours / best of f32", "of the best"]
+        table = Table("Answers, pictures/s", "network | size | batch | threads", columns)
         single = []
         for arch, size, _, most in NETWORKS:
             for batch in BATCHES:
@@ -113,17 +114,18 @@ class Comparison:
                     if results:
                         speeds = [results[n].cell("{:,.0f}", ["median"]) for n in names]
                         ratios = [f"**{best_ratio(results, 'median')}**", best_ratio(results, "best")]
-                        row(arch, size, batch, threads, *speeds, *ratios)
+                        table.row(arch, size, batch, threads, *speeds, *ratios)
                         if batch == 1:
                             single.append((arch, size, threads, results))
         self.unfair()
         columns = names + ["best of f32 / ours"]
-        head("Latency of one picture, ms: median, 99th percentile", "network | size | threads", columns)
+        table = Table("Latency of one picture, ms: median, 99th percentile", "network | size | threads", columns)
         for arch, size, threads, results in single:
             both = ["latency_ms", "median"], ["latency_ms", "p99"]
             cells = [results[n].cell("{:.2f}, {:.2f}", *both) for n in names]
-            theirs = [t for n in EXACT if (t := results[n].of(*both[0])) is not None]
-            row(arch, size, threads, *cells, f"**{ratio(min(theirs, default=None), results[OURS].of(*both[0]))}**")
+            ours, *theirs = (results[n].of(*both[0]) for n in [OURS, *EXACT])
+            theirs = [t for t in theirs if t is not None]
+            table.row(arch, size, threads, *cells, f"**{ratio(min(theirs, default=None), ours)}**")
 
     def unfair(self):
         """Exported files take off mean and deviation, though of nothing; ours is timed behind that."""
@@ -134,7 +136,7 @@ class Comparison:
     def training(self):
         names = [OURS, *TRAINING]
         columns = names + [f"ours / {n}" for n in TRAINING] + ["ours, MB", "PyTorch eager, MB", "ratio"]
-        head(f"Training, {TRAINED} pictures a step, pictures/s", "network | size | threads", columns)
+        table = Table(f"Training, {TRAINED} pictures a step, pictures/s", "network | size | threads", columns)
         for arch, size, most, _ in NETWORKS:
             threads = max(self.args.threads)
             results = self.case("train", arch, size, TRAINED, threads, self.steps(most), TRAINING)
@@ -144,7 +146,7 @@ class Comparison:
                 ratios = [f"**{ratio(ours.of('median'), results[n].of('median'))}**" for n in TRAINING]
                 memory = [r.cell("{:.0f}", ["megabytes"]) for r in (ours, eager)]
                 memory.append(ratio(ours.of("megabytes"), eager.of("megabytes")))
-                row(arch, size, threads, *speeds, *ratios, *memory)
+                table.row(arch, size, threads, *speeds, *ratios, *memory)
 
 
 def ratio(a, b):
@@ -157,13 +159,16 @@ def best_ratio(results, key):
     return ratio(results[OURS].of(key), max(theirs, default=None))
 
 
-def head(title, left, columns):
-    print(f"\n{title}:\n\n| {left} | {' | '.join(columns)} |")
-    print("|---|" + "---:|" * (left.count("|") + len(columns)), flush=True)
+class Table:
+    """In Markdown, a row as it comes; none without a row."""
 
+    def __init__(self, title, left, columns):
+        line = "|---|" + "---:|" * (left.count("|") + len(columns))
+        self.head = f"\n{title}:\n\n| {left} | {' | '.join(columns)} |\n{line}\n"
 
-def row(*cells):
-    print(f"| {' | '.join(str(c) for c in cells)} |", flush=True)
+    def row(self, *cells):
+        print(f"{self.head}| {' | '.join(str(c) for c in cells)} |", flush=True)
+        self.head = ""
 
 
 def about(args, versions):
@@ -186,7 +191,7 @@ def main():
     parser.add_argument("--threads", type=counts, default=[1, 2], help="1,2: of answers; training takes the most")
     parser.add_argument("--only", default="", help="part of a case's name: 'resnet18 forward 64, batch 1, 2 threads'")
     parser.add_argument("--quick", action="store_true", help="a quarter of the steps")
-    parser.add_argument("--pin", action="store_true", help="every process on the first cores, as many as it has threads")
+    parser.add_argument("--pin", action="store_true", help="a process on so many cores as it has threads")
     parser.add_argument("--packages", metavar="FOLDER", help="where rivals are, and are installed where missing")
     parser.add_argument("--with-torch", action="store_true", help="install PyTorch there, too")
     parser.add_argument("--photos", help="folder of .jpg files")
