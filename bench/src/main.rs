@@ -4,10 +4,11 @@
 // A new operation or activation is to be asked about, not to be taken for another.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod timing;
 mod traffic;
 
-use anyhow::{Context, Result};
-use artifacts::artifact::Data;
+use anyhow::{Context, Result, ensure};
+use artifacts::artifact::{self, Data};
 use artifacts::images::Unsaved;
 use artifacts::{Framing, Images, Input, Model, Preparation, Provenance};
 use clap::Parser;
@@ -20,8 +21,10 @@ use executor::{Batch, Executor, Loss, Rule, Update};
 use graph::grid::Grids;
 use graph::rng::Rng;
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
+use timing::Times;
 use views::Normalization;
 
 /// Time training steps, training with views, forward passes, or the coding of the network's weights
@@ -39,12 +42,16 @@ struct Bench {
     /// Side of the pictures, pixels.
     #[arg(long, default_value_t = 64)]
     size: usize,
-    /// Pictures per step.
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(2..=65_536))]
+    /// Pictures per step; training takes two at least.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: u32,
-    /// Steps that are timed, after two that are not.
+    /// Steps that are timed, after two that are not; answers begin when five in a row were not the fastest
+    /// by 5 %, at the earliest after 0.2 s.
     #[arg(long, default_value_t = 20)]
     steps: usize,
+    /// Write the network, its weights random, as a model: infer export makes ONNX of it.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
     #[command(flatten)]
     compute: cli::Compute,
 }
@@ -76,6 +83,12 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Bench) -> Result<String> {
+    let is_training = matches!(args.mode, Mode::Train | Mode::Training);
+    ensure!(
+        args.batch > 1 || !is_training,
+        "--batch 1 is too few to train with: batch norm takes mean and variance over a batch, and where maps \
+         are one pixel large, a single picture has no variance; give 2 at least, or --mode forward"
+    );
     let device = args.compute.start()?;
     let graph = args.sizing.graph(&args.arch, CLASSES)?;
     let weights = graph::init::weights(&graph, 1);
@@ -83,6 +96,10 @@ fn run(args: &Bench) -> Result<String> {
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..CLASSES).map(|c| c.to_string()).collect();
     let model = Model { graph, weights, input, classes, grids: Grids::new() };
+    if let Some(path) = &args.save {
+        let _claim = artifact::claim(path, &[])?;
+        model.save(path, &Provenance::new("bench", &())?)?;
+    }
     let mut rng = Rng::new(1, "pictures", 0);
     let batch = args.batch as usize;
     let x: Vec<f32> = (0..batch * preparation.bytes()).map(|_| rng.normal()).collect();
@@ -96,7 +113,9 @@ fn run(args: &Bench) -> Result<String> {
         }
         Mode::Forward => {
             let mut executor = device.executor(&model)?;
-            time(args.steps, || executor.logits(&x).map(|_| ()))?
+            let mut answer = || executor.logits(&x).map(|_| ());
+            timing::warm_up(&mut answer)?;
+            Times::of(args.steps, answer)?
         }
         Mode::Train => {
             let mut executor = device.executor(&model)?;
@@ -104,11 +123,11 @@ fn run(args: &Bench) -> Result<String> {
         }
         Mode::Training => training(model, args, device)?,
     };
-    let middle = times[times.len() / 2];
     let per_second = |seconds: f64| f64::from(args.batch) / seconds;
     let line = serde_json::json!({
-        "median": per_second(middle),
-        "best": per_second(times[0]),
+        "median": per_second(times.median()),
+        "best": per_second(times.best()),
+        "latency_ms": { "median": 1e3 * times.percentile(50), "p99": 1e3 * times.percentile(99) },
         "megabytes": common::cost::peak_memory().unwrap_or(0) / 1_000_000,
     });
     Ok(line.to_string())
@@ -125,24 +144,17 @@ fn code(model: &Model, steps: usize) -> Result<String> {
     let line = serde_json::json!({
         "weights": model.graph.parameter_count(),
         "bytes": payload.len(),
-        "encode_ms": 1e3 * encode[encode.len() / 2],
-        "decode_ms": 1e3 * decode[decode.len() / 2],
+        "encode_ms": 1e3 * encode.median(),
+        "decode_ms": 1e3 * decode.median(),
     });
     Ok(line.to_string())
 }
 
-/// Seconds of each of `steps` runs, ascending.
-fn time(steps: usize, mut f: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
+/// `steps` calls, after two that are not timed.
+fn time(steps: usize, mut f: impl FnMut() -> Result<()>) -> Result<Times> {
     f()?;
     f()?;
-    let mut times = Vec::with_capacity(steps);
-    for _ in 0..steps.max(1) {
-        let start = Instant::now();
-        f()?;
-        times.push(start.elapsed().as_secs_f64());
-    }
-    times.sort_by(f64::total_cmp);
-    Ok(times)
+    Times::of(steps, f)
 }
 
 /// A training step as PyTorch's side of the comparison makes it: all pictures are of class 0.
@@ -156,11 +168,11 @@ fn step(executor: &mut dyn Executor, x: &[f32], pictures: usize) -> Result<()> {
     Ok(())
 }
 
-/// Seconds between the steps of a run of `train` on pictures of noise, ascending.
-fn training(model: Model, args: &Bench, device: Device) -> Result<Vec<f64>> {
+/// The times between the steps of a run of `train` on pictures of noise.
+fn training(model: Model, args: &Bench, device: Device) -> Result<Times> {
     let folder = tempfile::tempdir().context("a folder for pictures")?;
     let path = folder.path().join("images.safetensors");
-    let (n, preparation) = (args.batch as usize * (args.steps + 2), model.input.preparation);
+    let (n, preparation) = (args.batch as usize * (args.steps.max(1) + 2), model.input.preparation);
     let mut rng = Rng::new(1, "pixels", 0);
     let pixels = (0..n * preparation.bytes()).map(|_| (rng.bits() >> 56) as u8).collect();
     Unsaved {
@@ -196,7 +208,5 @@ fn training(model: Model, args: &Bench, device: Device) -> Result<Vec<f64>> {
     training.run(tick, |_, _| Ok(()))?;
     let ticks = ticks.into_inner();
     let between = ticks.windows(2).skip(1).map(|t| (t[1] - t[0]).as_secs_f64());
-    let mut times: Vec<f64> = between.collect();
-    times.sort_by(f64::total_cmp);
-    Ok(times)
+    Ok(Times::new(between.collect()))
 }
