@@ -2,7 +2,7 @@
 
 Answers beside onnxruntime, OpenVINO and PyTorch, training steps beside PyTorch. Needs a release build
 (cargo build --release). Who is not installed in the interpreter that runs it is said to be so; --packages FOLDER
-installs there what is missing, --with-torch PyTorch too (for the CPU, some 200 MB).
+installs there what is missing, --with-torch PyTorch too, which is large.
 
 Every line is measured in turns, ours and theirs, --rounds times; medians of all rounds are printed. A ratio of
 speeds is ours by theirs: above 1 we are faster; so is one of latencies, theirs by ours. That of memory is ours

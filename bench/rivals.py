@@ -14,7 +14,6 @@ MISSING, FAILED = "not installed", "failed"
 
 RUNTIMES = ["numpy==2.*", "onnxruntime==1.*", "openvino==2026.*"]
 TORCH = ["torch==2.*", "torchvision==0.*"]
-TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 # Name -> (packages, program, its arguments). Of onnx_forward.py the first argument is the file.
 ANSWERING = {
@@ -33,13 +32,13 @@ OURS = "ours"
 
 
 def install(folder, with_torch):
-    """What is not there yet goes into `folder`, by pip of this interpreter; PyTorch without its CUDA."""
+    """What is not there yet goes into `folder`, by pip of this interpreter and its settings."""
     note = pathlib.Path(folder) / "installed.txt"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--target", folder]
     have = note.read_text().split() if note.exists() else []
-    for wanted, index in [(RUNTIMES, []), (TORCH, ["--index-url", TORCH_INDEX])][: 1 + with_torch]:
+    for wanted in [RUNTIMES, TORCH][: 1 + with_torch]:
         if not set(wanted) <= set(have):
-            if subprocess.run([*pip, *index, *wanted], stdout=sys.stderr).returncode:
+            if subprocess.run([*pip, *wanted], stdout=sys.stderr).returncode:
                 raise SystemExit(f"{', '.join(wanted)} could not be installed into {folder}")
             have += wanted
             note.write_text("\n".join(have) + "\n")
