@@ -2,8 +2,8 @@
 
 use crate::answers::Answers;
 use crate::loss::loss;
-use crate::parallel::within;
 use crate::optim;
+use crate::parallel::within;
 use crate::pass::{Engine, Mode};
 use anyhow::Result;
 use executor::{Batch, Executor, Loss, MOMENTUM, Parametrisation, State, Update, Variables};

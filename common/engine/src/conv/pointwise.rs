@@ -8,7 +8,7 @@ use super::kernel::Finish;
 use super::rows::column_sum;
 use crate::maxima::{max_picture, max_picture_gradient};
 use crate::norm::Normalize;
-use crate::parallel::{add_up, prelude::*, with_scratch};
+use crate::parallel::{add_up, prelude::*, threads, with_scratch};
 use graph::{Bounds, Window};
 
 /// Floats of a tile on its wider side: 256 KiB.
@@ -128,7 +128,9 @@ impl Pointwise {
         y: &mut [f32],
         places: &mut [u8],
     ) {
-        let floats = if x.depthwise.is_some() { DEPTHWISE_TILE } else { TILE };
+        // Each of the threads should have some of a single picture.
+        let share = self.batch * self.height * self.width * self.input.max(self.output) / threads();
+        let floats = if x.depthwise.is_some() { DEPTHWISE_TILE.min(share) } else { TILE };
         let (mut outs, mut rest, mut rest_places) = (Vec::new(), y, places);
         for t in self.tiles(floats) {
             let (out, tail) = rest.split_at_mut(self.out(t));

@@ -7,9 +7,12 @@
 use super::gemm::packed_floats as panel_floats;
 use super::kernel::{Finish, PANEL, Panel, ROWS, Rows, product};
 use crate::maxima::max_picture;
-use crate::parallel::{fill_blocks, with_scratch};
+use crate::parallel::{prelude::*, with_scratch};
 use graph::Bounds;
 use graph::{Geometry, Window};
+
+/// Floats of a band of results before the pool: 64 KiB.
+const BAND: usize = 16 * 1024;
 
 /// Floats of the weights in the order of the sums.
 pub(crate) fn packed_floats(g: &Geometry) -> usize {
@@ -41,24 +44,33 @@ pub(crate) fn forward(
     y: &mut [f32],
 ) {
     let (line, picture) = (g.out_width() * g.output, g.height * g.width * g.input);
-    let p = g.window.padding;
-    let padded = (g.height + 2 * p) * (g.width + 2 * p) * g.input;
     let k = pool.map_or(1, |p| p.kernel);
-    // Of the result: rows of a picture, floats of a row.
+    // Of the result: rows of a picture, floats of a row; bands of rows.
     let (rows, row) = (g.out_height() / k, g.out_width() / k * g.output);
-    let finish = (bias, bounds);
-    fill_blocks(y, rows * row, |b, y| {
+    let band = (BAND / (k * line)).clamp(1, rows.max(1));
+    let mut bands = Vec::new();
+    for (b, mut rest) in y.chunks_exact_mut(rows * row).enumerate() {
+        for first in (0..rows).step_by(band) {
+            let (y, tail) = rest.split_at_mut(band.min(rows - first) * row);
+            bands.push((b, first, y));
+            rest = tail;
+        }
+    }
+    bands.into_par_iter().for_each(|(b, first, y)| {
         let x = &x[b * picture..(b + 1) * picture];
+        // Input lines that the band sees, with the margin.
+        let seen = (y.len() / row * k - 1) * g.window.stride + g.window.kernel;
+        let padded = seen * (g.width + 2 * g.window.padding) * g.input;
         with_scratch(padded + if pool.is_some() { k * line } else { 0 }, |scratch| {
             let (padded, lines) = scratch.split_at_mut(padded);
-            pad(x, g, padded);
+            pad(x, g, first * k * g.window.stride, padded);
             for (oy, y) in y.chunks_exact_mut(row).enumerate() {
                 let Some(window) = pool else {
-                    one_line(padded, packed, finish, y, oy, g);
+                    one_line(padded, packed, (bias, bounds), y, oy, g);
                     continue;
                 };
                 for (i, line) in lines.chunks_exact_mut(line).enumerate() {
-                    one_line(padded, packed, finish, line, oy * k + i, g);
+                    one_line(padded, packed, (bias, bounds), line, oy * k + i, g);
                 }
                 max_picture(lines, y, &mut [], (k, g.out_width(), g.output), window);
             }
@@ -66,17 +78,23 @@ pub(crate) fn forward(
     });
 }
 
-/// The picture `x` `[h, w, in]` with its margin.
-fn pad(x: &[f32], g: &Geometry, padded: &mut [f32]) {
+/// Lines of the picture `x` `[h, w, in]` with its margin, from line `first` of the latter on.
+fn pad(x: &[f32], g: &Geometry, first: usize, padded: &mut [f32]) {
     let (p, c) = (g.window.padding, g.input);
     let (row, wide) = (g.width * c, (g.width + 2 * p) * c);
-    padded.fill(0.0);
-    for (from, to) in x.chunks_exact(row).zip(padded[p * wide..].chunks_exact_mut(wide)) {
-        to[p * c..p * c + row].copy_from_slice(from);
+    for (i, to) in padded.chunks_exact_mut(wide).enumerate() {
+        let (left, rest) = to.split_at_mut(p * c);
+        let (middle, right) = rest.split_at_mut(row);
+        left.fill(0.0);
+        right.fill(0.0);
+        match (first + i).checked_sub(p).filter(|y| *y < g.height) {
+            Some(y) => middle.copy_from_slice(&x[y * row..(y + 1) * row]),
+            None => middle.fill(0.0),
+        }
     }
 }
 
-/// Line `oy` of the result of one picture with its margin.
+/// Line `oy` of the result of lines with their margin.
 fn one_line(
     padded: &[f32],
     packed: &[f32],

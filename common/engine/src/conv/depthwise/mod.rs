@@ -4,12 +4,15 @@
 //! padding 1, which is nearly every depthwise layer in use, keeps its nine taps in registers and
 //! produces two pixels at a time; its input gradient is the same loop with the taps mirrored.
 
+mod same3;
+
 use super::rows::finish;
 use crate::norm::{BatchStats, combine, partial_stats};
 use crate::parallel::{add_up, fill_blocks, prelude::*, with_scratch};
-use crate::simd::{dispatch, for_channels, load, mul_add, store};
+use crate::simd::{dispatch, for_channels, load, mul_add};
 use graph::Bounds;
 use graph::Geometry;
+use same3::same3;
 use std::ops::Range;
 
 /// `[c, 1, k, k]` → `[k·k, c]`: taps of neighbouring channels side by side.
@@ -151,73 +154,6 @@ fn unpack(total: &[f64], dw: &mut [f32], channels: usize) {
         for (c, v) in line.iter().enumerate() {
             dw[c * taps + t] = *v as f32;
         }
-    }
-}
-
-dispatch! {
-    /// Rows of the result of one picture `[h, w, c]`, taps `[9, c]`, clamped.
-    fn same3(
-        x: &[f32], taps: &[f32], finish: (&[f32], Bounds), y: &mut [f32], size: [usize; 2],
-        rows: Range<usize>,
-    ) = same3_body
-}
-
-/// Floats of the input rows that all channels of a band see before the next: 16 KiB, half of L1.
-const BAND: usize = 4 * 1024;
-
-#[inline(always)]
-fn same3_body<const FMA: bool>(
-    x: &[f32],
-    taps: &[f32],
-    (bias, bounds): (&[f32], Bounds),
-    y: &mut [f32],
-    [h, w]: [usize; 2],
-    rows: Range<usize>,
-) {
-    let c = bias.len();
-    assert!(x.len() == h * w * c && y.len() == rows.len() * w * c && taps.len() == 9 * c, "shapes");
-    let band = (BAND / (w * c)).max(1);
-    for start in rows.clone().step_by(band) {
-        let band = start..(start + band).min(rows.end);
-        for_channels!(c, |c0, N| {
-            let mut k = [[0.0f32; N]; 9];
-            for (t, k) in k.iter_mut().enumerate() {
-                *k = load(taps, t * c + c0);
-            }
-            let b = load::<N>(bias, c0);
-            for oy in band.clone() {
-                let lines = oy.saturating_sub(1)..(oy + 2).min(h);
-                // Two pixels share two of their three columns.
-                for ox in (0..w).step_by(2) {
-                    let (mut p, mut q) = (b, b);
-                    for iy in lines.clone() {
-                        let t = (iy + 1 - oy) * 3;
-                        let at = |ix: usize| load::<N>(x, (iy * w + ix) * c + c0);
-                        let zero = [0.0; N];
-                        let v = [
-                            if ox > 0 { at(ox - 1) } else { zero },
-                            at(ox),
-                            if ox + 1 < w { at(ox + 1) } else { zero },
-                            if ox + 2 < w { at(ox + 2) } else { zero },
-                        ];
-                        for j in 0..3 {
-                            for i in 0..N {
-                                p[i] = mul_add::<FMA>(v[j][i], k[t + j][i], p[i]);
-                                q[i] = mul_add::<FMA>(v[j + 1][i], k[t + j][i], q[i]);
-                            }
-                        }
-                    }
-                    if bounds != Bounds::NONE {
-                        (p, q) = (p.map(|v| bounds.clamp(v)), q.map(|v| bounds.clamp(v)));
-                    }
-                    let to = ((oy - rows.start) * w + ox) * c + c0;
-                    store(y, to, p);
-                    if ox + 1 < w {
-                        store(y, to + c, q);
-                    }
-                }
-            }
-        });
     }
 }
 
