@@ -17,8 +17,10 @@ pub(crate) mod pointwise;
 mod products;
 mod rows;
 mod stem;
+pub(crate) mod winograd;
 
 pub use plan::{ConvPlan, Forward, InputGradient, WeightGradient};
+pub use winograd::Tile;
 
 use crate::parallel::with_scratch;
 use graph::{Bounds, Geometry};
@@ -43,6 +45,10 @@ pub fn forward(
         Forward::Direct => with_scratch(direct::packed_floats(g), |panels| {
             direct::pack(w, g, panels);
             direct::forward(x, panels, bias, bounds, g, y);
+        }),
+        Forward::Winograd(tile) => with_scratch(winograd::packed_floats(g, tile), |panels| {
+            winograd::pack(w, g, tile, panels);
+            winograd::forward(x, panels, bias, bounds, (g, tile), y);
         }),
         Forward::Stem => stem::forward(x, w, bias, bounds, g, y),
         Forward::Products | Forward::Fused => products::forward(x, w, bias, bounds, g, y),
@@ -76,6 +82,12 @@ pub fn backward(
                 with_scratch(direct::packed_floats(&reversed), |panels| {
                     direct::pack_reversed(w, &reversed, panels);
                     direct::forward(grad, panels, None, Bounds::NONE, &reversed, dx);
+                });
+            }
+            (InputGradient::Winograd(tile), Some(reversed)) => {
+                with_scratch(winograd::packed_floats(&reversed, tile), |panels| {
+                    winograd::pack_reversed(w, &reversed, tile, panels);
+                    winograd::forward(grad, panels, None, Bounds::NONE, (&reversed, tile), dx);
                 });
             }
             _ => products::input_gradient(w, grad, g, &p, dx),

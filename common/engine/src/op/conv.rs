@@ -2,7 +2,7 @@
 
 use super::{Back, Gradient, Mode, Pass, Run, Value};
 use crate::conv::pointwise::Pointwise;
-use crate::conv::{self, Forward, depthwise, direct};
+use crate::conv::{self, Forward, depthwise, direct, winograd};
 use crate::elementwise;
 use crate::values::Engine;
 use graph::op::Conv;
@@ -59,6 +59,14 @@ pub(super) fn forward(conv: &Conv, pass: &Pass, value: &mut Value) {
                 direct::pack(weight, &g, &mut value.panels);
             }
             direct::forward(source.values, &value.panels, bias, bounds, &g, out);
+        }
+        Forward::Winograd(tile) => {
+            if mode == Mode::Training || value.panels.is_empty() {
+                value.panels.resize(winograd::packed_floats(&g, tile), 0.0);
+                winograd::pack(weight, &g, tile, &mut value.panels);
+            }
+            let shape = (&g, tile);
+            winograd::forward(source.values, &value.panels, bias, bounds, shape, out);
         }
         Forward::Depthwise | Forward::Stem | Forward::Products => {
             conv::forward(source.values, weight, bias, bounds, &g, out);
