@@ -93,6 +93,9 @@ pub fn backward(
             _ => products::input_gradient(w, grad, g, &p, dx),
         }
     }
+    if let WeightGradient::Winograd(tile) = plan.weight_gradient {
+        return winograd::gradient(x, grad, (g, tile), dw);
+    }
     with_scratch(dw.len(), |packed| {
         if plan.weight_gradient == WeightGradient::ByChannels {
             products::weight_gradient_by_channels(x, grad, g, &p, packed);

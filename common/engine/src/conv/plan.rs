@@ -44,6 +44,8 @@ pub enum WeightGradient {
     Depthwise,
     /// Run by run of tiles.
     Fused,
+    /// Tile by tile, by fewer multiplications, `winograd`.
+    Winograd(Tile),
     /// A fixed number of partial sums over rows of patches, for small weights.
     ByRows,
     /// Each block of output channels on its own, for weights whose partial sums would cost more memory
@@ -95,7 +97,9 @@ impl ConvPlan {
             _ => InputGradient::Products,
         };
         let weight = g.output * g.input / g.groups * g.window.taps();
-        let weight_gradient = if weight <= products::SMALL_WEIGHT || g.groups > 1 {
+        let weight_gradient = if let Some(tile) = winograd::gradient_tile(g) {
+            WeightGradient::Winograd(tile)
+        } else if weight <= products::SMALL_WEIGHT || g.groups > 1 {
             WeightGradient::ByRows
         } else {
             WeightGradient::ByChannels

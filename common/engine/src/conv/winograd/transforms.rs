@@ -70,9 +70,9 @@ pub(super) fn both<'a, const I: usize, const O: usize, const N: usize>(
 
 /// Bᵀ: inputs to what is multiplied.
 #[inline(always)]
-pub(super) fn input<const FMA: bool, const P: usize>(d: [f32; P]) -> [f32; P] {
+pub(super) fn input<const FMA: bool, const P: usize, const Q: usize>(d: [f32; P]) -> [f32; Q] {
     let m = mul_add::<FMA>;
-    let mut out = [0.0; P];
+    let mut out = [0.0; Q];
     if P == 4 {
         (out[0], out[1], out[2], out[3]) = (d[0] - d[2], d[2] + d[1], d[2] - d[1], d[3] - d[1]);
         return out;
@@ -88,7 +88,7 @@ pub(super) fn input<const FMA: bool, const P: usize>(d: [f32; P]) -> [f32; P] {
 
 /// G: weights to what inputs are multiplied with.
 #[inline(always)]
-pub(super) fn weight<const FMA: bool, const P: usize>(g: [f32; 3]) -> [f32; P] {
+pub(super) fn weight<const FMA: bool, const K: usize, const P: usize>(g: [f32; K]) -> [f32; P] {
     let m = mul_add::<FMA>;
     let mut out = [0.0; P];
     out[P - 1] = g[2];
@@ -120,5 +120,41 @@ pub(super) fn output<const FMA: bool, const P: usize, const M: usize>(v: [f32; P
     out[1] = m(B, odd_b, A * odd);
     out[2] = m(B2, even_b, A2 * even);
     out[3] = m(B2 * B, odd_b, m(A2 * A, odd, v[5]));
+    out
+}
+
+/// A, the transpose of [`output`]: gradients of outputs to those of sums of products.
+#[inline(always)]
+pub(super) fn gradient<const FMA: bool, const M: usize, const P: usize>(d: [f32; M]) -> [f32; P] {
+    let m = mul_add::<FMA>;
+    let mut out = [0.0; P];
+    (out[0], out[P - 1]) = (d[0], d[M - 1]);
+    if P == 4 {
+        (out[1], out[2]) = (d[0] + d[1], d[0] - d[1]);
+        return out;
+    }
+    let (even, odd) = (m(A2, d[2], d[0]), m(A2 * A, d[3], A * d[1]));
+    (out[1], out[2]) = (even + odd, even - odd);
+    let (even, odd) = (m(B2, d[2], d[0]), m(B2 * B, d[3], B * d[1]));
+    (out[3], out[4]) = (even + odd, even - odd);
+    out
+}
+
+/// Gᵀ, the transpose of [`weight`]: gradients of transformed weights to those of weights.
+#[inline(always)]
+pub(super) fn weight_gradient<const FMA: bool, const P: usize, const K: usize>(
+    v: [f32; P],
+) -> [f32; K] {
+    let m = mul_add::<FMA>;
+    let mut out = [0.0; K];
+    let (even, odd) = (v[1] + v[2], v[1] - v[2]);
+    if P == 4 {
+        (out[0], out[1], out[2]) = (m(0.5, even, v[0]), 0.5 * odd, m(0.5, even, v[3]));
+        return out;
+    }
+    let (even_b, odd_b) = (v[3] + v[4], v[3] - v[4]);
+    out[0] = m(1.0 / AT_B, even_b, m(1.0 / AT_A, even, 1.0 / AT_0 * v[0]));
+    out[1] = m(B / AT_B, odd_b, A / AT_A * odd);
+    out[2] = m(B2 / AT_B, even_b, m(A2 / AT_A, even, v[5]));
     out
 }
