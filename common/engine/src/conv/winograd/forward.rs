@@ -5,7 +5,7 @@ use super::super::rows::finish;
 use super::kernel::{PANEL, Panel, ROWS, Rows, product};
 use super::tiles::{Maps, Tiling};
 use super::transforms::{both, output, weight};
-use super::{STEP, Tile};
+use super::{STEP, Shared, Tile};
 use crate::parallel::{prelude::*, with_scratch};
 use crate::simd::{LANES, dispatch, store};
 use graph::{Bounds, Geometry};
@@ -81,11 +81,6 @@ macro_rules! transform_taps {
 }
 transform_taps!(weights2, weights2_body, 4);
 transform_taps!(weights4, weights4_body, 6);
-
-/// A result that tasks write to in places of their own.
-struct Shared(*mut f32);
-// SAFETY: every task writes other elements, see `Convolution::write`.
-unsafe impl Sync for Shared {}
 
 /// What is the same for every tile.
 struct Convolution<'a> {

@@ -81,5 +81,10 @@ pub(crate) fn gradient_tile(g: &Geometry) -> Option<Tile> {
     tile(g).filter(|_| 2 * g.output > g.output.next_multiple_of(kernel::PANEL))
 }
 
+/// A result that tasks write to in places of their own.
+struct Shared(*mut f32);
+// SAFETY: every task writes other elements, see the modules.
+unsafe impl Sync for Shared {}
+
 #[cfg(test)]
 mod tests;

@@ -136,77 +136,7 @@ fn weight_gradients_equal_the_definition() {
             let mut dw = vec![f32::NAN; expected.len()];
             gradient(&x, &grad, (&g, tile), &mut dw);
             let e = error(&dw, &expected);
-            println!("{tile:?} of {case:?} is off by {e}");
             assert!(e < bound, "{tile:?} of {case:?} is off by {e}");
         }
-    }
-}
-#[test]
-fn temporary_times_dw() {
-    use crate::conv::products::{self, Product};
-    use std::time::Instant;
-    fn best(mut f: impl FnMut()) -> f64 {
-        (0..9)
-            .map(|_| {
-                let t = Instant::now();
-                f();
-                t.elapsed().as_secs_f64()
-            })
-            .fold(f64::MAX, f64::min)
-            * 1e6
-    }
-    for [b, s, i, o] in [
-        [32, 16, 64, 64],
-        [32, 8, 128, 128],
-        [32, 4, 256, 256],
-        [32, 32, 64, 64],
-        [32, 4, 512, 512],
-        [32, 16, 32, 32],
-        [32, 8, 64, 64],
-        [32, 4, 128, 128],
-        [32, 28, 128, 128],
-        [32, 14, 256, 256],
-        [32, 7, 512, 512],
-        [2, 16, 64, 64],
-        [2, 8, 128, 128],
-        [2, 4, 256, 256],
-        [2, 4, 512, 512],
-        [32, 16, 16, 16],
-        [32, 16, 24, 24],
-        [32, 16, 16, 64],
-        [32, 16, 64, 16],
-        [32, 16, 128, 12],
-        [32, 5, 64, 64],
-        [32, 6, 64, 64],
-        [32, 3, 64, 64],
-        [32, 2, 64, 64],
-    ] {
-        let g = Geometry {
-            batch: b,
-            height: s,
-            width: s,
-            input: i,
-            output: o,
-            window: Window::new(3, 1, 1),
-            groups: 1,
-        };
-        let (x, k) = (values(b * s * s * i, 1), values(b * s * s * o, 2));
-        let mut dw = vec![0.0; i * o * 9];
-        let p = Product::new(&g);
-        let d = best(|| {
-            if dw.len() > 65536 {
-                products::weight_gradient_by_channels(&x, &k, &g, &p, &mut dw)
-            } else {
-                products::weight_gradient_by_rows(&x, &k, &g, &p, &mut dw)
-            }
-        });
-        print!("{:?} before {d:.0}", [b, s, i, o]);
-        for t in [Tile::Two, Tile::Four] {
-            let w = best(|| gradient(&x, &k, (&g, t), &mut dw));
-            let products =
-                (tiles::Tiling::new(&g, t).count * t.points() * i * o) as f64 / 16.0 / 3e3;
-            print!("  {t:?} {w:.0} ratio {:.2} ideal@3GHz {products:.0}", d / w);
-        }
-        println!();
     }
 }
