@@ -27,6 +27,7 @@ use graph::{Bounds, Geometry};
 use patches::unpack_weights;
 use products::Product;
 use rows::column_sums;
+use winograd::Weights;
 
 /// `x` `[b, h, w, in]`, `w` `[out, in / groups, k, k]`, `bias` `[out]` → `y` `[b, oh, ow, out]`,
 /// clamped to `bounds`.
@@ -46,10 +47,9 @@ pub fn forward(
             direct::pack(w, g, panels);
             direct::forward(x, panels, bias, bounds, g, y);
         }),
-        Forward::Winograd(tile) => with_scratch(winograd::packed_floats(g, tile), |panels| {
-            winograd::pack(w, g, tile, panels);
-            winograd::forward(x, panels, bias, bounds, (g, tile), y);
-        }),
+        Forward::Winograd(tile) => {
+            winograd::forward(x, Weights::Plain(w), bias, bounds, (g, tile), y);
+        }
         Forward::Stem => stem::forward(x, w, bias, bounds, g, y),
         Forward::Products | Forward::Fused => products::forward(x, w, bias, bounds, g, y),
     }
@@ -85,10 +85,8 @@ pub fn backward(
                 });
             }
             (InputGradient::Winograd(tile), Some(reversed)) => {
-                with_scratch(winograd::packed_floats(&reversed, tile), |panels| {
-                    winograd::pack_reversed(w, &reversed, tile, panels);
-                    winograd::forward(grad, panels, None, Bounds::NONE, (&reversed, tile), dx);
-                });
+                let weights = Weights::Reversed(w);
+                winograd::forward(grad, weights, None, Bounds::NONE, (&reversed, tile), dx);
             }
             _ => products::input_gradient(w, grad, g, &p, dx),
         }

@@ -2,6 +2,7 @@
 
 use super::{Back, Gradient, Mode, Pass, Run, Value};
 use crate::conv::pointwise::Pointwise;
+use crate::conv::winograd::Weights;
 use crate::conv::{self, Forward, depthwise, direct, winograd};
 use crate::elementwise;
 use crate::values::Engine;
@@ -60,15 +61,15 @@ pub(super) fn forward(conv: &Conv, pass: &Pass, value: &mut Value) {
             }
             direct::forward(source.values, &value.panels, bias, bounds, &g, out);
         }
-        Forward::Winograd(tile) => {
-            if mode == Mode::Training || value.panels.is_empty() {
+        Forward::Winograd(tile) if mode == Mode::Inference => {
+            if value.panels.is_empty() {
                 value.panels.resize(winograd::packed_floats(&g, tile), 0.0);
-                winograd::pack(weight, &g, tile, &mut value.panels);
+                Weights::Plain(weight).pack(&g, tile, &mut value.panels);
             }
-            let shape = (&g, tile);
-            winograd::forward(source.values, &value.panels, bias, bounds, shape, out);
+            let weights = Weights::Packed(&value.panels);
+            winograd::forward(source.values, weights, bias, bounds, (&g, tile), out);
         }
-        Forward::Depthwise | Forward::Stem | Forward::Products => {
+        Forward::Depthwise | Forward::Stem | Forward::Winograd(_) | Forward::Products => {
             conv::forward(source.values, weight, bias, bounds, &g, out);
         }
     }

@@ -1,160 +1,158 @@
 //! The convolution of a batch: tiles are transformed in groups of [`ROWS`], multiplied by panels of [`PANEL`]
 //! output channels, and transformed back.
+//!
+//! Many tiles are cut into blocks whose transformed inputs stay in L2 while all weights pass by. Of few tiles
+//! (small maps, which have many channels) the weights are the larger part: there every panel of output channels
+//! is a task, and weights that are not at hand in transformed form are transformed in pieces that never leave L2.
+//! Every sum runs over the input channels in their order, so that the ways give the same bits.
 
 use super::super::rows::finish;
 use super::kernel::{PANEL, Panel, ROWS, Rows, product};
+use super::panels::{Weights, packed_floats, panel_floats};
 use super::tiles::{Maps, Tiling};
-use super::transforms::{both, output, weight};
-use super::{STEP, Shared, Tile};
-use crate::parallel::{prelude::*, with_scratch};
+use super::transforms::{both, output};
+use super::{Shared, Tile, with_aligned};
+use crate::parallel::prelude::*;
 use crate::simd::{LANES, dispatch, store};
 use graph::{Bounds, Geometry};
 use std::ops::Range;
 
 /// Floats of transformed inputs and products of a block: 512 KiB, half of one core's L2.
 const BLOCK: usize = 128 * 1024;
-/// Floats of transformed weights, `[panels, points, in, 32]`.
-pub(crate) fn packed_floats(g: &Geometry, tile: Tile) -> usize {
-    g.output.div_ceil(PANEL) * tile.points() * g.input * PANEL
-}
-
-/// The weights `w` `[out, in, 3, 3]`, transformed.
-pub(crate) fn pack(w: &[f32], g: &Geometry, tile: Tile, packed: &mut [f32]) {
-    let input = g.input;
-    transform_weights(packed, g, tile, |o, i, t| w[(o * input + i) * 9 + t]);
-}
-
-/// Those for `reversed`, the convolution that gives the input gradient of one with the weight `w`
-/// `[out, in, 3, 3]` (see [`Geometry::reversed`]).
-pub(crate) fn pack_reversed(w: &[f32], reversed: &Geometry, tile: Tile, packed: &mut [f32]) {
-    let output = reversed.output;
-    transform_weights(packed, reversed, tile, |o, i, t| w[(i * output + o) * 9 + 8 - t]);
-}
-
-/// `value(output, input, tap)` is a weight; channels beyond the last are zero.
-fn transform_weights(
-    packed: &mut [f32],
-    g: &Geometry,
-    tile: Tile,
-    value: impl Fn(usize, usize, usize) -> f32 + Sync,
-) {
-    let n = tile.points() * g.input * PANEL;
-    packed.par_chunks_mut(n).enumerate().for_each(|(p, panel)| {
-        let width = PANEL.min(g.output - p * PANEL);
-        let mut taps = [0.0; STEP * 9 * PANEL];
-        for first in (0..g.input).step_by(STEP) {
-            let n = STEP.min(g.input - first);
-            for o in 0..width {
-                for i in 0..n {
-                    for t in 0..9 {
-                        taps[(i * 9 + t) * PANEL + o] = value(p * PANEL + o, first + i, t);
-                    }
-                }
-            }
-            match tile {
-                Tile::Two => weights2(&taps, first..first + n, g.input, panel),
-                Tile::Four => weights4(&taps, first..first + n, g.input, panel),
-            }
-        }
-    });
-}
-
-/// Defines the transform of `taps` `[to, 9, 32]` into the channels `to` of a panel `[points, in, 32]`.
-macro_rules! transform_taps {
-    ($name:ident, $body:ident, $points:literal) => {
-        dispatch! {
-            fn $name(taps: &[f32], to: Range<usize>, input: usize, panel: &mut [f32]) = $body
-        }
-
-        #[inline(always)]
-        fn $body<const FMA: bool>(taps: &[f32], to: Range<usize>, input: usize, panel: &mut [f32]) {
-            for (i, taps) in to.zip(taps.chunks_exact(9 * PANEL)) {
-                for c in (0..PANEL).step_by(LANES) {
-                    let at = |y: usize, x: usize| &taps[(y * 3 + x) * PANEL + c..];
-                    both::<3, $points, LANES>(at, weight::<FMA, 3, $points>, |y, x, v| {
-                        store(panel, ((y * $points + x) * input + i) * PANEL + c, *v);
-                    });
-                }
-            }
-        }
-    };
-}
-transform_taps!(weights2, weights2_body, 4);
-transform_taps!(weights4, weights4_body, 6);
+/// Most tiles that are computed panel by panel: their products with one are 576 KiB.
+const FEW_TILES: usize = 128;
+/// Input channels whose weights of a panel are transformed in one piece: 288 KiB.
+const PIECE: usize = 64;
 
 /// What is the same for every tile.
 struct Convolution<'a> {
     g: &'a Geometry,
     tiling: Tiling,
-    panels: &'a [f32],
+    inputs: Maps<'a>,
     bias: Option<&'a [f32]>,
     bounds: Bounds,
     y: Shared,
 }
 
-/// `x` `[b, h, w, in]` and transformed weights → `y` `[b, oh, ow, out]`, plus bias, clamped.
+/// `x` `[b, h, w, in]` and weights → `y` `[b, oh, ow, out]`, plus bias, clamped.
 pub(crate) fn forward(
     x: &[f32],
-    panels: &[f32],
+    weights: Weights,
     bias: Option<&[f32]>,
     bounds: Bounds,
     (g, tile): (&Geometry, Tile),
     y: &mut [f32],
 ) {
-    assert_eq!(panels.len(), packed_floats(g, tile), "weights of {g:?}");
     assert_eq!(y.len(), g.rows() * g.output, "output of {g:?}");
     let tiling = Tiling::new(g, tile);
     let inputs = Maps::input(x, g, tiling);
-    let stride = inputs.stride;
-    let all = Convolution { g, tiling, panels, bias, bounds, y: Shared(y.as_mut_ptr()) };
-    let group = tile.points() * ROWS;
-    let block = (BLOCK / (group * (stride + PANEL))).max(1);
-    let groups = tiling.count.div_ceil(ROWS);
-    (0..groups.div_ceil(block)).into_par_iter().for_each(|b| {
-        let groups = b * block..((b + 1) * block).min(groups);
-        with_scratch(groups.len() * group * stride, |v| {
-            for (i, v) in groups.clone().zip(v.chunks_exact_mut(group * stride)) {
-                inputs.transform(tiling.group(i, ROWS), ROWS, v);
-            }
-            for panel in 0..g.output.div_ceil(PANEL) {
-                all.panel(panel, groups.clone(), v, stride);
-            }
-        });
-    });
+    let all = Convolution { g, tiling, inputs, bias, bounds, y: Shared(y.as_mut_ptr()) };
+    match weights {
+        _ if tiling.count <= FEW_TILES => all.by_panels(weights),
+        Weights::Packed(packed) => all.by_blocks(packed),
+        Weights::Plain(_) | Weights::Reversed(_) => {
+            with_aligned(packed_floats(g, tile), |packed| {
+                weights.pack(g, tile, packed);
+                all.by_blocks(packed);
+            });
+        }
+    }
 }
 
 impl Convolution<'_> {
-    /// The outputs of a panel of channels from the transformed inputs of `groups`.
-    fn panel(&self, panel: usize, groups: Range<usize>, v: &[f32], stride: usize) {
-        let (points, input) = (self.tiling.tile.points(), self.g.input);
-        let weights = &self.panels[panel * points * input * PANEL..][..points * input * PANEL];
-        let (group, sums) = (points * ROWS * stride, points * ROWS * PANEL);
-        with_scratch(groups.len() * sums, |m| {
-            for point in 0..points {
-                let data = &weights[point * input * PANEL..][..input * PANEL];
-                let panel = Panel { data, terms: input, stride: PANEL };
-                for (i, k) in groups.clone().enumerate() {
-                    let data = &v[i * group + point * ROWS * stride..];
-                    let rows = Rows {
-                        data,
-                        count: self.tiling.group(k, ROWS).len(),
-                        row: stride,
-                        step: 1,
-                    };
-                    let m = &mut m[i * sums + point * ROWS * PANEL..];
-                    product(rows, panel, m, PANEL, false);
+    fn by_blocks(&self, packed: &[f32]) {
+        let (g, tile) = (self.g, self.tiling.tile);
+        assert_eq!(packed.len(), packed_floats(g, tile), "weights of {g:?}");
+        let (v, m) = self.floats();
+        let block = (BLOCK / (v + m)).max(1);
+        let groups = self.tiling.count.div_ceil(ROWS);
+        (0..groups.div_ceil(block)).into_par_iter().for_each(|b| {
+            let groups = b * block..((b + 1) * block).min(groups);
+            with_aligned(groups.len() * (v + m), |scratch| {
+                let (inputs, sums) = scratch.split_at_mut(groups.len() * v);
+                for (i, v) in groups.clone().zip(inputs.chunks_exact_mut(v)) {
+                    self.inputs.transform(self.tiling.group(i, ROWS), ROWS, v);
                 }
-            }
-            for (k, m) in groups.clone().zip(m.chunks_exact(sums)) {
-                for (r, tile) in self.tiling.group(k, ROWS).enumerate() {
-                    self.write(panel, tile, &m[r * PANEL..]);
+                for (p, panel) in packed.chunks_exact(panel_floats(g, tile)).enumerate() {
+                    self.multiply(inputs, 0..g.input, panel, groups.clone(), sums);
+                    self.write(p, groups.clone(), sums);
                 }
-            }
+            });
         });
     }
 
+    fn by_panels(&self, weights: Weights) {
+        let (g, tile) = (self.g, self.tiling.tile);
+        let (v, m) = self.floats();
+        let groups = 0..self.tiling.count.div_ceil(ROWS);
+        with_aligned(groups.len() * v, |inputs| {
+            inputs.par_chunks_mut(v).enumerate().for_each(|(i, v)| {
+                self.inputs.transform(self.tiling.group(i, ROWS), ROWS, v);
+            });
+            let inputs = &*inputs;
+            (0..g.output.div_ceil(PANEL)).into_par_iter().for_each(|p| {
+                with_aligned(groups.len() * m, |sums| {
+                    if let Weights::Packed(packed) = weights {
+                        let panel = &packed[p * panel_floats(g, tile)..][..panel_floats(g, tile)];
+                        self.multiply(inputs, 0..g.input, panel, groups.clone(), sums);
+                    } else {
+                        with_aligned(tile.points() * PIECE.min(g.input) * PANEL, |piece| {
+                            for from in (0..g.input).step_by(PIECE) {
+                                let channels = from..(from + PIECE).min(g.input);
+                                weights.transform(g, tile, (p, channels.clone()), piece);
+                                self.multiply(inputs, channels, piece, groups.clone(), sums);
+                            }
+                        });
+                    }
+                    self.write(p, groups.clone(), sums);
+                });
+            });
+        });
+    }
+
+    /// Floats of a group's transformed inputs, `[points, 12, stride]`, and of its sums, `[points, 12, 32]`.
+    fn floats(&self) -> (usize, usize) {
+        let n = self.tiling.tile.points() * ROWS;
+        (n * self.inputs.stride, n * PANEL)
+    }
+
+    /// `sums` of `groups` = the products of transformed `inputs` with `weights` `[points, channels, 32]`, or += for
+    /// all but the first channels.
+    fn multiply(
+        &self,
+        inputs: &[f32],
+        channels: Range<usize>,
+        weights: &[f32],
+        groups: Range<usize>,
+        sums: &mut [f32],
+    ) {
+        let (v, m) = self.floats();
+        let (terms, row) = (channels.len(), self.inputs.stride);
+        for point in 0..self.tiling.tile.points() {
+            let data = &weights[point * terms * PANEL..][..terms * PANEL];
+            let panel = Panel { data, terms, stride: PANEL };
+            for (i, k) in groups.clone().enumerate() {
+                let data = &inputs[i * v + point * ROWS * row + channels.start..];
+                let count = self.tiling.group(k, ROWS).len();
+                let sums = &mut sums[i * m + point * ROWS * PANEL..];
+                let rows = Rows { data, count, row, step: 1 };
+                product(rows, panel, sums, PANEL, channels.start > 0);
+            }
+        }
+    }
+
+    /// A panel of the outputs of `groups` from their `sums`.
+    fn write(&self, panel: usize, groups: Range<usize>, sums: &[f32]) {
+        let (_, m) = self.floats();
+        for (k, sums) in groups.zip(sums.chunks_exact(m)) {
+            for (r, tile) in self.tiling.group(k, ROWS).enumerate() {
+                self.write_tile(panel, tile, &sums[r * PANEL..]);
+            }
+        }
+    }
+
     /// A tile of a panel from its sums, which lie `12 × 32` floats apart.
-    fn write(&self, panel: usize, tile: usize, m: &[f32]) {
+    fn write_tile(&self, panel: usize, tile: usize, m: &[f32]) {
         let mut out = [0.0; 16 * PANEL];
         match self.tiling.tile {
             Tile::Two => outputs2(m, &mut out),

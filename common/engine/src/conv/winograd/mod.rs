@@ -9,22 +9,26 @@
 //! |---|---|
 //! | [`transforms`] | transforms of one line of a tile |
 //! | [`tiles`] | where tiles read their maps, and the transforms of these |
+//! | [`panels`] | the weights, transformed |
 //! | [`kernel`] | products of a few rows with a panel, summed in registers |
 //! | [`forward`] | the convolution, and with reversed weights its input gradient |
-//! | [`weight`] | its weight gradient |
+//! | [`gradient`] | its weight gradient |
 //!
 //! Every sum runs over channels in their order, whatever the blocks: a picture's result does not depend on
 //! the pictures beside it.
 
 mod forward;
+mod gradient;
 mod kernel;
+mod panels;
 mod tiles;
 mod transforms;
-mod weight;
 
-pub(crate) use forward::{forward, pack, pack_reversed, packed_floats};
-pub(crate) use weight::gradient;
+pub(crate) use forward::forward;
+pub(crate) use gradient::gradient;
+pub(crate) use panels::{Weights, packed_floats};
 
+use crate::parallel::with_scratch;
 use graph::Geometry;
 use tiles::Tiling;
 
@@ -79,6 +83,15 @@ pub(crate) fn tile(g: &Geometry) -> Option<Tile> {
 /// The tile for the weight gradient, whose panels must be half full at least to be worth their products.
 pub(crate) fn gradient_tile(g: &Geometry) -> Option<Tile> {
     tile(g).filter(|_| 2 * g.output > g.output.next_multiple_of(kernel::PANEL))
+}
+
+/// [`with_scratch`] from the start of a cache line on: a vector that lies in two takes twice as long.
+fn with_aligned<R>(n: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    const LINE: usize = 64;
+    with_scratch(n + LINE / size_of::<f32>(), |buffer| {
+        let skipped = buffer.as_ptr().align_offset(LINE).min(LINE / size_of::<f32>());
+        f(&mut buffer[skipped..skipped + n])
+    })
 }
 
 /// A result that tasks write to in places of their own.

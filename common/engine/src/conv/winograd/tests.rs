@@ -75,13 +75,18 @@ fn outputs_equal_the_definition() {
         let clamped = Bounds { lo: -0.25, hi: 0.5 };
         for (tile, bound) in BOUNDS {
             let mut panels = vec![f32::NAN; packed_floats(&g, tile)];
-            pack(&w, &g, tile, &mut panels);
+            Weights::Plain(&w).pack(&g, tile, &mut panels);
             let mut y = vec![f32::NAN; expected.len()];
-            forward(&x, &panels, Some(&bias), Bounds::NONE, (&g, tile), &mut y);
+            forward(&x, Weights::Packed(&panels), Some(&bias), Bounds::NONE, (&g, tile), &mut y);
             let e = error(&y, &expected);
             assert!(e < bound, "{tile:?} of {case:?} is off by {e}");
             let free = y.clone();
-            forward(&x, &panels, Some(&bias), clamped, (&g, tile), &mut y);
+            forward(&x, Weights::Plain(&w), Some(&bias), Bounds::NONE, (&g, tile), &mut y);
+            assert!(
+                y == free,
+                "{tile:?} of {case:?}: other bits from weights that were not packed"
+            );
+            forward(&x, Weights::Packed(&panels), Some(&bias), clamped, (&g, tile), &mut y);
             assert!(y.iter().zip(&free).all(|(c, v)| *c == clamped.clamp(*v)), "{case:?}");
         }
     }
@@ -96,10 +101,8 @@ fn input_gradients_equal_the_definition() {
         products(&g, |i, k, o| expected[i] += f64::from(grad[o]) * f64::from(w[k]));
         let reversed = g.reversed().unwrap();
         for (tile, bound) in BOUNDS {
-            let mut panels = vec![f32::NAN; packed_floats(&reversed, tile)];
-            pack_reversed(&w, &reversed, tile, &mut panels);
             let mut dx = vec![f32::NAN; expected.len()];
-            forward(&grad, &panels, None, Bounds::NONE, (&reversed, tile), &mut dx);
+            forward(&grad, Weights::Reversed(&w), None, Bounds::NONE, (&reversed, tile), &mut dx);
             let e = error(&dx, &expected);
             assert!(e < bound, "{tile:?} of {case:?} is off by {e}");
         }
@@ -114,12 +117,12 @@ fn a_picture_alone_has_the_same_bits() {
     let one = Geometry { batch: 1, ..g };
     for tile in [Tile::Two, Tile::Four] {
         let mut panels = vec![0.0; packed_floats(&g, tile)];
-        pack(&w, &g, tile, &mut panels);
+        Weights::Plain(&w).pack(&g, tile, &mut panels);
         let mut y = vec![0.0; g.rows() * g.output];
-        forward(&x, &panels, None, Bounds::NONE, (&g, tile), &mut y);
+        forward(&x, Weights::Packed(&panels), None, Bounds::NONE, (&g, tile), &mut y);
         let mut alone = vec![0.0; one.rows() * g.output];
         for (x, y) in x.chunks_exact(g.floats()).zip(y.chunks_exact(alone.len())) {
-            forward(x, &panels, None, Bounds::NONE, (&one, tile), &mut alone);
+            forward(x, Weights::Packed(&panels), None, Bounds::NONE, (&one, tile), &mut alone);
             assert!(alone == y, "{tile:?}");
         }
     }

@@ -5,6 +5,7 @@
 //! serve two points each, so that a line costs a dozen operations, not the 36 of a product with the matrix.
 
 use crate::simd::mul_add;
+use std::mem::MaybeUninit;
 
 /// The points of F(4×4, 3×3), which f32 holds exactly, as it does what is computed from them below.
 ///
@@ -21,6 +22,11 @@ const AT_0: f32 = A2 * B2;
 const AT_A: f32 = 2.0 * A2 * (A2 - B2);
 const AT_B: f32 = 2.0 * B2 * (B2 - A2);
 
+/// A tile transformed along its columns. Its vectors lie within cache lines, and it is not filled before: either
+/// took as long as the arithmetic.
+#[repr(align(64))]
+struct Half<const I: usize, const O: usize, const N: usize>([[[MaybeUninit<f32>; N]; I]; O]);
+
 /// `line` down every column of a tile, then along every row, of the first `N` channels each of `pixel(row,
 /// column)`; the results go to `put(row, column, values)`.
 ///
@@ -33,30 +39,22 @@ pub(super) fn both<'a, const I: usize, const O: usize, const N: usize>(
     line: impl Fn([f32; I]) -> [f32; O],
     mut put: impl FnMut(usize, usize, &[f32; N]),
 ) {
-    let mut half = [[[0.0; N]; I]; O];
+    let mut half = Half([[[MaybeUninit::uninit(); N]; I]; O]);
     for j in 0..I {
-        let mut column = [[0.0; N]; I];
-        for (i, c) in column.iter_mut().enumerate() {
-            c.copy_from_slice(&pixel(i, j)[..N]);
-        }
+        let column: [&[f32; N]; I] =
+            std::array::from_fn(|i| pixel(i, j).first_chunk().expect("a pixel has the channels"));
         for l in 0..N {
-            let mut v = [0.0; I];
-            for i in 0..I {
-                v[i] = column[i][l];
-            }
-            let r = line(v);
+            let r = line(std::array::from_fn(|i| column[i][l]));
             for o in 0..O {
-                half[o][j][l] = r[o];
+                half.0[o][j][l].write(r[o]);
             }
         }
     }
-    for (y, row) in half.iter().enumerate() {
+    for (y, row) in half.0.iter().enumerate() {
         let mut out = [[0.0; N]; O];
         for l in 0..N {
-            let mut v = [0.0; I];
-            for i in 0..I {
-                v[i] = row[i][l];
-            }
+            // SAFETY: the loops above wrote all I columns of all O rows.
+            let v = std::array::from_fn(|i| unsafe { row[i][l].assume_init() });
             let r = line(v);
             for o in 0..O {
                 out[o][l] = r[o];

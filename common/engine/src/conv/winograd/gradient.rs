@@ -4,8 +4,8 @@
 use super::kernel::{PANEL, Panel, ROWS, Rows, product};
 use super::tiles::{Maps, Tiling};
 use super::transforms::{both, weight_gradient};
-use super::{STEP, Shared, Tile};
-use crate::parallel::{prelude::*, with_scratch};
+use super::{STEP, Shared, Tile, with_aligned};
+use crate::parallel::prelude::*;
 use crate::simd::{LANES, dispatch, store};
 use graph::Geometry;
 use std::ops::Range;
@@ -54,11 +54,11 @@ pub(crate) fn gradient(x: &[f32], grad: &[f32], (g, tile): (&Geometry, Tile), dw
     let block = tile.points() * plane;
     let together = (HELD.max(blocks * block) / sums.group()).max(1);
     let dw = Shared(dw.as_mut_ptr());
-    with_scratch(together.min(groups) * sums.group(), |held| {
+    with_aligned(together.min(groups) * sums.group(), |held| {
         if groups <= together {
             sums.transform(0, held);
             (0..blocks).into_par_iter().for_each(|b| {
-                with_scratch(block, |total| {
+                with_aligned(block, |total| {
                     for (point, total) in total.chunks_exact_mut(plane).enumerate() {
                         sums.add(b, point, held, 0, total);
                     }
@@ -67,7 +67,7 @@ pub(crate) fn gradient(x: &[f32], grad: &[f32], (g, tile): (&Geometry, Tile), dw
             });
             return;
         }
-        with_scratch(blocks * block, |total| {
+        with_aligned(blocks * block, |total| {
             for first in (0..groups).step_by(together) {
                 let held = &mut held[..together.min(groups - first) * sums.group()];
                 sums.transform(first, held);
