@@ -17,6 +17,10 @@ pub(crate) mod pointwise;
 mod products;
 mod rows;
 mod stem;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod winograd;
+#[cfg(target_arch = "wasm32")]
+#[path = "winograd/absent.rs"]
 pub(crate) mod winograd;
 
 pub use plan::{ConvPlan, Forward, InputGradient, WeightGradient};

@@ -14,6 +14,8 @@ use std::ops::Range;
 const GROUP: usize = 64;
 /// Input channels of a block of sums: 216 KiB.
 const ROWS_TOGETHER: usize = 4 * ROWS;
+/// Blocks of sums that are tasks by themselves; of fewer every point is one.
+const FEWEST_TASKS: usize = 8;
 /// Floats of transformed inputs and gradients held at a time, of all threads together: 8 MiB.
 const HELD: usize = 2 * 1024 * 1024;
 
@@ -55,7 +57,7 @@ pub(crate) fn gradient(x: &[f32], grad: &[f32], (g, tile): (&Geometry, Tile), dw
     let together = (HELD.max(blocks * block) / sums.group()).max(1);
     let dw = Shared(dw.as_mut_ptr());
     with_aligned(together.min(groups) * sums.group(), |held| {
-        if groups <= together {
+        if groups <= together && blocks >= FEWEST_TASKS {
             sums.transform(0, held);
             (0..blocks).into_par_iter().for_each(|b| {
                 with_aligned(block, |total| {

@@ -32,8 +32,6 @@ use crate::parallel::with_scratch;
 use graph::Geometry;
 use tiles::Tiling;
 
-/// Smallest side of a map.
-const SMALLEST_MAP: usize = 4;
 /// Input channels whose weights are transformed together.
 const STEP: usize = 16;
 
@@ -63,26 +61,34 @@ impl Tile {
 
 /// The tile by which a convolution that could be summed directly takes less time, if any.
 ///
-/// Measured on AVX-512, 32 pictures, 12 to 512 channels: maps from 4 × 4 on gained 1.5 to 4 times, those of 3 × 3
-/// lost in training, where weights are transformed in every step, and on 2 × 2 the direct sums leave out the
-/// taps outside, which is more. Where both tiles need as many products (maps of 5 and 6) the smaller one takes a
-/// tenth less, for it has fewer transformed weights. A page on the web is to be small, so WebAssembly does without.
+/// Measured with AVX-512, 12 to 512 channels, 32 pictures: maps from 4 × 4 on took 1.1 to 4 times as long directly. Those
+/// of 3 × 3 lost in training, where weights are transformed in every step, and on 2 × 2 the direct sums leave out the
+/// taps outside, which saves as much.
 pub(crate) fn tile(g: &Geometry) -> Option<Tile> {
-    let window = g.window;
-    let fits = window.kernel == 3 && window.stride == 1 && window.padding <= 2 && g.groups == 1;
-    let few = g.input.max(g.output) <= tiles::MOST_CHANNELS;
-    let small = g.out_height().min(g.out_width()) < SMALLEST_MAP;
-    if cfg!(target_arch = "wasm32") || !fits || !few || small {
-        return None;
-    }
-    let products = |tile| Tiling::new(g, tile).count * tile.points();
-    let two = products(Tile::Two) <= products(Tile::Four);
-    Some(if two { Tile::Two } else { Tile::Four })
+    covers(g, 4).then(|| fewest_products(g))
 }
 
-/// The tile for the weight gradient, whose panels must be half full at least to be worth their products.
+/// The tile for the weight gradient. Its panels must be filled by more than half to be worth their products (16
+/// channels of 32 took as long as products of patches, 20 half as long); patches have no sums that leave out the taps
+/// outside, so that maps of 2 × 2 gain, too (1.6 times).
 pub(crate) fn gradient_tile(g: &Geometry) -> Option<Tile> {
-    tile(g).filter(|_| 2 * g.output > g.output.next_multiple_of(kernel::PANEL))
+    let filled = 2 * g.output > g.output.next_multiple_of(kernel::PANEL);
+    (covers(g, 2) && filled).then(|| fewest_products(g))
+}
+
+/// Whether tiles compute this convolution, and its map is at least `side` high and wide.
+fn covers(g: &Geometry, side: usize) -> bool {
+    let window = g.window;
+    let fits = window.kernel == 3 && window.stride == 1 && window.padding <= 2 && g.groups == 1;
+    fits && g.input.max(g.output) <= tiles::MOST_CHANNELS
+        && g.out_height().min(g.out_width()) >= side
+}
+
+/// On maps of 5 and 6 both need as many; there the smaller one took a tenth less, for it has fewer transformed weights.
+fn fewest_products(g: &Geometry) -> Tile {
+    let one = Geometry { batch: 1, ..*g };
+    let products = |tile| Tiling::new(&one, tile).count * tile.points();
+    if products(Tile::Two) <= products(Tile::Four) { Tile::Two } else { Tile::Four }
 }
 
 /// [`with_scratch`] from the start of a cache line on: a vector that lies in two takes twice as long.
