@@ -79,6 +79,8 @@ fn tiles_and_large_weights_equal_the_definition() {
         [3, 20, 21, 40, 24, 3, 1, 1, 1],
         [2, 5, 5, 130, 70, 3, 1, 1, 1],
         [2, 6, 6, 300, 260, 1, 1, 0, 1],
+        [5, 13, 10, 33, 47, 3, 1, 1, 1],
+        [3, 8, 8, 100, 20, 3, 1, 0, 1],
     ] {
         let r = reference(case);
         let (x_shape, w_shape) =

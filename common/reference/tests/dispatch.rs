@@ -4,9 +4,10 @@
 mod plain;
 
 use candle_core::Tensor;
+use engine::conv::{ConvPlan, Forward, Tile};
 use engine::simd::{Level, detected, level, limit};
 use graph::op::Conv;
-use graph::{Bounds, Window};
+use graph::{Bounds, Geometry, Window};
 use plain::{error, f64s, floats, values, var, weighted_tensor};
 use reference::op::avg_pool::Means;
 use reference::op::batch_norm::BatchNormAct;
@@ -14,13 +15,21 @@ use reference::op::conv::ConvolveBias;
 use reference::op::global_avg_pool::Mean;
 use reference::op::max_pool::Maxima;
 
-/// A depthwise-separable block with pool, forward and backward: everything in one list of floats.
+/// How a 3 × 3 convolution of 26 channels that gives `y` was computed.
+fn tile(y: &Tensor) -> Forward {
+    let (batch, height, width, output) = y.dims4().unwrap();
+    let window = Window::new(3, 1, 1);
+    ConvPlan::of(&Geometry { batch, height, width, input: 26, output, window, groups: 1 }).forward
+}
+
+/// A depthwise-separable block with pool and convolutions in tiles of both sizes, forward and backward: everything in one list of floats.
 fn block() -> Vec<f32> {
     let x = var(&values(5 * 12 * 11 * 19, 1), &[5, 12, 11, 19]);
     let dw = var(&values(19 * 9, 2), &[19, 1, 3, 3]);
     let pw = var(&values(26 * 19, 3), &[26, 19, 1, 1]);
     let wide = var(&values(11 * 26 * 9, 4), &[11, 26, 3, 3]);
     let big = var(&values(700 * 99, 5), &[700, 11, 3, 3]);
+    let square = var(&values(26 * 26 * 9, 8), &[26, 26, 3, 3]);
     let bias = |n: usize| var(&values(n, 6), &[n]);
     let (b1, b2, b3, b4) = (bias(19), bias(26), bias(11), bias(700));
     let conv = |input, output, [kernel, stride]: [usize; 2], groups| {
@@ -33,13 +42,18 @@ fn block() -> Vec<f32> {
     let y = y.apply_op3(&gamma, &beta, norm).unwrap();
     let y = y.apply_op3(&pw, &b2, conv(19, 26, [1, 1], 1)).unwrap();
     let y = y.apply_op1(Maxima::new(Window::new(3, 2, 1))).unwrap();
+    let y = y.apply_op3(&square, &b2, conv(26, 26, [3, 1], 1)).unwrap();
+    assert_eq!(tile(&y), Forward::Winograd(Tile::Two));
     let y = y.apply_op1(Means(Window { ceil: true, ..Window::new(2, 1, 1) })).unwrap();
+    let y = y.apply_op3(&square, &b2, conv(26, 26, [3, 1], 1)).unwrap();
+    assert_eq!(tile(&y), Forward::Winograd(Tile::Four));
     let y = y.apply_op3(&wide, &b3, conv(26, 11, [3, 2], 1)).unwrap();
     let y = y.apply_op3(&big, &b4, conv(11, 700, [3, 1], 1)).unwrap();
     let y = y.apply_op1(Mean).unwrap();
     let grads = weighted_tensor(&y, &values(y.elem_count(), 7)).backward().unwrap();
-    let parameters: [&Tensor; 11] =
-        [&x, &dw, &pw, &wide, &big, &gamma, &beta, &b1, &b2, &b3, &b4].map(|v| v.as_tensor());
+    let parameters: [&Tensor; 12] =
+        [&x, &dw, &pw, &square, &wide, &big, &gamma, &beta, &b1, &b2, &b3, &b4]
+            .map(|v| v.as_tensor());
     let mut all = floats(&y);
     for p in parameters {
         all.extend(floats(grads.get(p).unwrap()));

@@ -18,14 +18,21 @@ pub(crate) mod pointwise;
 mod products;
 mod rows;
 pub(crate) mod stem;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod winograd;
+#[cfg(target_arch = "wasm32")]
+#[path = "winograd/absent.rs"]
+pub(crate) mod winograd;
 
 pub use plan::{ConvPlan, Forward, InputGradient, WeightGradient};
+pub use winograd::Tile;
 
 use crate::parallel::with_scratch;
 use graph::{Bounds, Geometry};
 use patches::unpack_weights;
 use products::Product;
 use rows::column_sums;
+use winograd::Weights;
 
 /// `x` `[b, h, w, in]`, `w` `[out, in / groups, k, k]`, `bias` `[out]` → `y` `[b, oh, ow, out]`,
 /// clamped to `bounds`.
@@ -48,6 +55,9 @@ pub fn forward(
             direct::pack(w, g, panels);
             direct::forward(x, panels, bias, bounds, g, y);
         }),
+        Forward::Winograd(tile) => {
+            winograd::forward(x, Weights::Plain(w), bias, bounds, (g, tile), y);
+        }
         Forward::Stem => with_scratch(stem::packed_floats(g), |packed| {
             stem::pack(w, g, packed);
             stem::forward(x, packed, (bias, bounds), g, None, y);
@@ -85,8 +95,15 @@ pub fn backward(
                     direct::forward(grad, panels, None, Bounds::NONE, &reversed, dx);
                 });
             }
+            (InputGradient::Winograd(tile), Some(reversed)) => {
+                let weights = Weights::Reversed(w);
+                winograd::forward(grad, weights, None, Bounds::NONE, (&reversed, tile), dx);
+            }
             _ => products::input_gradient(w, grad, g, &p, dx),
         }
+    }
+    if let WeightGradient::Winograd(tile) = plan.weight_gradient {
+        return winograd::gradient(x, grad, (g, tile), dw);
     }
     with_scratch(dw.len(), |packed| {
         if plan.weight_gradient == WeightGradient::ByChannels {

@@ -1,5 +1,6 @@
 //! Which way each convolution is computed: chosen once, by shape alone.
 
+use super::winograd::{self, Tile};
 use super::{direct, products};
 use graph::Geometry;
 use std::fmt;
@@ -15,6 +16,8 @@ pub enum Forward {
     Direct,
     /// The same for the few channels of a first layer, `stem`.
     Stem,
+    /// Tiles of 3 × 3 by fewer multiplications, `winograd`.
+    Winograd(Tile),
     /// Matrix products over tiles of gathered patches, `products`.
     Products,
 }
@@ -28,6 +31,8 @@ pub enum InputGradient {
     Fused,
     /// The direct convolution with inputs and outputs exchanged.
     Direct,
+    /// That in tiles, by fewer multiplications.
+    Winograd(Tile),
     /// Products scattered back from patches.
     Products,
 }
@@ -39,6 +44,8 @@ pub enum WeightGradient {
     Depthwise,
     /// Run by run of tiles.
     Fused,
+    /// Tile by tile, by fewer multiplications, `winograd`.
+    Winograd(Tile),
     /// A fixed number of partial sums over rows of patches, for small weights.
     ByRows,
     /// Each block of output channels on its own, for weights whose partial sums would cost more memory
@@ -75,16 +82,24 @@ impl ConvPlan {
             };
         }
         let forward = match g.groups {
-            1 if direct::is_direct(g) => Forward::Direct,
+            1 if direct::is_direct(g) => match winograd::tile(g) {
+                Some(tile) => Forward::Winograd(tile),
+                None => Forward::Direct,
+            },
             1 => Forward::Stem,
             _ => Forward::Products,
         };
         let input_gradient = match g.reversed() {
-            Some(reversed) if direct::is_direct(&reversed) => InputGradient::Direct,
+            Some(reversed) if direct::is_direct(&reversed) => match winograd::tile(&reversed) {
+                Some(tile) => InputGradient::Winograd(tile),
+                None => InputGradient::Direct,
+            },
             _ => InputGradient::Products,
         };
         let weight = g.output * g.input / g.groups * g.window.taps();
-        let weight_gradient = if weight <= products::SMALL_WEIGHT || g.groups > 1 {
+        let weight_gradient = if let Some(tile) = winograd::gradient_tile(g) {
+            WeightGradient::Winograd(tile)
+        } else if weight <= products::SMALL_WEIGHT || g.groups > 1 {
             WeightGradient::ByRows
         } else {
             WeightGradient::ByChannels

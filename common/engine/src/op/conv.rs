@@ -3,6 +3,7 @@
 use super::{Back, Gradient, Mode, Pass, Run, Value};
 use crate::conv::depthwise::{self, Depthwise};
 use crate::conv::pointwise::Pointwise;
+use crate::conv::winograd::{self, Weights};
 use crate::conv::{self, Forward, direct, stem};
 use crate::elementwise;
 use crate::values::Engine;
@@ -58,7 +59,12 @@ fn pack(pass: &Pass, g: &Geometry, weight: &[f32], bias: Option<&[f32]>, packed:
             packed.resize(stem::packed_floats(g), 0.0);
             stem::pack(weight, g, packed);
         }
-        Forward::Products => {}
+        // In training weights are transformed in pieces that stay in cache.
+        Forward::Winograd(tile) if pass.engine.mode == Mode::Inference => {
+            packed.resize(winograd::packed_floats(g, tile), 0.0);
+            Weights::Plain(weight).pack(g, tile, packed);
+        }
+        Forward::Winograd(_) | Forward::Products => {}
     }
 }
 
@@ -94,7 +100,13 @@ pub(super) fn forward(conv: &Conv, pass: &Pass, value: &mut Value) {
         }
         Forward::Direct => direct::forward(source.values, packed, bias, bounds, &g, out),
         Forward::Stem => stem::forward(source.values, packed, (bias, bounds), &g, pool, out),
-        Forward::Products => conv::forward(source.values, weight, bias, bounds, &g, out),
+        Forward::Winograd(tile) if engine.mode == Mode::Inference => {
+            let weights = Weights::Packed(packed);
+            winograd::forward(source.values, weights, bias, bounds, (&g, tile), out);
+        }
+        Forward::Winograd(_) | Forward::Products => {
+            conv::forward(source.values, weight, bias, bounds, &g, out);
+        }
     }
 }
 
