@@ -69,11 +69,14 @@ pub(crate) fn tile(g: &Geometry) -> Option<Tile> {
 }
 
 /// The tile for the weight gradient. Its panels must be filled by more than half to be worth their products (16
-/// channels of 32 took as long as products of patches, 20 half as long); patches have no sums that leave out the taps
-/// outside, so that maps of 2 × 2 gain, too (1.6 times).
+/// channels of 32 took as long as products of patches), and with 3 input channels the transforms of the gradient took
+/// as long again as those; patches have no sums that leave out the taps outside, so that maps of 2 × 2 gain, too (1.6
+/// times).
 pub(crate) fn gradient_tile(g: &Geometry) -> Option<Tile> {
+    /// Fewest input channels.
+    const FEWEST: usize = 8;
     let filled = 2 * g.output > g.output.next_multiple_of(kernel::PANEL);
-    (covers(g, 2) && filled).then(|| fewest_products(g))
+    (covers(g, 2) && filled && g.input >= FEWEST).then(|| fewest_products(g))
 }
 
 /// Whether tiles compute this convolution, and its map is at least `side` high and wide.
