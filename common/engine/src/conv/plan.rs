@@ -81,19 +81,15 @@ impl ConvPlan {
                 weight_gradient: WeightGradient::Depthwise,
             };
         }
-        let forward = match g.groups {
-            1 if direct::is_direct(g) => match winograd::tile(g) {
-                Some(tile) => Forward::Winograd(tile),
-                None => Forward::Direct,
-            },
-            1 => Forward::Stem,
+        let forward = match (g.groups, winograd::tile(g)) {
+            (1, Some(tile)) => Forward::Winograd(tile),
+            (1, None) if direct::is_direct(g) => Forward::Direct,
+            (1, None) => Forward::Stem,
             _ => Forward::Products,
         };
-        let input_gradient = match g.reversed() {
-            Some(reversed) if direct::is_direct(&reversed) => match winograd::tile(&reversed) {
-                Some(tile) => InputGradient::Winograd(tile),
-                None => InputGradient::Direct,
-            },
+        let input_gradient = match g.reversed().map(|r| (winograd::tile(&r), r)) {
+            Some((Some(tile), _)) => InputGradient::Winograd(tile),
+            Some((None, reversed)) if direct::is_direct(&reversed) => InputGradient::Direct,
             _ => InputGradient::Products,
         };
         let weight = g.output * g.input / g.groups * g.window.taps();

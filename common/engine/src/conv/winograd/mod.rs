@@ -59,29 +59,32 @@ impl Tile {
     }
 }
 
-/// The tile by which a convolution that could be summed directly takes less time, if any.
+/// Fewest input channels: with 8 the transforms took as long as all of another way.
+const FEWEST_CHANNELS: usize = 12;
+
+/// The tile by which a convolution takes less time than by sums straight from the picture, if any.
 ///
-/// Measured with AVX-512, 12 to 512 channels, 32 pictures: maps from 4 × 4 on took 1.1 to 4 times as long directly. Those
-/// of 3 × 3 lost in training, where weights are transformed in every step, and on 2 × 2 the direct sums leave out the
-/// taps outside, which saves as much.
+/// Measured with AVX-512, 12 to 512 channels, 32 pictures: those sums took 1.1 to 4 times as long on maps from 4 × 4 on.
+/// Those of 3 × 3 lost in training, where weights are transformed in every step, and on 2 × 2 the direct sums leave
+/// out the taps outside, which saves as much.
 pub(crate) fn tile(g: &Geometry) -> Option<Tile> {
     covers(g, 4).then(|| fewest_products(g))
 }
 
 /// The tile for the weight gradient. Its panels must be filled by more than half to be worth their products (16
-/// channels of 32 took as long as products of patches, 20 half as long); patches have no sums that leave out the taps
-/// outside, so that maps of 2 × 2 gain, too (1.6 times).
+/// channels of 32 took as long as products of patches); patches have no sums that leave out the taps outside, so that
+/// maps of 2 × 2 gain, too (1.6 times).
 pub(crate) fn gradient_tile(g: &Geometry) -> Option<Tile> {
     let filled = 2 * g.output > g.output.next_multiple_of(kernel::PANEL);
     (covers(g, 2) && filled).then(|| fewest_products(g))
 }
 
-/// Whether tiles compute this convolution, and its map is at least `side` high and wide.
+/// Whether tiles can compute this convolution, its channels are worth it, and its map is at least `side` high and wide.
 fn covers(g: &Geometry, side: usize) -> bool {
     let window = g.window;
     let fits = window.kernel == 3 && window.stride == 1 && window.padding <= 2 && g.groups == 1;
-    fits && g.input.max(g.output) <= tiles::MOST_CHANNELS
-        && g.out_height().min(g.out_width()) >= side
+    let channels = g.input >= FEWEST_CHANNELS && g.input.max(g.output) <= tiles::MOST_CHANNELS;
+    fits && channels && g.out_height().min(g.out_width()) >= side
 }
 
 /// On maps of 5 and 6 both need as many; there the smaller one took a tenth less, for it has fewer transformed weights.

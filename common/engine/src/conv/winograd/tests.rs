@@ -60,8 +60,9 @@ fn geometry([batch, height, width, input, output, padding]: [usize; 6]) -> Geome
     Geometry { batch, height, width, input, output, window, groups: 1 }
 }
 
-/// The largest errors seen were 0.8e-6 with tiles of 2 × 2 and 2.3e-6 with those of 4 × 4.
-const BOUNDS: [(Tile, f64); 2] = [(Tile::Two, 2e-6), (Tile::Four, 5e-6)];
+/// About twice the largest errors seen, by the largest value of each result, with sums that are fused or not. With the usual
+/// points ±1, ±2 those of 4 × 4 were beyond.
+const BOUNDS: [(Tile, f64); 2] = [(Tile::Two, 3.0e-6), (Tile::Four, 7.5e-6)];
 
 #[test]
 fn outputs_equal_the_definition() {

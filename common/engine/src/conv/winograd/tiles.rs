@@ -115,6 +115,8 @@ impl<'a> Maps<'a> {
 }
 
 /// Defines a transform of all channels of `pixels` into `to`, whose points lie `plane` floats apart.
+///
+/// The last [`LANES`] channels may overlap those before: computing some twice takes less time than one by one.
 macro_rules! transform {
     ($name:ident, $body:ident, $line:ident, $from:literal, $to:literal) => {
         dispatch! {
@@ -123,12 +125,22 @@ macro_rules! transform {
 
         #[inline(always)]
         fn $body<const FMA: bool>(pixels: &[&[f32]; 36], plane: usize, to: &mut [f32]) {
-            for_channels!(pixels[0].len(), |c0, N| {
+            let channels = pixels[0].len();
+            let Some(last) = channels.checked_sub(LANES) else {
+                for_channels!(channels, |c0, N| {
+                    let at = |y: usize, x: usize| &pixels[y * $from + x][c0..];
+                    both::<$from, $to, N>(at, $line::<FMA, $from, $to>, |y, x, v| {
+                        store(to, (y * $to + x) * plane + c0, *v);
+                    });
+                });
+                return;
+            };
+            for c0 in (0..channels).step_by(LANES).map(|c| c.min(last)) {
                 let at = |y: usize, x: usize| &pixels[y * $from + x][c0..];
-                both::<$from, $to, N>(at, $line::<FMA, $from, $to>, |y, x, v| {
+                both::<$from, $to, LANES>(at, $line::<FMA, $from, $to>, |y, x, v| {
                     store(to, (y * $to + x) * plane + c0, *v);
                 });
-            });
+            }
         }
     };
 }
