@@ -2,7 +2,6 @@
 
 use super::kernel::{Finish, PANEL, Panel, ROWS, Rows, product};
 use crate::parallel::with_scratch;
-use graph::Bounds;
 
 /// A row-major matrix view: `rows × cols`, element `(r, c)` at `data[r * row + c * col]`.
 #[derive(Clone, Copy)]
@@ -110,8 +109,7 @@ fn by_panels<'a>(
 pub(super) fn multiply(out: &mut [f32], stride: usize, add: bool, a: Matrix, b: Matrix) {
     assert_eq!(a.cols, b.rows, "inner dimensions");
     b.check();
-    let plain = Finish::Store { bias: None, bounds: Bounds::NONE };
-    let finish = if add { Finish::Add } else { plain };
+    let finish = if add { Finish::Add } else { Finish::PLAIN };
     if b.col == 1 {
         let panel = |p: usize| (b.data.get(p * PANEL..).unwrap_or_default(), b.row);
         return by_panels(out, (stride, b.cols), a, panel, finish);
@@ -126,6 +124,7 @@ pub(super) fn multiply(out: &mut [f32], stride: usize, add: bool, a: Matrix, b: 
 mod tests {
     use super::*;
     use crate::simd::{Level, limit};
+    use graph::Bounds;
 
     fn values(n: usize, seed: usize) -> Vec<f32> {
         (0..n).map(|i| ((i * 37 + seed) % 101) as f32 / 50.0 - 1.0).collect()

@@ -35,6 +35,11 @@ pub(super) enum Finish<'a> {
     },
 }
 
+impl Finish<'_> {
+    /// The sums as they are.
+    pub(super) const PLAIN: Self = Self::Store { bias: None, bounds: Bounds::NONE };
+}
+
 /// Rows of a left factor: element (r, l, i) at `values[r * row + l * line + i * col]`. The inner dimension goes over
 /// lines, of one in most products, and within them.
 #[derive(Clone, Copy)]

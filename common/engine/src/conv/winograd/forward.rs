@@ -6,8 +6,8 @@
 //! is a task, and weights that are not at hand in transformed form are transformed in pieces that never leave L2.
 //! Every sum runs over the input channels in their order, so that the ways give the same bits.
 
+use super::super::kernel::{Finish, PANEL, Panel, ROWS, Rows, product};
 use super::super::rows::finish;
-use super::kernel::{PANEL, Panel, ROWS, Rows, product};
 use super::panels::{Weights, packed_floats, panel_floats};
 use super::tiles::{Maps, Tiling};
 use super::transforms::{both, output};
@@ -129,14 +129,15 @@ impl Convolution<'_> {
         let (v, m) = self.floats();
         let (terms, row) = (channels.len(), self.inputs.stride);
         for point in 0..self.tiling.tile.points() {
-            let data = &weights[point * terms * PANEL..][..terms * PANEL];
-            let panel = Panel { data, terms, stride: PANEL };
+            let values = &weights[point * terms * PANEL..][..terms * PANEL];
+            let panel = Panel { values, step: PANEL, width: PANEL };
             for (i, k) in groups.clone().enumerate() {
-                let data = &inputs[i * v + point * ROWS * row + channels.start..];
+                let values = &inputs[i * v + point * ROWS * row + channels.start..];
                 let count = self.tiling.group(k, ROWS).len();
                 let sums = &mut sums[i * m + point * ROWS * PANEL..];
-                let rows = Rows { data, count, row, step: 1 };
-                product(rows, panel, sums, PANEL, channels.start > 0);
+                let rows = Rows { values, count, row, line: 0, col: 1 };
+                let finish = if channels.start > 0 { Finish::Add } else { Finish::PLAIN };
+                product((1, terms), rows, panel, finish, sums, PANEL);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The gradient of the weight: dW = Gᵀ [Σ over tiles of (Bᵀ d B) ⊙ (A dY Aᵀ)] G, for every point a product of
 //! [in × tiles] with [tiles × out], summed over the tiles in their order.
 
-use super::kernel::{PANEL, Panel, ROWS, Rows, product};
+use super::super::kernel::{Finish, PANEL, Panel, ROWS, Rows, product};
 use super::tiles::{Maps, Tiling};
 use super::transforms::{both, weight_gradient};
 use super::{STEP, Shared, Tile, with_aligned};
@@ -122,12 +122,14 @@ impl Sums<'_> {
             let (v, y) = held.split_at(v);
             let v = &v[point * self.tiles * self.inputs.stride..];
             let y = &y[point * self.tiles * self.outputs.stride + panel * PANEL..];
-            let y = Panel { data: y, terms, stride: self.outputs.stride };
+            let y = Panel { values: y, step: self.outputs.stride, width: PANEL };
+            let finish = if first + i > 0 { Finish::Add } else { Finish::PLAIN };
             for (from, total) in channels.clone().step_by(ROWS).zip(total.chunks_mut(ROWS * PANEL))
             {
                 let count = ROWS.min(channels.end - from);
-                let rows = Rows { data: &v[from..], count, row: 1, step: self.inputs.stride };
-                product(rows, y, total, PANEL, first + i > 0);
+                let col = self.inputs.stride;
+                let rows = Rows { values: &v[from..], count, row: 1, line: 0, col };
+                product((1, terms), rows, y, finish, total, PANEL);
             }
         }
     }

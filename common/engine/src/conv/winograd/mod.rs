@@ -10,7 +10,6 @@
 //! | [`transforms`] | transforms of one line of a tile |
 //! | [`tiles`] | where tiles read their maps, and the transforms of these |
 //! | [`panels`] | the weights, transformed |
-//! | [`kernel`] | products of a few rows with a panel, summed in registers |
 //! | [`forward`] | the convolution, and with reversed weights its input gradient |
 //! | [`gradient`] | its weight gradient |
 //!
@@ -19,7 +18,6 @@
 
 mod forward;
 mod gradient;
-mod kernel;
 mod panels;
 mod tiles;
 mod transforms;
@@ -28,6 +26,7 @@ pub(crate) use forward::forward;
 pub(crate) use gradient::gradient;
 pub(crate) use panels::{Weights, packed_floats};
 
+use super::kernel::PANEL;
 use crate::parallel::with_scratch;
 use graph::Geometry;
 use tiles::Tiling;
@@ -75,7 +74,7 @@ pub(crate) fn tile(g: &Geometry) -> Option<Tile> {
 /// channels of 32 took as long as products of patches); patches have no sums that leave out the taps outside, so that
 /// maps of 2 × 2 gain, too (1.6 times).
 pub(crate) fn gradient_tile(g: &Geometry) -> Option<Tile> {
-    let filled = 2 * g.output > g.output.next_multiple_of(kernel::PANEL);
+    let filled = 2 * g.output > g.output.next_multiple_of(PANEL);
     (covers(g, 2) && filled).then(|| fewest_products(g))
 }
 

@@ -1,6 +1,6 @@
 //! Weights, transformed and in the order in which the products read them: in panels of [`PANEL`] output channels.
 
-use super::kernel::PANEL;
+use super::super::kernel::PANEL;
 use super::transforms::{both, weight};
 use super::{STEP, Tile};
 use crate::parallel::prelude::*;
