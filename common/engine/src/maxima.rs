@@ -7,7 +7,12 @@ use graph::Window;
 
 /// Maxima of one picture and their places; without room for places the maxima alone.
 pub(crate) fn max_picture(x: &[f32], y: &mut [f32], places: &mut [u8], size: Size, win: Window) {
-    if places.is_empty() { largest(x, y, size, win) } else { with_places(x, y, places, size, win) }
+    // A page has no use for places, nor room for finding them.
+    if places.is_empty() || cfg!(target_arch = "wasm32") {
+        largest(x, y, size, win);
+    } else {
+        with_places(x, y, places, size, win);
+    }
 }
 
 dispatch! {

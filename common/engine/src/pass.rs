@@ -27,7 +27,7 @@ impl Engine {
             let pass = Pass { engine: self, i, fused, parameters };
             op::forward(&fused.op, &pass, &mut value);
             self.values[i] = value;
-            if self.mode == Mode::Inference {
+            if self.mode() == Mode::Inference {
                 for j in 1..i {
                     if schedule.operations[j].last_reader == i {
                         let out = std::mem::take(&mut self.values[j].out);
@@ -43,7 +43,7 @@ impl Engine {
     fn prepare(&mut self, i: usize, operation: &Fused) {
         let n = if operation.lazy { 0 } else { self.batch * operation.floats() };
         let keeps_places = op::keeps_places(&operation.op) || operation.pool.is_some();
-        let places = if keeps_places && self.mode == Mode::Training { n } else { 0 };
+        let places = if keeps_places && self.mode() == Mode::Training { n } else { 0 };
         let value = &mut self.values[i];
         if value.out.len() != n {
             self.arena.give(std::mem::take(&mut value.out));

@@ -118,7 +118,8 @@ macro_rules! for_channels {
     ($channels:expr, |$c0:ident, $n:ident| $body:block) => {{
         let channels: usize = $channels;
         let mut $c0 = 0;
-        while $c0 + $crate::simd::LANES <= channels {
+        // Sixteen floats are four registers of WebAssembly's, which has few, and the code should be small there.
+        while !cfg!(target_arch = "wasm32") && $c0 + $crate::simd::LANES <= channels {
             const $n: usize = $crate::simd::LANES;
             $body
             $c0 += $n;

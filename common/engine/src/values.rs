@@ -46,7 +46,7 @@ pub(crate) struct Value {
 /// A network that runs; see the module.
 pub struct Engine {
     pub(crate) schedule: Arc<Schedule>,
-    pub(crate) mode: Mode,
+    mode: Mode,
     /// Of each convolution.
     plans: Arc<[Option<ConvPlan>]>,
     /// Weights of each convolution in the order they are read, for answers: packed once.
@@ -63,6 +63,7 @@ impl Engine {
     /// Pictures that do not fit the network.
     pub fn new(graph: &Graph, size: usize, mode: Mode) -> Result<Self> {
         let forward_only = mode == Mode::Inference;
+        assert!(forward_only || !cfg!(target_arch = "wasm32"), "nothing is trained in WebAssembly");
         let fusing =
             Fusing { pointwise: POINTWISE, forward_only, stem: direct::FEWEST_CHANNELS - 1 };
         let schedule = Schedule::new(graph, size, fusing)?;
@@ -87,6 +88,11 @@ impl Engine {
     ) -> Self {
         let values = schedule.operations.iter().map(|_| Value::default()).collect();
         Self { schedule, mode, plans, packed, arena: Arena::default(), values, batch: 0 }
+    }
+
+    /// What it is for. In WebAssembly that is known when it is compiled: a page is not to carry what training needs.
+    pub(crate) fn mode(&self) -> Mode {
+        if cfg!(target_arch = "wasm32") { Mode::Inference } else { self.mode }
     }
 
     /// Another that shares all but the results: for another thread.

@@ -15,7 +15,7 @@ mod kernel;
 mod patches;
 mod plan;
 pub(crate) mod pointwise;
-mod products;
+pub(crate) mod products;
 mod rows;
 pub(crate) mod stem;
 #[cfg(not(target_arch = "wasm32"))]

@@ -106,7 +106,7 @@ fn group_weights<'a>(packed: &'a [f32], p: &Product, group: usize) -> Matrix<'a>
 }
 
 /// See [`super::forward`].
-pub(super) fn forward(
+pub(crate) fn forward(
     x: &[f32],
     w: &[f32],
     bias: Option<&[f32]>,

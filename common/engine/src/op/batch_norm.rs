@@ -6,7 +6,7 @@ use graph::op::BatchNorm;
 
 impl Run for BatchNorm {
     fn forward(&self, pass: &Pass, value: &mut Value) {
-        let found = match pass.engine.mode {
+        let found = match pass.engine.mode() {
             Mode::Training => {
                 let known = pass.engine.values[pass.fused.inputs[0]].result_stats.clone();
                 known.unwrap_or_else(|| batch_stats(pass.source().values, self.channels))

@@ -4,7 +4,7 @@ use super::{Back, Gradient, Mode, Pass, Run, Value};
 use crate::conv::depthwise::{self, Depthwise};
 use crate::conv::pointwise::Pointwise;
 use crate::conv::winograd::{self, Weights};
-use crate::conv::{self, Forward, direct, stem};
+use crate::conv::{self, Forward, direct, products, stem};
 use crate::elementwise;
 use crate::values::Engine;
 use graph::op::Conv;
@@ -60,7 +60,7 @@ fn pack(pass: &Pass, g: &Geometry, weight: &[f32], bias: Option<&[f32]>, packed:
             stem::pack(weight, g, packed);
         }
         // In training weights are transformed in pieces that stay in cache.
-        Forward::Winograd(tile) if pass.engine.mode == Mode::Inference => {
+        Forward::Winograd(tile) if pass.engine.mode() == Mode::Inference => {
             packed.resize(winograd::packed_floats(g, tile), 0.0);
             Weights::Plain(weight).pack(g, tile, packed);
         }
@@ -75,7 +75,7 @@ pub(super) fn forward(conv: &Conv, pass: &Pass, value: &mut Value) {
     let (source, bounds, pool) = (pass.source(), fused.bounds, fused.pool);
     let g = geometry(engine, i, conv);
     let Value { out, places, packed, .. } = value;
-    let packed = match engine.mode {
+    let packed = match engine.mode() {
         Mode::Training => {
             pack(pass, &g, weight, bias, packed);
             &*packed
@@ -89,7 +89,7 @@ pub(super) fn forward(conv: &Conv, pass: &Pass, value: &mut Value) {
     match engine.plan(i).forward {
         // Its reader makes it.
         Forward::Depthwise if fused.lazy => {}
-        Forward::Depthwise if engine.mode == Mode::Training && feeds_norm(engine, i) => {
+        Forward::Depthwise if engine.mode() == Mode::Training && feeds_norm(engine, i) => {
             let batch_stats = depthwise::forward_with_stats(source.values, weight, &g, out);
             value.result_stats = Some(batch_stats);
         }
@@ -100,13 +100,12 @@ pub(super) fn forward(conv: &Conv, pass: &Pass, value: &mut Value) {
         }
         Forward::Direct => direct::forward(source.values, packed, bias, bounds, &g, out),
         Forward::Stem => stem::forward(source.values, packed, (bias, bounds), &g, pool, out),
-        Forward::Winograd(tile) if engine.mode == Mode::Inference => {
-            let weights = Weights::Packed(packed);
+        Forward::Winograd(tile) => {
+            let is_packed = engine.mode() == Mode::Inference;
+            let weights = if is_packed { Weights::Packed(packed) } else { Weights::Plain(weight) };
             winograd::forward(source.values, weights, bias, bounds, (&g, tile), out);
         }
-        Forward::Winograd(_) | Forward::Products => {
-            conv::forward(source.values, weight, bias, bounds, &g, out);
-        }
+        Forward::Products => products::forward(source.values, weight, bias, bounds, &g, out),
     }
 }
 
