@@ -4,6 +4,7 @@
 // A new operation or activation is to be asked about, not to be taken for another.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod layers;
 mod timing;
 mod traffic;
 
@@ -17,6 +18,7 @@ use common::cli;
 use common::device::Device;
 use common::sizing::Sizing;
 use common::training::{Optimizer, Pictures, Settings, Targets, Training};
+use engine::pass::{self, Engine};
 use executor::{Batch, Executor, Loss, Rule, Update};
 use graph::grid::Grids;
 use graph::rng::Rng;
@@ -71,7 +73,9 @@ enum Mode {
     /// No time: megabytes that a training step of a picture moves through a GPU's memory, at least would
     /// have to, and keeps; and its operations. Counted, not measured.
     Traffic,
-    /// No time: the engine's fused operations and how each convolution is computed.
+    /// Answers, operation by operation: multiplications, time, share of what a core can do.
+    Layers,
+    /// No time: the engine's fused operations and how each convolution is computed, in training and for answers.
     #[value(alias = "plan")]
     Schedule,
 }
@@ -106,10 +110,12 @@ fn run(args: &Bench) -> Result<String> {
     let times = match args.mode {
         Mode::Code => return code(&model, args.steps),
         Mode::Traffic => return traffic::traffic(&model, args.size),
+        Mode::Layers => return layers::layers(model, args.size, &x, args.steps),
         Mode::Schedule => {
-            let engine =
-                engine::pass::Engine::new(&model.graph, args.size, engine::pass::Mode::Training)?;
-            return Ok(engine.to_string());
+            let engine = |graph, mode| Engine::new(graph, args.size, mode);
+            let training = engine(&model.graph, pass::Mode::Training)?;
+            let answers = engine(&model.folded()?.graph, pass::Mode::Inference)?;
+            return Ok(format!("Training:\n{training}\nAnswers:\n{answers}"));
         }
         Mode::Forward => {
             let mut executor = device.executor(&model)?;

@@ -13,6 +13,19 @@ impl Engine {
     /// # Errors
     /// A batch of another size.
     pub fn forward(&mut self, parameters: &[f32], x: Vec<f32>) -> Result<&[f32]> {
+        self.forward_each(parameters, x, |_| {})
+    }
+
+    /// [`Engine::forward`] that tells `done` the number of each operation when it has run.
+    ///
+    /// # Errors
+    /// A batch of another size.
+    pub fn forward_each(
+        &mut self,
+        parameters: &[f32],
+        x: Vec<f32>,
+        mut done: impl FnMut(usize),
+    ) -> Result<&[f32]> {
         let schedule = self.schedule.clone();
         let floats = schedule.operations[0].floats();
         self.batch = x.len() / floats.max(1);
@@ -27,6 +40,7 @@ impl Engine {
             let pass = Pass { engine: self, i, fused, parameters };
             op::forward(&fused.op, &pass, &mut value);
             self.values[i] = value;
+            done(i);
             if self.mode() == Mode::Inference {
                 for j in 1..i {
                     if schedule.operations[j].last_reader == i {

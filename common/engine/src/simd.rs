@@ -98,6 +98,48 @@ macro_rules! dispatch {
 }
 pub(crate) use dispatch;
 
+/// Multiplications, each with its addition, of a core: `rounds` times 192 of them in registers, and their sum.
+pub fn multiply_and_add(rounds: usize) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    if level() == Level::Avx512 {
+        // SAFETY: the CPU has AVX-512.
+        return unsafe { multiply_and_add_avx512(rounds) };
+    }
+    let (mut sum, w) = ([0.0; 12 * LANES], std::hint::black_box(0.5f32));
+    multiply_and_add_loop(&mut sum, w, rounds);
+    sum.iter().sum()
+}
+
+/// The compiler keeps these sums in registers by itself only where there are intrinsics.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+#[allow(clippy::needless_range_loop)]
+fn multiply_and_add_avx512(rounds: usize) -> f32 {
+    use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_set1_ps};
+    let w = _mm512_set1_ps(std::hint::black_box(0.5));
+    let mut sums = [w; 12];
+    for _ in 0..rounds {
+        for r in 0..12 {
+            sums[r] = _mm512_fmadd_ps(w, w, sums[r]);
+        }
+    }
+    sums.into_iter().map(|s| _mm512_reduce_add_ps(s)).sum()
+}
+
+dispatch! {
+    fn multiply_and_add_loop(sums: &mut [f32; 12 * LANES], w: f32, rounds: usize)
+        = multiply_and_add_body
+}
+
+#[inline(always)]
+fn multiply_and_add_body<const FMA: bool>(sums: &mut [f32; 12 * LANES], w: f32, rounds: usize) {
+    for _ in 0..rounds {
+        for v in &mut *sums {
+            *v = mul_add::<FMA>(w, w, *v);
+        }
+    }
+}
+
 /// The `N` floats of `s` from `at`.
 #[inline(always)]
 pub(crate) fn load<const N: usize>(s: &[f32], at: usize) -> [f32; N] {

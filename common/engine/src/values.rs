@@ -142,6 +142,11 @@ impl Engine {
         self.schedule.operations.iter().filter(|o| !o.lazy).map(Fused::floats)
     }
 
+    /// What it runs, in order.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
     /// Where parameter `k` of an operation lies.
     pub(crate) fn range(&self, operation: &Fused, k: usize) -> Range<usize> {
         self.schedule.layout.slots()[operation.parameters[k]].range.clone()

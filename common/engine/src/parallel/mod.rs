@@ -32,13 +32,13 @@ pub(crate) fn alone<R>(f: impl FnOnce() -> R) -> R {
 
 /// Runs `f`, whose tasks are short and many, with threads that wait for them without sleeping.
 #[cfg(feature = "threads")]
-pub(crate) fn together<R>(f: impl FnOnce() -> R) -> R {
+pub fn together<R>(f: impl FnOnce() -> R) -> R {
     if threads() == 1 || ALONE.get() { alone(f) } else { team::lead(f) }
 }
 
 /// Runs `f`.
 #[cfg(not(feature = "threads"))]
-pub(crate) fn together<R>(f: impl FnOnce() -> R) -> R {
+pub fn together<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
