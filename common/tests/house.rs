@@ -45,10 +45,9 @@ const ABOVE: [&str; 11] = [
 ];
 
 /// Outside crate → where alone it may be used (path prefixes).
-const OWNERS: [(&str, &[&str]); 27] = [
+const OWNERS: [(&str, &[&str]); 26] = [
     ("candle_core", &["common/reference/", "common/cuda/", "common/src/device.rs"]),
     ("candle_nn", &["common/reference/"]),
-    ("gemm", &["common/engine/src/conv/gemm.rs"]),
     ("image", &["common/photos/"]),
     ("zune_jpeg", &["common/photos/"]),
     ("jpeg_decoder", &["common/photos/"]),
