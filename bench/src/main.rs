@@ -53,6 +53,8 @@ struct Bench {
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
     #[command(flatten)]
+    products: cli::Products,
+    #[command(flatten)]
     compute: cli::Compute,
 }
 
@@ -109,16 +111,16 @@ fn run(args: &Bench) -> Result<String> {
         Mode::Schedule => {
             let engine =
                 engine::pass::Engine::new(&model.graph, args.size, engine::pass::Mode::Training)?;
-            return Ok(engine.to_string());
+            return Ok(engine.at(args.products.precision).to_string());
         }
         Mode::Forward => {
-            let mut executor = device.executor(&model)?;
+            let mut executor = device.executor_at(&model, args.products.precision)?;
             let mut answer = || executor.logits(&x).map(|_| ());
             timing::warm_up(&mut answer)?;
             Times::of(args.steps, answer)?
         }
         Mode::Train => {
-            let mut executor = device.executor(&model)?;
+            let mut executor = device.executor_at(&model, args.products.precision)?;
             time(args.steps, || step(&mut *executor, &x, batch))?
         }
         Mode::Training => training(model, args, device)?,

@@ -8,7 +8,6 @@
 //!
 //! Work is cut by shape alone: the same bits for any number of threads.
 
-#[allow(dead_code, unused_imports)] // waits for its callers
 mod bf16;
 pub mod depthwise;
 pub(crate) mod direct;

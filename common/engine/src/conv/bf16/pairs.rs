@@ -128,7 +128,7 @@ unsafe fn row_by_instruction(x: &[f32], pairs: &mut [u32]) {
 
 /// Rows of `n` numbers → `rows / 2` lines, rounded up, of pairs of numbers below each other: of the columns
 /// `first..first + width`, line `j` at `pairs[j * step..]`.
-pub(in super::super) fn by_rows(
+pub(super) fn by_rows(
     x: &[f32],
     n: usize,
     (first, width): (usize, usize),

@@ -1,8 +1,11 @@
 //! Products and roundings against definitions in f64, hand-worked sums, and the instructions.
 
+use super::super::direct;
 use super::super::gemm::Matrix;
-use super::pairs::round;
+use super::super::pointwise::{Pointwise, Source};
+use super::pairs::{by_rows, round};
 use super::*;
+use executor::Precision;
 use graph::rng::Rng;
 use std::sync::{Mutex, PoisonError};
 
@@ -228,5 +231,93 @@ fn products_are_those_of_the_definition() {
                 assert!((f - e).abs() <= bound, "{m} {n} {k}: {f} {e}, bound {bound}");
             }
         }
+    }
+}
+
+/// Sums of `k` products each, of which `found` are the results and `sums` (value, sum of the sizes of its terms) the
+/// definition's: see [`products_are_those_of_the_definition`].
+fn close(found: &[f32], sums: &[(f64, f64)], k: usize, what: &str) {
+    assert_eq!(found.len(), sums.len(), "{what}");
+    let share = 2f64.powi(-8) + 2f64.powi(-18) + 1.01 * (k + 2) as f64 * 2f64.powi(-24);
+    for (f, (sum, size)) in found.iter().zip(sums) {
+        assert!((f64::from(*f) - sum).abs() <= share * size, "{what}: {f} {sum}, of {size}");
+    }
+    let off = found.iter().zip(sums).filter(|(f, (sum, size))| {
+        (f64::from(**f) - sum).abs() > size * 1.01 * (k + 2) as f64 * 2f64.powi(-24)
+    });
+    assert!(off.count() > found.len() / 2, "{what}: these are sums of f32");
+}
+
+/// Σ over rows of `a` `[m, k]` and columns of `b` `[k, n]`, given by their elements.
+fn definition(
+    (m, n, k): (usize, usize, usize),
+    a: impl Fn(usize, usize) -> f32,
+    b: impl Fn(usize, usize) -> f32,
+) -> Vec<(f64, f64)> {
+    let sum = |r: usize, c: usize| {
+        let products = (0..k).map(|i| f64::from(a(r, i)) * f64::from(b(i, c)));
+        products.fold((0.0, 0.0), |(s, t), p| (s + p, t + p.abs()))
+    };
+    (0..m * n).map(|i| sum(i / n, i % n)).collect()
+}
+
+fn pointwise(input: usize, output: usize) -> Pointwise {
+    let precision = Precision::Bf16;
+    Pointwise { batch: 3, height: 5, width: 7, input, output, precision, pool: None }
+}
+
+#[test]
+fn pointwise_convolutions_are_those_of_the_definition() {
+    for (input, output) in [(16, 32), (33, 70), (120, 20)] {
+        let p = pointwise(input, output);
+        let (x, w) = (values(105 * input, 1), values(output * input, 2));
+        let mut panels = vec![0.0; p.packed_floats()];
+        p.pack(&w, &mut panels);
+        let mut y = vec![0.0; 105 * output];
+        let source = Source { values: &x, normalize: None, depthwise: None };
+        p.forward(source, &panels, None, Bounds::NONE, &mut y, &mut []);
+        let sums =
+            definition((105, output, input), |r, i| x[r * input + i], |i, c| w[c * input + i]);
+        close(&y, &sums, input, &format!("{input} > {output}"));
+    }
+}
+
+/// Windows, strides and padding, on maps that are cut by rows of pictures and by pictures, of odd channels, too.
+#[test]
+fn direct_convolutions_are_those_of_the_definition() {
+    for (kernel, stride, padding, side, input, output) in
+        [(3, 2, 1, 7, 17, 40), (3, 1, 1, 2, 64, 33), (1, 2, 0, 16, 32, 8), (3, 1, 1, 10, 16, 32)]
+    {
+        let window = graph::Window { kernel, stride, padding, ceil: false };
+        let g = graph::Geometry {
+            batch: 3,
+            height: side,
+            width: side,
+            input,
+            output,
+            groups: 1,
+            window,
+        };
+        let (x, w) =
+            (values(3 * side * side * input, 1), values(output * input * kernel * kernel, 2));
+        let mut panels = vec![0.0; direct::packed_bf16_floats(&g)];
+        direct::pack_bf16(&w, &g, &mut panels);
+        let mut y = vec![0.0; g.rows() * output];
+        direct::forward_bf16(&x, &panels, None, Bounds::NONE, &g, &mut y);
+        let (taps, out) = (kernel * kernel, g.out_width());
+        let pixel = |r: usize, t: usize, i: usize| {
+            let (b, at) = (r / (out * out), r % (out * out));
+            let line = (at / out * stride + t / kernel).wrapping_sub(padding);
+            let column = (at % out * stride + t % kernel).wrapping_sub(padding);
+            let inside = line < side && column < side;
+            if inside { x[((b * side + line) * side + column) * input + i] } else { 0.0 }
+        };
+        let shape = (g.rows(), output, taps * input);
+        let sums = definition(
+            shape,
+            |r, j| pixel(r, j / input, j % input),
+            |j, c| w[(c * input + j % input) * taps + j / input],
+        );
+        close(&y, &sums, shape.2, &format!("{g:?}"));
     }
 }
