@@ -198,6 +198,7 @@ fn training(model: Model, args: &Bench, device: Device) -> Result<Times> {
         ema: 0.999,
         slim: 0.0,
         seed: 1,
+        precision: args.products.precision,
     };
     let targets = Targets::Labels("flip,scale=0.4,rotate=15,colour=0.2,cutmix=1".parse()?);
     let pictures = Pictures { train: &images, validation: &images };

@@ -73,7 +73,8 @@ impl Network {
             none => {
                 let parameters =
                     if p.is_identity() { Vec::new() } else { vec![0.0; p.layout().len()] };
-                let engine = Engine::new(&self.graph, self.size, Mode::Training)?;
+                let engine =
+                    Engine::new(&self.graph, self.size, Mode::Training)?.at(self.precision);
                 none.insert(Training { engine, parameters, gradient: vec![0.0; p.len()] })
             }
         };

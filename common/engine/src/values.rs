@@ -155,12 +155,13 @@ impl Engine {
         self.plans[i].expect("every convolution has a plan")
     }
 
-    /// What the convolution that operation `i` is multiplies. Logits are sums of f32.
+    /// What the convolution that operation `i` is multiplies. What reads pictures or writes logits multiplies f32.
     pub(crate) fn precision(&self, i: usize) -> Precision {
         let is_linear = matches!(self.schedule.operations[i].op, Op::Linear(_));
         let products = matches!(self.plan(i).forward, Forward::Fused | Forward::Direct);
-        let wanted = cfg!(not(target_arch = "wasm32")) && products && !is_linear;
-        if wanted { self.precision } else { Precision::F32 }
+        let is_first = self.schedule.operations[i].inputs == [0];
+        let inside = products && !is_linear && !is_first;
+        if inside && cfg!(not(target_arch = "wasm32")) { self.precision } else { Precision::F32 }
     }
 
     /// Height, width, channels of the result of operation `i`.

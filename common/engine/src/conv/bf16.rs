@@ -19,7 +19,9 @@ use crate::simd::dispatch;
 use crate::simd::multiplies_bf16;
 use graph::Bounds;
 use pairs::unpair;
-pub(super) use pairs::{aligned, aligned_mut, by_columns, pack, packed, packed_floats, with_pairs};
+pub(super) use pairs::{
+    aligned, aligned_mut, by_columns, by_rows, pack, packed, packed_floats, with_pairs,
+};
 
 /// Rows of a left factor: pair `i` of row `r` at `values[starts[r] + i * col]`.
 #[derive(Clone, Copy)]

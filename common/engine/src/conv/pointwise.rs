@@ -222,21 +222,35 @@ impl Pointwise {
             }
             work.push(pieces);
         }
-        with_scratch(work.len() * width, |partials| {
-            work.into_par_iter().zip(partials.par_chunks_mut(width)).for_each(|(run, partial)| {
-                partial.fill(0.0);
-                let (dw, db) = partial.split_at_mut(dw.len());
-                for (t, dx, out) in run {
-                    let places = places.get(out.clone()).unwrap_or_default();
-                    self.tile_backward(t, x, w, (&grad[out], places), dx, (dw, db));
+        // The weight as pairs of outputs, for all tiles.
+        let pairs = match self.precision {
+            Precision::F32 => 0,
+            Precision::Bf16 => bf16::packed(self.output, self.input),
+        };
+        bf16::with_pairs(pairs, |panels| {
+            let matrix = Matrix::new(w, self.output, self.input, self.input);
+            if self.precision == Precision::Bf16 {
+                bf16::pack(matrix, panels);
+            }
+            let w = (matrix, &*panels);
+            with_scratch(work.len() * width, |partials| {
+                work.into_par_iter().zip(partials.par_chunks_mut(width)).for_each(
+                    |(run, partial)| {
+                        partial.fill(0.0);
+                        let (dw, db) = partial.split_at_mut(dw.len());
+                        for (t, dx, out) in run {
+                            let places = places.get(out.clone()).unwrap_or_default();
+                            self.tile_backward(t, x, w, (&grad[out], places), dx, (dw, db));
+                        }
+                    },
+                );
+                let total = add_up(partials, width);
+                let (weights, biases) = total.split_at(dw.len());
+                dw.iter_mut().zip(weights).for_each(|(d, t)| *d = *t as f32);
+                for (d, t) in db.into_iter().flatten().zip(biases) {
+                    *d = *t as f32;
                 }
             });
-            let total = add_up(partials, width);
-            let (weights, biases) = total.split_at(dw.len());
-            dw.iter_mut().zip(weights).for_each(|(d, t)| *d = *t as f32);
-            for (d, t) in db.into_iter().flatten().zip(biases) {
-                *d = *t as f32;
-            }
         });
     }
 
@@ -244,7 +258,7 @@ impl Pointwise {
         &self,
         t: Tile,
         x: Source,
-        w: &[f32],
+        w: (Matrix, &[u32]),
         (grad, places): (&[f32], &[u8]),
         dx: &mut [f32],
         (dw, db): (&mut [f32], &mut [f32]),
@@ -267,11 +281,44 @@ impl Pointwise {
                 }
             };
             column_sum(grad, db);
-            let g = Matrix::new(grad, rows, self.output, self.output);
-            multiply(dx, self.input, false, g, Matrix::new(w, self.output, self.input, self.input));
-            self.with_input(x, t, |x| {
-                let x = Matrix::new(x, rows, self.input, self.input);
-                multiply(dw, self.input, true, g.transposed(), x);
+            self.with_input(x, t, |x| match self.precision {
+                Precision::F32 => {
+                    let g = Matrix::new(grad, rows, self.output, self.output);
+                    multiply(dx, self.input, false, g, w.0);
+                    let x = Matrix::new(x, rows, self.input, self.input);
+                    multiply(dw, self.input, true, g.transposed(), x);
+                }
+                Precision::Bf16 => self.gradients_bf16(rows, x, w.1, grad, dx, dw),
+            });
+        });
+    }
+
+    /// Of `rows` of input and of output gradient, by products of bf16: `dx = grad · w`, `dw += gradᵀ · x`, where pairs
+    /// are of outputs in the first and of rows in the second.
+    fn gradients_bf16(
+        &self,
+        rows: usize,
+        x: &[f32],
+        w: &[u32],
+        grad: &[f32],
+        dx: &mut [f32],
+        dw: &mut [f32],
+    ) {
+        let (input, output) = (self.input, self.output);
+        let (half, lines) = (output.div_ceil(2), rows.div_ceil(2));
+        bf16::with_pairs((rows * half).max(lines * output), |pairs| {
+            let across = &mut pairs[..rows * half];
+            bf16::by_columns(grad, output, across);
+            let plain = Finish::Store { bias: None, bounds: Bounds::NONE };
+            let a = bf16::Left { values: across, rows, pairs: half, row: half, col: 1 };
+            bf16::multiply(dx, (input, input), a, w, plain);
+            let down = &mut pairs[..lines * output];
+            bf16::by_rows(grad, output, (0, output), down, output);
+            bf16::with_pairs(bf16::packed(rows, input), |panels| {
+                bf16::pack(Matrix::new(x, rows, input, input), panels);
+                let a =
+                    bf16::Left { values: down, rows: output, pairs: lines, row: 1, col: output };
+                bf16::multiply(dw, (input, input), a, panels, Finish::Add);
             });
         });
     }

@@ -128,7 +128,7 @@ unsafe fn row_by_instruction(x: &[f32], pairs: &mut [u32]) {
 
 /// Rows of `n` numbers → `rows / 2` lines, rounded up, of pairs of numbers below each other: of the columns
 /// `first..first + width`, line `j` at `pairs[j * step..]`.
-pub(super) fn by_rows(
+pub(in super::super) fn by_rows(
     x: &[f32],
     n: usize,
     (first, width): (usize, usize),
@@ -234,6 +234,17 @@ pub(in super::super) fn pack(b: Matrix, panels: &mut [u32]) {
         }
         if b.col == 1 && b.row == b.cols {
             by_rows(&b.data[..b.rows * b.cols], b.cols, (first, width), panel, PANEL);
+            continue;
+        }
+        if b.row == 1 {
+            with_pairs(lines, |column| {
+                for c in 0..width {
+                    by_columns(&b.data[(first + c) * b.col..][..b.rows], b.rows, column);
+                    for (line, pair) in panel.chunks_exact_mut(PANEL).zip(&*column) {
+                        line[c] = *pair;
+                    }
+                }
+            });
             continue;
         }
         for c in 0..width {

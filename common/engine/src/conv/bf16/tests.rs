@@ -3,7 +3,7 @@
 use super::super::direct;
 use super::super::gemm::Matrix;
 use super::super::pointwise::{Pointwise, Source};
-use super::pairs::{by_rows, round};
+use super::pairs::round;
 use super::*;
 use executor::Precision;
 use graph::rng::Rng;
@@ -319,5 +319,32 @@ fn direct_convolutions_are_those_of_the_definition() {
             |j, c| w[(c * input + j % input) * taps + j / input],
         );
         close(&y, &sums, shape.2, &format!("{g:?}"));
+    }
+}
+
+/// Of odd numbers of rows, inputs and outputs, too.
+#[test]
+fn pointwise_gradients_are_those_of_the_definition() {
+    for (input, output) in [(16, 32), (33, 70), (120, 21)] {
+        let p = pointwise(input, output);
+        let (x, w, grad) =
+            (values(105 * input, 1), values(output * input, 2), values(105 * output, 3));
+        let (mut dx, mut dw, mut db) = (vec![7.0; x.len()], vec![7.0; w.len()], vec![7.0; output]);
+        let source = Source { values: &x, normalize: None, depthwise: None };
+        p.backward(source, &w, (&grad, &[]), &mut dx, &mut dw, Some(&mut db));
+        let what = format!("{input} > {output}");
+        let sums =
+            definition((105, input, output), |r, o| grad[r * output + o], |o, i| w[o * input + i]);
+        close(&dx, &sums, output, &what);
+        let sums =
+            definition((output, input, 105), |o, r| grad[r * output + o], |r, i| x[r * input + i]);
+        close(&dw, &sums, 105, &what);
+        for (o, b) in db.iter().enumerate() {
+            let sum: f64 = grad.iter().skip(o).step_by(output).map(|v| f64::from(*v)).sum();
+            assert!(
+                (f64::from(*b) - sum).abs() < 1e-4,
+                "{what}: sums of gradients are no products"
+            );
+        }
     }
 }
