@@ -1,5 +1,6 @@
 //! What each fused operation of an answer takes, beside what one core can do.
 
+use super::Bench;
 use anyhow::Result;
 use artifacts::Model;
 use engine::parallel::together;
@@ -36,19 +37,20 @@ fn peak() -> f64 {
 }
 
 /// A line per operation: its number and name, millions of multiplications and microseconds per picture (the best of
-/// `steps` answers to `x`), billions a second, share of the peak of one core.
+/// all answers to `x`), billions a second, share of the peak of one core.
 ///
 /// # Errors
 /// Pictures that do not fit the network.
-pub(crate) fn layers(model: Model, size: usize, x: &[f32], steps: usize) -> Result<String> {
+pub(crate) fn layers(model: Model, args: &Bench, x: &[f32]) -> Result<String> {
     let model = model.folded()?;
-    let mut engine = Engine::new(&model.graph, size, Mode::Inference)?;
+    let mut engine =
+        Engine::new(&model.graph, args.size, Mode::Inference)?.at(args.products.precision);
     let parameters = Layout::of(&model.graph).pack_all(model.weights)?;
     let operations = engine.schedule().operations.clone();
     let pictures = (x.len() / operations[0].floats()) as f64;
     let mut best = vec![f64::INFINITY; operations.len()];
     together(|| -> Result<()> {
-        for _ in 0..steps.max(1) + 2 {
+        for _ in 0..args.steps.max(1) + 2 {
             let mut last = Instant::now();
             engine.forward_each(&parameters, x.to_vec(), |i| {
                 best[i] = best[i].min(last.elapsed().as_secs_f64());

@@ -55,6 +55,8 @@ struct Bench {
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
     #[command(flatten)]
+    products: cli::Products,
+    #[command(flatten)]
     compute: cli::Compute,
 }
 
@@ -110,21 +112,24 @@ fn run(args: &Bench) -> Result<String> {
     let times = match args.mode {
         Mode::Code => return code(&model, args.steps),
         Mode::Traffic => return traffic::traffic(&model, args.size),
-        Mode::Layers => return layers::layers(model, args.size, &x, args.steps),
+        Mode::Layers => return layers::layers(model, args, &x),
         Mode::Schedule => {
-            let engine = |graph, mode| Engine::new(graph, args.size, mode);
+            let precision = args.products.precision;
+            let engine = |graph, mode| {
+                Ok::<_, anyhow::Error>(Engine::new(graph, args.size, mode)?.at(precision))
+            };
             let training = engine(&model.graph, pass::Mode::Training)?;
             let answers = engine(&model.folded()?.graph, pass::Mode::Inference)?;
             return Ok(format!("Training:\n{training}\nAnswers:\n{answers}"));
         }
         Mode::Forward => {
-            let mut executor = device.executor(&model)?;
+            let mut executor = device.executor_at(&model, args.products.precision)?;
             let mut answer = || executor.logits(&x).map(|_| ());
             timing::warm_up(&mut answer)?;
             Times::of(args.steps, answer)?
         }
         Mode::Train => {
-            let mut executor = device.executor(&model)?;
+            let mut executor = device.executor_at(&model, args.products.precision)?;
             time(args.steps, || step(&mut *executor, &x, batch))?
         }
         Mode::Training => training(model, args, device)?,
@@ -202,6 +207,7 @@ fn training(model: Model, args: &Bench, device: Device) -> Result<Times> {
         ema: 0.999,
         slim: 0.0,
         seed: 1,
+        precision: args.products.precision,
     };
     let targets = Targets::Labels("flip,scale=0.4,rotate=15,colour=0.2,cutmix=1".parse()?);
     let pictures = Pictures { train: &images, validation: &images };

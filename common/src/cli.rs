@@ -1,10 +1,11 @@
 //! What every stage's `main` shares: errors, threads, progress.
 
 use crate::cost::{self, Cost};
-use crate::device::{Device, Wanted};
+use crate::device::{Device, Precision, Wanted};
 use anyhow::{Context, Result};
 use artifacts::{Framing, artifact, classes};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::Path;
 use std::process::ExitCode;
@@ -39,6 +40,16 @@ pub struct Compute {
     device: Wanted,
     #[command(flatten)]
     threads: Threads,
+}
+
+/// Flag of programs that ask networks.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Products {
+    /// What factors of products are rounded to: f32 (not at all), or bf16 (8 binary digits; sums stay f32),
+    /// which takes less time on CPUs with AVX512-BF16 and far more on others, with the same bits. --device
+    /// cpu alone has it.
+    #[arg(long, value_name = "PRECISION", default_value_t)]
+    pub precision: Precision,
 }
 
 /// Flag of every stage that brings in pictures or networks.

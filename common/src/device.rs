@@ -2,9 +2,10 @@
 
 #[cfg(feature = "cuda")]
 use anyhow::anyhow;
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use artifacts::Model;
 use executor::Executor;
+pub use executor::Precision;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -32,15 +33,27 @@ impl Device {
         *self == Self::Cpu
     }
 
-    /// An executor for `model`.
+    /// An executor for `model`, with products of f32.
     ///
     /// # Errors
     /// Weights or pictures that do not fit the graph; a device that fails.
     pub fn executor(self, model: &Model) -> Result<Box<dyn Executor>> {
+        self.executor_at(model, Precision::F32)
+    }
+
+    /// An executor for `model`, with products of `precision`.
+    ///
+    /// # Errors
+    /// As for [`Device::executor`]; a precision that the device does not have.
+    pub fn executor_at(self, model: &Model, precision: Precision) -> Result<Box<dyn Executor>> {
+        ensure!(
+            precision.is_f32() || self.is_cpu(),
+            "--precision {precision}: {self} multiplies f32 alone; leave out --device, or --precision"
+        );
         let Model { graph, weights, grids, .. } = model;
         let size = model.input.preparation.size;
         Ok(match self {
-            Self::Cpu => Box::new(engine::Network::new(graph, weights, grids, size)?),
+            Self::Cpu => Box::new(engine::Network::new(graph, weights, grids, size)?.at(precision)),
             Self::Candle => {
                 let cpu = candle_core::Device::Cpu;
                 Box::new(reference::Network::new(graph, weights, grids, size, &cpu)?)

@@ -11,7 +11,7 @@ use codec::{Quantized, Rows};
 use common::device::Device;
 use common::run::run;
 use common::training::{OnGrids, Optimizer, Pictures, Settings, Summary, Targets, Training};
-use executor::Loss;
+use executor::{Loss, Precision};
 use graph::grid::Grids;
 use graph::{Array, Weights};
 use std::path::Path;
@@ -102,6 +102,7 @@ fn settings(epochs: u32) -> Settings {
         ema: 0.0,
         slim: 0.0,
         seed: 1,
+        precision: Precision::F32,
     }
 }
 

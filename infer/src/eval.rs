@@ -4,7 +4,7 @@ use anyhow::Result;
 use artifacts::answers::About;
 use artifacts::{Answers, Images, Model, Provenance, Source, artifact};
 use common::cli;
-use common::device::Device;
+use common::device::{Device, Precision};
 use common::forward::forward_images;
 use common::score::{self, Row};
 use serde_json::json;
@@ -32,6 +32,8 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
+    products: cli::Products,
+    #[command(flatten)]
     compute: cli::Compute,
 }
 
@@ -46,7 +48,7 @@ impl Eval {
         let images = Images::load(&self.images)?;
         model.check_images(&images)?;
         let labels = images.all_labels()?;
-        let mut executor = device.executor(&model)?;
+        let mut executor = device.executor_at(&model, self.products.precision)?;
         let bar = cli::progress(images.len(), "pictures");
         let normalization = &model.input.normalization;
         let tick = |n| bar.inc(n as u64);
@@ -67,7 +69,7 @@ impl Eval {
             high,
         };
         if let (Some(out), Some(beside)) = (&self.out, &beside) {
-            let how = (row.name.as_str(), device);
+            let how = (row.name.as_str(), device, self.products.precision);
             save_answers(beside, how, (&model, &source), &images, logits)?;
             row.save(out)?;
             cli::record(out, "infer eval", row.pictures);
@@ -81,7 +83,7 @@ impl Eval {
 
 fn save_answers(
     path: &Path,
-    (name, device): (&str, Device),
+    (name, device, precision): (&str, Device, Precision),
     (model, source): (&Model, &Source),
     images: &Images,
     logits: Vec<f32>,
@@ -89,6 +91,9 @@ fn save_answers(
     let mut settings = json!({ "name": name });
     if !device.is_cpu() {
         settings["device"] = json!(device);
+    }
+    if !precision.is_f32() {
+        settings["precision"] = json!(precision.to_string());
     }
     let provenance = Provenance::new("infer eval", &settings)?
         .from("model", source)

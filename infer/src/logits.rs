@@ -45,6 +45,8 @@ pub(crate) struct Logits {
     #[arg(long)]
     reuse: bool,
     #[command(flatten)]
+    products: cli::Products,
+    #[command(flatten)]
     compute: cli::Compute,
 }
 
@@ -55,7 +57,7 @@ impl Logits {
             self.teacher.iter().chain([&self.images]).map(PathBuf::as_path).collect();
         let _claim = artifact::claim(&self.out, &inputs)?;
         let images = Images::load(&self.images)?;
-        let mut provenance = Provenance::new("infer logits", &Self::settings(device))?;
+        let mut provenance = Provenance::new("infer logits", &self.settings(device))?;
         provenance = provenance.from("images", &images.source);
         let mut teachers = Vec::new();
         for (i, path) in self.teacher.iter().enumerate() {
@@ -107,10 +109,14 @@ impl Logits {
         Ok(classes)
     }
 
-    /// What a header keeps of the settings: nothing but a device that is not the usual one, as the
-    /// rest stands in the body.
-    fn settings(device: Device) -> Option<BTreeMap<&'static str, Device>> {
-        (!device.is_cpu()).then(|| BTreeMap::from([("device", device)]))
+    /// What a header keeps of the settings: nothing but a device and a precision that are not the usual ones, as
+    /// the rest stands in the body.
+    fn settings(&self, device: Device) -> Option<BTreeMap<&'static str, String>> {
+        let precision = self.products.precision;
+        let device = (!device.is_cpu()).then(|| ("device", device.to_string()));
+        let precision = (!precision.is_f32()).then(|| ("precision", precision.to_string()));
+        let settings: BTreeMap<_, _> = device.into_iter().chain(precision).collect();
+        (!settings.is_empty()).then_some(settings)
     }
 
     /// Sum of the logits of all teachers, `[views, n, classes]`, going on from `partial`, which holds
@@ -138,7 +144,7 @@ impl Logits {
             }
             bar.skip(done as u64);
             asked += rows - done;
-            let mut executor = device.executor(model)?;
+            let mut executor = device.executor_at(model, self.products.precision)?;
             let fill = |at: usize, x: &mut [f32]| {
                 let (k, i) = ((at + done) / n, (at + done) % n);
                 let view = View::of(&self.augment, self.seed, i, k, n, size);

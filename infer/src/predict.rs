@@ -38,6 +38,8 @@ pub(crate) struct Predict {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
+    products: cli::Products,
+    #[command(flatten)]
     compute: cli::Compute,
 }
 
@@ -50,7 +52,7 @@ impl Predict {
         let classes = model.classes.join(", ");
         cli::note(&format!("model {} (hash {}): {classes}", source.name, source.hash));
         self.classes_of.iter().try_for_each(|folder| check_classes(folder, &model))?;
-        let mut executor = device.executor(&model)?;
+        let mut executor = device.executor_at(&model, self.products.precision)?;
         let paths = photos::list(&self.photos, cli::note)?;
         check_ids(&paths)?;
         let bar = cli::progress(paths.len(), "pictures");

@@ -24,7 +24,8 @@ fn flags_that_need_each_other_are_refused_alone() {
     );
 }
 
-/// As FORMAT.md says: the device stands in the header where it is not the usual one.
+/// As FORMAT.md says: device and precision stand in the header where they are not the usual ones; what a device does
+/// not have is refused.
 #[test]
 fn answers_say_where_they_were_computed() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("device");
@@ -50,16 +51,23 @@ fn answers_say_where_they_were_computed() {
     Model { graph, weights, input, classes, grids: Grids::new() }
         .save(&at("model"), &provenance)
         .unwrap();
-    for (device, settings) in [
-        ("cpu", serde_json::json!({ "name": "x" })),
-        ("candle", serde_json::json!({ "name": "x", "device": "candle" })),
+    for (device, precision, settings) in [
+        ("cpu", "f32", serde_json::json!({ "name": "x" })),
+        ("candle", "f32", serde_json::json!({ "name": "x", "device": "candle" })),
+        ("cpu", "bf16", serde_json::json!({ "name": "x", "precision": "bf16" })),
+        ("candle", "bf16", serde_json::Value::Null),
     ] {
         let mut infer = Command::new(INFER);
-        infer.args(["eval", "--name", "x", "--device", device]);
+        infer.args(["eval", "--name", "x", "--device", device, "--precision", precision]);
         for (flag, name) in [("--model", "model"), ("--images", "images"), ("--out", "x.csv")] {
             infer.arg(flag).arg(at(name));
         }
         let done = infer.output().unwrap();
+        if settings.is_null() {
+            let reason = String::from_utf8_lossy(&done.stderr).into_owned();
+            assert!(!done.status.success() && reason.contains("candle multiplies f32"), "{reason}");
+            continue;
+        }
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         let answers = Answers::load(&Answers::beside(&at("x.csv"))).unwrap();
         assert_eq!(answers.source.provenance.settings, settings);

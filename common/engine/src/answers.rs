@@ -7,6 +7,7 @@
 use crate::parallel::{prelude::*, threads, together};
 use crate::pass::{Engine, Mode};
 use anyhow::{Result, ensure};
+use executor::Precision;
 use graph::{Graph, Layout, Weights};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,12 +32,16 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// Of a folded network on pictures of `size × size`.
+    /// Of a folded network on pictures of `size × size`, with products of `precision`.
     ///
     /// # Errors
     /// Weights or pictures that do not fit it.
-    pub(crate) fn new((graph, weights): (Graph, Weights), size: usize) -> Result<Self> {
-        let first = Engine::new(&graph, size, Mode::Inference)?;
+    pub(crate) fn new(
+        (graph, weights): (Graph, Weights),
+        size: usize,
+        precision: Precision,
+    ) -> Result<Self> {
+        let first = Engine::new(&graph, size, Mode::Inference)?.at(precision);
         let parameters = Layout::of(&graph).pack_all(weights)?;
         let largest = first.largest();
         let group = if parameters.len() > SMALL {

@@ -6,7 +6,9 @@ use crate::optim;
 use crate::parallel::within;
 use crate::pass::{Engine, Mode};
 use anyhow::Result;
-use executor::{Batch, Executor, Loss, MOMENTUM, Parametrisation, State, Update, Variables};
+use executor::{
+    Batch, Executor, Loss, MOMENTUM, Parametrisation, Precision, State, Update, Variables,
+};
 use graph::grid::Grids;
 use graph::{Graph, Weights};
 
@@ -28,6 +30,7 @@ fn sign(v: f32) -> f32 {
 pub struct Network {
     graph: Graph,
     size: usize,
+    precision: Precision,
     parametrisation: Parametrisation,
     state: State,
     training: Option<Training>,
@@ -46,12 +49,19 @@ impl Network {
         Ok(Self {
             graph: graph.clone(),
             size,
+            precision: Precision::F32,
             parametrisation,
             state: State { variables: values, ..State::default() },
             training: None,
             answers: None,
             losses: 0.0,
         })
+    }
+
+    /// The same with products of `precision`.
+    #[must_use]
+    pub fn at(self, precision: Precision) -> Self {
+        Self { precision, training: None, answers: None, ..self }
     }
 
     /// What training needs, ready for the variables as they are.
@@ -63,7 +73,8 @@ impl Network {
             none => {
                 let parameters =
                     if p.is_identity() { Vec::new() } else { vec![0.0; p.layout().len()] };
-                let engine = Engine::new(&self.graph, self.size, Mode::Training)?;
+                let engine =
+                    Engine::new(&self.graph, self.size, Mode::Training)?.at(self.precision);
                 none.insert(Training { engine, parameters, gradient: vec![0.0; p.len()] })
             }
         };
@@ -183,7 +194,7 @@ impl Executor for Network {
             Some(answers) => answers,
             none => {
                 let folded = self.parametrisation.folded(&self.graph, self.state.counting())?;
-                none.insert(Answers::new(folded, self.size)?)
+                none.insert(Answers::new(folded, self.size, self.precision)?)
             }
         };
         answers.logits(pictures)

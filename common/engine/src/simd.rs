@@ -5,7 +5,8 @@
 //! of [`LANES`] floats, which the compiler turns into vector registers; only the innermost loop of
 //! `conv::direct` needs intrinsics.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// Floats per step of the innermost loops: one AVX-512 register or two AVX2 registers.
 pub const LANES: usize = 16;
@@ -61,6 +62,28 @@ pub fn level() -> Level {
 /// Use at most `level` from now on, in the whole process (for tests and comparisons).
 pub fn limit(level: Level) {
     CHOSEN.store(level.min(detected()) as u8, Ordering::Relaxed);
+}
+
+/// Whether this CPU multiplies pairs of bf16 and adds to f32 in one instruction (AVX512-BF16).
+static PAIRS: LazyLock<bool> = LazyLock::new(|| {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+});
+static EMULATED: AtomicBool = AtomicBool::new(false);
+
+/// Whether products of bf16 are made by instructions of their own: where there are such and AVX-512 is in use, unless
+/// [`emulate_bf16`] said otherwise. The sums have the same bits either way.
+#[inline]
+pub fn multiplies_bf16() -> bool {
+    level() == Level::Avx512 && *PAIRS && !EMULATED.load(Ordering::Relaxed)
+}
+
+/// Makes products of bf16 without these instructions from now on, or with them again, in the whole process (for tests
+/// and comparisons).
+pub fn emulate_bf16(emulated: bool) {
+    EMULATED.store(emulated, Ordering::Relaxed);
 }
 
 /// `a * b + c`, fused where the instruction set has it; a library call for the fused result would

@@ -2,11 +2,12 @@
 //! operations, in buffers from an arena, which after the first step of a batch size no longer allocates.
 
 use crate::arena::Arena;
-use crate::conv::ConvPlan;
 use crate::conv::depthwise::Depthwise;
 use crate::conv::direct;
 use crate::conv::pointwise::Source;
+use crate::conv::{ConvPlan, Forward};
 use crate::norm::{BatchStats, Normalize};
+use executor::Precision;
 use graph::schedule::{Fused, Fusing, Schedule};
 use graph::{Geometry, Graph, Op, Result};
 use std::fmt;
@@ -47,6 +48,7 @@ pub(crate) struct Value {
 pub struct Engine {
     pub(crate) schedule: Arc<Schedule>,
     mode: Mode,
+    precision: Precision,
     /// Of each convolution.
     plans: Arc<[Option<ConvPlan>]>,
     /// Weights of each convolution in the order they are read, for answers: packed once.
@@ -77,17 +79,24 @@ impl Engine {
         };
         let plans = schedule.operations.iter().map(plan).collect();
         let packed = schedule.operations.iter().map(|_| OnceLock::new()).collect();
-        Ok(Self::with(Arc::new(schedule), mode, plans, packed))
+        Ok(Self::with(Arc::new(schedule), (mode, Precision::F32), plans, packed))
+    }
+
+    /// The same with products of `precision`; in WebAssembly they are of f32 whatever is asked for.
+    pub fn at(self, precision: Precision) -> Self {
+        let plans = self.plans.iter().map(|p| p.map(|p| p.at(precision))).collect();
+        let packed = self.schedule.operations.iter().map(|_| OnceLock::new()).collect();
+        Self::with(self.schedule, (self.mode, precision), plans, packed)
     }
 
     fn with(
         schedule: Arc<Schedule>,
-        mode: Mode,
+        (mode, precision): (Mode, Precision),
         plans: Arc<[Option<ConvPlan>]>,
         packed: Arc<[OnceLock<Vec<f32>>]>,
     ) -> Self {
         let values = schedule.operations.iter().map(|_| Value::default()).collect();
-        Self { schedule, mode, plans, packed, arena: Arena::default(), values, batch: 0 }
+        Self { schedule, mode, precision, plans, packed, arena: Arena::default(), values, batch: 0 }
     }
 
     /// What it is for. In WebAssembly that is known when it is compiled: a page is not to carry what training needs.
@@ -97,8 +106,8 @@ impl Engine {
 
     /// Another that shares all but the results: for another thread.
     pub fn twin(&self) -> Self {
-        let Self { schedule, mode, plans, packed, .. } = self;
-        Self::with(schedule.clone(), *mode, plans.clone(), packed.clone())
+        let Self { schedule, mode, precision, plans, packed, .. } = self;
+        Self::with(schedule.clone(), (*mode, *precision), plans.clone(), packed.clone())
     }
 
     /// Moves the stored statistics of every batch norm in `parameters` by the share `momentum` towards
@@ -155,6 +164,15 @@ impl Engine {
     /// How the convolution that operation `i` is is computed.
     pub(crate) fn plan(&self, i: usize) -> ConvPlan {
         self.plans[i].expect("every convolution has a plan")
+    }
+
+    /// What the convolution that operation `i` is multiplies. What reads pictures or writes logits multiplies f32.
+    pub(crate) fn precision(&self, i: usize) -> Precision {
+        let is_linear = matches!(self.schedule.operations[i].op, Op::Linear(_));
+        let products = matches!(self.plan(i).forward, Forward::Fused | Forward::Direct);
+        let is_first = self.schedule.operations[i].inputs == [0];
+        let inside = products && !is_linear && !is_first;
+        if inside && cfg!(not(target_arch = "wasm32")) { self.precision } else { Precision::F32 }
     }
 
     /// Height, width, channels of the result of operation `i`.
@@ -216,6 +234,9 @@ impl fmt::Display for Engine {
             }
             if let Some(plan) = plan {
                 write!(f, "; {plan}")?;
+                if !self.precision(i).is_f32() {
+                    write!(f, ", {}", self.precision)?;
+                }
             }
             writeln!(f)?;
         }

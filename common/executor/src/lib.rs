@@ -3,18 +3,21 @@
 //! | module | what it is | who implements or uses it |
 //! |---|---|---|
 //! | [`Executor`] | a network with its parameters on a device | `engine`, `reference`, `cuda` |
+//! | [`precision`] | what products are made of | `engine`; flags and headers |
 //! | [`state`] | everything that training changes | all three; kept on disk by `common` |
 //! | [`update`] | the settings of a step: rule, learning rate, decay, averages | all three |
 //! | [`parametrisation`] | what is trained ↔ what is computed with | all three; the training loop |
 //! | [`rounding`] | rounding to a grid, with a gradient | `parametrisation`, `reference`; the definition for `cuda` |
 
 pub mod parametrisation;
+pub mod precision;
 pub mod rounding;
 pub mod state;
 pub mod update;
 
 use anyhow::{Result, bail};
 pub use parametrisation::Parametrisation;
+pub use precision::Precision;
 pub use state::{State, Variables};
 pub use update::{Rule, Update};
 use views::{Normalization, Pictures, View};

@@ -127,7 +127,7 @@ impl<'a> Training<'a> {
         model.check_images(pictures.train)?;
         model.check_images(pictures.validation)?;
         let truth = pictures.validation.all_labels()?;
-        let mut executor = device.executor(&model)?;
+        let mut executor = device.executor_at(&model, settings.precision)?;
         ensure!(
             settings.slim == 0.0 || executor.parametrisation().layout().gammas().next().is_some(),
             "--slim {}: the network has no batch norm that could go towards zero; of one that is trained \

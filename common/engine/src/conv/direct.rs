@@ -7,8 +7,11 @@
 //! are left out instead of adding zeros (of a 3×3 kernel on a 2×2 map, five of nine). The order of
 //! each sum is tap by tap, channel by channel, whatever the grouping.
 
+use super::bf16;
+use super::gemm::Matrix;
+use super::kernel::Finish;
 use super::rows::finish;
-use crate::parallel::{prelude::*, with_scratch};
+use crate::parallel::{block_rows, prelude::*, with_scratch};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Level, level};
 use crate::simd::{dispatch, load, mul_add};
@@ -88,18 +91,85 @@ pub(crate) fn forward(
     g: &Geometry,
     y: &mut [f32],
 ) {
-    let taps = g.window.taps();
-    let panel = taps * g.input * PANEL;
-    let rows = g.rows();
+    let panel = g.window.taps() * g.input * PANEL;
     assert_eq!(panels.len(), packed_floats(g), "weights of {g:?}");
     assert_eq!(x.len(), g.batch * g.height * g.width * g.input, "input of {g:?}");
+    by_groups(bias, bounds, g, y, |group, p, sums| {
+        sum(group, x, &panels[p * panel..(p + 1) * panel], sums);
+    });
+}
+
+/// [`forward`] by products of bf16, with the weights of [`pack_bf16`].
+pub(crate) fn forward_bf16(
+    x: &[f32],
+    panels: &[f32],
+    bias: Option<&[f32]>,
+    bounds: Bounds,
+    g: &Geometry,
+    y: &mut [f32],
+) {
+    assert_eq!(x.len(), g.batch * g.height * g.width * g.input, "input of {g:?}");
+    let (half, pixels) = (g.input.div_ceil(2), g.batch * g.height * g.width);
+    let panel = half * PANEL;
+    let panels = &bf16::aligned(panels)[..pairs(g)];
+    bf16::with_pairs((pixels + 1) * half, |values| {
+        let (inside, outside) = values.split_at_mut(pixels * half);
+        outside.fill(0);
+        let rows = block_rows(g.input);
+        let x = x.par_chunks(rows * g.input);
+        let pieces = inside.par_chunks_mut(rows * half).zip(x);
+        pieces.for_each(|(pairs, x)| bf16::by_columns(x, g.input, pairs));
+        let values = &*values;
+        by_groups(bias, bounds, g, y, |group, p, sums| {
+            sums.fill(0.0);
+            for (tap, starts) in &group.taps {
+                let starts = starts.map(|s| s.map_or(pixels, |at| at / g.input) * half);
+                let rows = bf16::Rows { values, count: ROWS, starts, col: 1 };
+                let panel = &panels[(p * g.window.taps() + tap) * panel..][..panel];
+                bf16::product(rows, (panel, PANEL), Finish::Add, sums, PANEL);
+            }
+        });
+    });
+}
+
+/// Pairs of the weights for [`forward_bf16`], `[panels, taps, in / 2, 32]`.
+fn pairs(g: &Geometry) -> usize {
+    g.window.taps() * bf16::packed(g.input, g.output)
+}
+
+/// Floats that hold them.
+pub(crate) fn packed_bf16_floats(g: &Geometry) -> usize {
+    g.window.taps() * bf16::packed_floats(g.input, g.output)
+}
+
+/// Into that order, from `w` `[out, in, k, k]`.
+pub(crate) fn pack_bf16(w: &[f32], g: &Geometry, packed: &mut [f32]) {
+    let (taps, half) = (g.window.taps(), g.input.div_ceil(2) * PANEL);
+    let panels = bf16::aligned_mut(packed)[..pairs(g)].par_chunks_mut(taps * half);
+    panels.enumerate().for_each(|(p, panel)| {
+        let (first, width) = (p * PANEL, PANEL.min(g.output - p * PANEL));
+        for (tap, panel) in panel.chunks_exact_mut(half).enumerate() {
+            let w = &w[first * g.input * taps + tap..];
+            bf16::pack(Matrix::strided(w, (g.input, width), (taps, g.input * taps)), panel);
+        }
+    });
+}
+
+/// Fills `y` group by group: `sum(group, p, sums)` gives the sums `[ROWS, PANEL]` of panel `p`.
+fn by_groups(
+    bias: Option<&[f32]>,
+    bounds: Bounds,
+    g: &Geometry,
+    y: &mut [f32],
+    sum: impl Fn(&Group, usize, &mut [f32]) + Sync,
+) {
+    let rows = g.rows();
     assert_eq!(y.len(), rows * g.output, "output of {g:?}");
     let chunks = rows.div_ceil(TASK_ROWS);
     let out = Shared(y.as_mut_ptr());
     let tasks = chunks * g.output.div_ceil(PANEL);
     (0..tasks).into_par_iter().for_each(|task| {
         let (p, chunk) = (task / chunks, task % chunks);
-        let weights = &panels[p * panel..(p + 1) * panel];
         let first = p * PANEL;
         let width = PANEL.min(g.output - first);
         let bias = bias.map(|b| &b[first..first + width]);
@@ -109,7 +179,7 @@ pub(crate) fn forward(
             for start in (chunk * TASK_ROWS..end).step_by(ROWS) {
                 let n = ROWS.min(end - start);
                 group.find(start, n);
-                sum(&group, x, weights, sums);
+                sum(&group, p, sums);
                 for (r, sums) in sums.chunks_exact_mut(PANEL).take(n).enumerate() {
                     let sums = &mut sums[..width];
                     finish(sums, width, bias, bounds);

@@ -6,11 +6,11 @@ use crate::parallel::with_scratch;
 /// A row-major matrix view: `rows × cols`, element `(r, c)` at `data[r * row + c * col]`.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
-    data: &'a [f32],
-    rows: usize,
-    cols: usize,
-    row: usize,
-    col: usize,
+    pub(super) data: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) row: usize,
+    pub(super) col: usize,
 }
 
 impl<'a> Matrix<'a> {
@@ -19,12 +19,21 @@ impl<'a> Matrix<'a> {
         Self { data, rows, cols, row: stride, col: 1 }
     }
 
+    /// `rows × cols` with these floats from row to row and from column to column.
+    pub(super) fn strided(
+        data: &'a [f32],
+        (rows, cols): (usize, usize),
+        (row, col): (usize, usize),
+    ) -> Self {
+        Self { data, rows, cols, row, col }
+    }
+
     /// The same floats read as columns.
     pub(super) fn transposed(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row: self.col, col: self.row, ..self }
     }
 
-    fn check(&self) {
+    pub(super) fn check(&self) {
         if self.rows > 0 && self.cols > 0 {
             let last = (self.rows - 1) * self.row + (self.cols - 1) * self.col;
             assert!(last < self.data.len(), "matrix view beyond its data");

@@ -8,6 +8,7 @@
 //!
 //! Work is cut by shape alone: the same bits for any number of threads.
 
+mod bf16;
 pub mod depthwise;
 pub(crate) mod direct;
 mod gemm;

@@ -2,6 +2,7 @@
 //! pool behind. Neither the normalized input nor the unpooled output is ever stored; a tile of rows
 //! passes through all of them while it is in cache, and once more on the way back.
 
+use super::bf16;
 use super::depthwise::Depthwise;
 use super::gemm::{Matrix, multiply, multiply_packed, pack, packed_floats};
 use super::kernel::Finish;
@@ -9,6 +10,7 @@ use super::rows::column_sum;
 use crate::maxima::{max_picture, max_picture_gradient};
 use crate::norm::Normalize;
 use crate::parallel::{add_up, prelude::*, threads, with_scratch};
+use executor::Precision;
 use graph::{Bounds, Window};
 
 /// Floats of a tile on its wider side: 256 KiB.
@@ -26,6 +28,8 @@ pub(crate) struct Pointwise {
     pub(crate) width: usize,
     pub(crate) input: usize,
     pub(crate) output: usize,
+    /// Of the factors.
+    pub(crate) precision: Precision,
     /// Of the max pool behind it, whose windows lie side by side.
     pub(crate) pool: Option<Window>,
 }
@@ -85,15 +89,13 @@ impl Pointwise {
         start..start + t.pictures * t.rows * row
     }
 
-    /// Calls `f` with the input of a tile, a row per pixel.
-    fn with_input<R>(&self, x: Source, t: Tile, f: impl FnOnce(Matrix) -> R) -> R {
+    /// Calls `f` with the input of a tile, `[pixels, in]`.
+    fn with_input<R>(&self, x: Source, t: Tile, f: impl FnOnce(&[f32]) -> R) -> R {
         let range = self.input_range(t);
-        let rows = range.len() / self.input;
-        let n = self.input;
         match (x.normalize, x.depthwise) {
             (Some(normalize), _) => with_scratch(range.len(), |made| {
                 normalize.rows(&x.values[range], made);
-                f(Matrix::new(made, rows, n, n))
+                f(made)
             }),
             (None, Some(depthwise)) => with_scratch(range.len(), |made| {
                 let g = &depthwise.geometry;
@@ -102,20 +104,46 @@ impl Pointwise {
                 for (x, made) in x.values[t.first * picture..].chunks_exact(picture).zip(pictures) {
                     depthwise.rows(x, t.row..t.row + t.rows, made);
                 }
-                f(Matrix::new(made, rows, n, n))
+                f(made)
             }),
-            (None, None) => f(Matrix::new(&x.values[range], rows, n, n)),
+            (None, None) => f(&x.values[range]),
         }
     }
 
     /// Floats of the weight as [`Pointwise::pack`] lays it out.
     pub(crate) fn packed_floats(&self) -> usize {
-        packed_floats(self.input, self.output)
+        match self.precision {
+            Precision::F32 => packed_floats(self.input, self.output),
+            Precision::Bf16 => bf16::packed_floats(self.input, self.output),
+        }
     }
 
     /// The weight `w` `[out, in]` in the order of the sums.
     pub(crate) fn pack(&self, w: &[f32], panels: &mut [f32]) {
-        pack(Matrix::new(w, self.output, self.input, self.input).transposed(), panels);
+        let w = Matrix::new(w, self.output, self.input, self.input).transposed();
+        match self.precision {
+            Precision::F32 => pack(w, panels),
+            Precision::Bf16 => {
+                let pairs = bf16::packed(self.input, self.output);
+                bf16::pack(w, &mut bf16::aligned_mut(panels)[..pairs]);
+            }
+        }
+    }
+
+    /// `y = finish(a · panels)` for `rows` of input.
+    fn multiply(&self, y: &mut [f32], a: &[f32], rows: usize, panels: &[f32], finish: Finish) {
+        let shape = (self.output, self.output);
+        if self.precision == Precision::F32 {
+            let a = Matrix::new(a, rows, self.input, self.input);
+            return multiply_packed(y, shape, a, panels, finish);
+        }
+        let half = self.input.div_ceil(2);
+        bf16::with_pairs(rows * half, |pairs| {
+            bf16::by_columns(a, self.input, pairs);
+            let a = bf16::Left { values: pairs, rows, pairs: half, row: half, col: 1 };
+            let panels = &bf16::aligned(panels)[..bf16::packed(self.input, self.output)];
+            bf16::multiply(y, shape, a, panels, finish);
+        });
     }
 
     /// `y = pool(x · wᵀ + bias)`, clamped, with `w` in `panels`. `places` as of a max pool, if they are wanted.
@@ -143,12 +171,11 @@ impl Pointwise {
             let rows = t.pictures * t.rows * self.width;
             self.with_input(x, t, |a| {
                 let finish = Finish::Store { bias, bounds };
-                let shape = (self.output, self.output);
                 let Some(window) = self.pool else {
-                    return multiply_packed(y, shape, a, panels, finish);
+                    return self.multiply(y, a, rows, panels, finish);
                 };
                 with_scratch(rows * self.output, |z| {
-                    multiply_packed(z, shape, a, panels, finish);
+                    self.multiply(z, a, rows, panels, finish);
                     let size = (t.rows, self.width, self.output);
                     let n = y.len() / t.pictures;
                     let pictures = z.chunks_exact(z.len() / t.pictures).zip(y.chunks_exact_mut(n));
@@ -195,21 +222,35 @@ impl Pointwise {
             }
             work.push(pieces);
         }
-        with_scratch(work.len() * width, |partials| {
-            work.into_par_iter().zip(partials.par_chunks_mut(width)).for_each(|(run, partial)| {
-                partial.fill(0.0);
-                let (dw, db) = partial.split_at_mut(dw.len());
-                for (t, dx, out) in run {
-                    let places = places.get(out.clone()).unwrap_or_default();
-                    self.tile_backward(t, x, w, (&grad[out], places), dx, (dw, db));
+        // The weight as pairs of outputs, for all tiles.
+        let pairs = match self.precision {
+            Precision::F32 => 0,
+            Precision::Bf16 => bf16::packed(self.output, self.input),
+        };
+        bf16::with_pairs(pairs, |panels| {
+            let matrix = Matrix::new(w, self.output, self.input, self.input);
+            if self.precision == Precision::Bf16 {
+                bf16::pack(matrix, panels);
+            }
+            let w = (matrix, &*panels);
+            with_scratch(work.len() * width, |partials| {
+                work.into_par_iter().zip(partials.par_chunks_mut(width)).for_each(
+                    |(run, partial)| {
+                        partial.fill(0.0);
+                        let (dw, db) = partial.split_at_mut(dw.len());
+                        for (t, dx, out) in run {
+                            let places = places.get(out.clone()).unwrap_or_default();
+                            self.tile_backward(t, x, w, (&grad[out], places), dx, (dw, db));
+                        }
+                    },
+                );
+                let total = add_up(partials, width);
+                let (weights, biases) = total.split_at(dw.len());
+                dw.iter_mut().zip(weights).for_each(|(d, t)| *d = *t as f32);
+                for (d, t) in db.into_iter().flatten().zip(biases) {
+                    *d = *t as f32;
                 }
             });
-            let total = add_up(partials, width);
-            let (weights, biases) = total.split_at(dw.len());
-            dw.iter_mut().zip(weights).for_each(|(d, t)| *d = *t as f32);
-            for (d, t) in db.into_iter().flatten().zip(biases) {
-                *d = *t as f32;
-            }
         });
     }
 
@@ -217,7 +258,7 @@ impl Pointwise {
         &self,
         t: Tile,
         x: Source,
-        w: &[f32],
+        w: (Matrix, &[u32]),
         (grad, places): (&[f32], &[u8]),
         dx: &mut [f32],
         (dw, db): (&mut [f32], &mut [f32]),
@@ -240,9 +281,45 @@ impl Pointwise {
                 }
             };
             column_sum(grad, db);
-            let g = Matrix::new(grad, rows, self.output, self.output);
-            multiply(dx, self.input, false, g, Matrix::new(w, self.output, self.input, self.input));
-            self.with_input(x, t, |x| multiply(dw, self.input, true, g.transposed(), x));
+            self.with_input(x, t, |x| match self.precision {
+                Precision::F32 => {
+                    let g = Matrix::new(grad, rows, self.output, self.output);
+                    multiply(dx, self.input, false, g, w.0);
+                    let x = Matrix::new(x, rows, self.input, self.input);
+                    multiply(dw, self.input, true, g.transposed(), x);
+                }
+                Precision::Bf16 => self.gradients_bf16(rows, x, w.1, grad, dx, dw),
+            });
+        });
+    }
+
+    /// Of `rows` of input and of output gradient, by products of bf16: `dx = grad · w`, `dw += gradᵀ · x`, where pairs
+    /// are of outputs in the first and of rows in the second.
+    fn gradients_bf16(
+        &self,
+        rows: usize,
+        x: &[f32],
+        w: &[u32],
+        grad: &[f32],
+        dx: &mut [f32],
+        dw: &mut [f32],
+    ) {
+        let (input, output) = (self.input, self.output);
+        let (half, lines) = (output.div_ceil(2), rows.div_ceil(2));
+        bf16::with_pairs((rows * half).max(lines * output), |pairs| {
+            let across = &mut pairs[..rows * half];
+            bf16::by_columns(grad, output, across);
+            let plain = Finish::Store { bias: None, bounds: Bounds::NONE };
+            let a = bf16::Left { values: across, rows, pairs: half, row: half, col: 1 };
+            bf16::multiply(dx, (input, input), a, w, plain);
+            let down = &mut pairs[..lines * output];
+            bf16::by_rows(grad, output, (0, output), down, output);
+            bf16::with_pairs(bf16::packed(rows, input), |panels| {
+                bf16::pack(Matrix::new(x, rows, input, input), panels);
+                let a =
+                    bf16::Left { values: down, rows: output, pairs: lines, row: 1, col: output };
+                bf16::multiply(dw, (input, input), a, panels, Finish::Add);
+            });
         });
     }
 }

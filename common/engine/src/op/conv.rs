@@ -7,6 +7,7 @@ use crate::conv::winograd::{self, Weights};
 use crate::conv::{self, Forward, direct, products, stem};
 use crate::elementwise;
 use crate::values::Engine;
+use executor::Precision;
 use graph::op::Conv;
 use graph::{Bounds, Geometry, Op};
 
@@ -28,7 +29,8 @@ fn geometry(engine: &Engine, i: usize, conv: &Conv) -> Geometry {
 fn pointwise(engine: &Engine, i: usize, output: usize) -> Pointwise {
     let [height, width, input] = engine.input_shape(i);
     let pool = engine.schedule.operations[i].pool;
-    Pointwise { batch: engine.batch, height, width, input, output, pool }
+    let precision = engine.precision(i);
+    Pointwise { batch: engine.batch, height, width, input, output, precision, pool }
 }
 
 /// Whether all that is done with the bare result of operation `i` is to normalize it.
@@ -46,6 +48,10 @@ fn pack(pass: &Pass, g: &Geometry, weight: &[f32], bias: Option<&[f32]>, packed:
         Forward::Fused => {
             packed.resize(p.packed_floats(), 0.0);
             p.pack(weight, packed);
+        }
+        Forward::Direct if pass.engine.precision(pass.i) == Precision::Bf16 => {
+            packed.resize(direct::packed_bf16_floats(g), 0.0);
+            direct::pack_bf16(weight, g, packed);
         }
         Forward::Direct => {
             packed.resize(direct::packed_floats(g), 0.0);
@@ -97,6 +103,9 @@ pub(super) fn forward(conv: &Conv, pass: &Pass, value: &mut Value) {
         Forward::Fused => {
             let p = pointwise(engine, i, conv.output);
             p.forward(source, packed, bias, bounds, out, places);
+        }
+        Forward::Direct if engine.precision(i) == Precision::Bf16 => {
+            direct::forward_bf16(source.values, packed, bias, bounds, &g, out);
         }
         Forward::Direct => direct::forward(source.values, packed, bias, bounds, &g, out),
         Forward::Stem => stem::forward(source.values, packed, (bias, bounds), &g, pool, out),
