@@ -110,9 +110,14 @@ impl Pointwise {
         }
     }
 
+    /// In WebAssembly known when it is compiled: a page is not to carry products that it does not make.
+    fn precision(&self) -> Precision {
+        if cfg!(target_arch = "wasm32") { Precision::F32 } else { self.precision }
+    }
+
     /// Floats of the weight as [`Pointwise::pack`] lays it out.
     pub(crate) fn packed_floats(&self) -> usize {
-        match self.precision {
+        match self.precision() {
             Precision::F32 => packed_floats(self.input, self.output),
             Precision::Bf16 => bf16::packed_floats(self.input, self.output),
         }
@@ -121,7 +126,7 @@ impl Pointwise {
     /// The weight `w` `[out, in]` in the order of the sums.
     pub(crate) fn pack(&self, w: &[f32], panels: &mut [f32]) {
         let w = Matrix::new(w, self.output, self.input, self.input).transposed();
-        match self.precision {
+        match self.precision() {
             Precision::F32 => pack(w, panels),
             Precision::Bf16 => {
                 let pairs = bf16::packed(self.input, self.output);
@@ -133,7 +138,7 @@ impl Pointwise {
     /// `y = finish(a · panels)` for `rows` of input.
     fn multiply(&self, y: &mut [f32], a: &[f32], rows: usize, panels: &[f32], finish: Finish) {
         let shape = (self.output, self.output);
-        if self.precision == Precision::F32 {
+        if self.precision() == Precision::F32 {
             let a = Matrix::new(a, rows, self.input, self.input);
             return multiply_packed(y, shape, a, panels, finish);
         }
