@@ -8,7 +8,6 @@
 //! each sum is tap by tap, channel by channel, whatever the grouping.
 
 use super::bf16;
-use super::gemm::Matrix;
 use super::kernel::Finish;
 use super::rows::finish;
 use crate::parallel::{block_rows, prelude::*, with_scratch};
@@ -144,14 +143,25 @@ pub(crate) fn packed_bf16_floats(g: &Geometry) -> usize {
 
 /// Into that order, from `w` `[out, in, k, k]`.
 pub(crate) fn pack_bf16(w: &[f32], g: &Geometry, packed: &mut [f32]) {
-    let (taps, half) = (g.window.taps(), g.input.div_ceil(2) * PANEL);
-    let panels = bf16::aligned_mut(packed)[..pairs(g)].par_chunks_mut(taps * half);
+    let (taps, lines) = (g.window.taps(), g.input.div_ceil(2));
+    let panels = bf16::aligned_mut(packed)[..pairs(g)].par_chunks_mut(taps * lines * PANEL);
     panels.enumerate().for_each(|(p, panel)| {
         let (first, width) = (p * PANEL, PANEL.min(g.output - p * PANEL));
-        for (tap, panel) in panel.chunks_exact_mut(half).enumerate() {
-            let w = &w[first * g.input * taps + tap..];
-            bf16::pack(Matrix::strided(w, (g.input, width), (taps, g.input * taps)), panel);
+        if width < PANEL {
+            panel.fill(0);
         }
+        let outputs = w.chunks_exact(g.input * taps).skip(first).take(width);
+        bf16::with_pairs(taps * lines, |pairs| {
+            for (o, w) in outputs.enumerate() {
+                // Of neighbouring inputs, tap by tap.
+                bf16::by_rows(w, taps, (0, taps), pairs, taps);
+                for (j, pairs) in pairs.chunks_exact(taps).enumerate() {
+                    for (tap, pair) in pairs.iter().enumerate() {
+                        panel[(tap * lines + j) * PANEL + o] = *pair;
+                    }
+                }
+            }
+        });
     });
 }
 

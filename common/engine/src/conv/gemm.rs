@@ -19,15 +19,6 @@ impl<'a> Matrix<'a> {
         Self { data, rows, cols, row: stride, col: 1 }
     }
 
-    /// `rows × cols` with these floats from row to row and from column to column.
-    pub(super) fn strided(
-        data: &'a [f32],
-        (rows, cols): (usize, usize),
-        (row, col): (usize, usize),
-    ) -> Self {
-        Self { data, rows, cols, row, col }
-    }
-
     /// The same floats read as columns.
     pub(super) fn transposed(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row: self.col, col: self.row, ..self }

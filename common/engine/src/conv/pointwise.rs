@@ -72,6 +72,11 @@ impl Pointwise {
         tiles
     }
 
+    /// Whether factors are rounded. WebAssembly, which has no instruction for it, is spared the code.
+    fn is_bf16(&self) -> bool {
+        cfg!(not(target_arch = "wasm32")) && self.precision == Precision::Bf16
+    }
+
     /// Rows and columns of output left of `rows` of convolution.
     fn pooled(&self, rows: usize) -> (usize, usize) {
         self.pool.map_or((rows, self.width), |p| (rows / p.kernel, self.width / p.kernel))
@@ -110,35 +115,28 @@ impl Pointwise {
         }
     }
 
-    /// In WebAssembly known when it is compiled: a page is not to carry products that it does not make.
-    fn precision(&self) -> Precision {
-        if cfg!(target_arch = "wasm32") { Precision::F32 } else { self.precision }
-    }
-
     /// Floats of the weight as [`Pointwise::pack`] lays it out.
     pub(crate) fn packed_floats(&self) -> usize {
-        match self.precision() {
-            Precision::F32 => packed_floats(self.input, self.output),
-            Precision::Bf16 => bf16::packed_floats(self.input, self.output),
+        if self.is_bf16() {
+            return bf16::packed_floats(self.input, self.output);
         }
+        packed_floats(self.input, self.output)
     }
 
     /// The weight `w` `[out, in]` in the order of the sums.
     pub(crate) fn pack(&self, w: &[f32], panels: &mut [f32]) {
         let w = Matrix::new(w, self.output, self.input, self.input).transposed();
-        match self.precision() {
-            Precision::F32 => pack(w, panels),
-            Precision::Bf16 => {
-                let pairs = bf16::packed(self.input, self.output);
-                bf16::pack(w, &mut bf16::aligned_mut(panels)[..pairs]);
-            }
+        if self.is_bf16() {
+            let pairs = bf16::packed(self.input, self.output);
+            return bf16::pack(w, &mut bf16::aligned_mut(panels)[..pairs]);
         }
+        pack(w, panels);
     }
 
     /// `y = finish(a · panels)` for `rows` of input.
     fn multiply(&self, y: &mut [f32], a: &[f32], rows: usize, panels: &[f32], finish: Finish) {
         let shape = (self.output, self.output);
-        if self.precision() == Precision::F32 {
+        if !self.is_bf16() {
             let a = Matrix::new(a, rows, self.input, self.input);
             return multiply_packed(y, shape, a, panels, finish);
         }
@@ -228,13 +226,10 @@ impl Pointwise {
             work.push(pieces);
         }
         // The weight as pairs of outputs, for all tiles.
-        let pairs = match self.precision {
-            Precision::F32 => 0,
-            Precision::Bf16 => bf16::packed(self.output, self.input),
-        };
+        let pairs = if self.is_bf16() { bf16::packed(self.output, self.input) } else { 0 };
         bf16::with_pairs(pairs, |panels| {
             let matrix = Matrix::new(w, self.output, self.input, self.input);
-            if self.precision == Precision::Bf16 {
+            if self.is_bf16() {
                 bf16::pack(matrix, panels);
             }
             let w = (matrix, &*panels);
@@ -286,14 +281,14 @@ impl Pointwise {
                 }
             };
             column_sum(grad, db);
-            self.with_input(x, t, |x| match self.precision {
-                Precision::F32 => {
-                    let g = Matrix::new(grad, rows, self.output, self.output);
-                    multiply(dx, self.input, false, g, w.0);
-                    let x = Matrix::new(x, rows, self.input, self.input);
-                    multiply(dw, self.input, true, g.transposed(), x);
+            self.with_input(x, t, |x| {
+                if self.is_bf16() {
+                    return self.gradients_bf16(rows, x, w.1, grad, dx, dw);
                 }
-                Precision::Bf16 => self.gradients_bf16(rows, x, w.1, grad, dx, dw),
+                let g = Matrix::new(grad, rows, self.output, self.output);
+                multiply(dx, self.input, false, g, w.0);
+                let x = Matrix::new(x, rows, self.input, self.input);
+                multiply(dw, self.input, true, g.transposed(), x);
             });
         });
     }
