@@ -3,7 +3,7 @@
 
 use crate::arena::Arena;
 use crate::conv::depthwise::Depthwise;
-use crate::conv::direct;
+use crate::conv::plan::MOST_STEM_CHANNELS;
 use crate::conv::pointwise::Source;
 use crate::conv::{ConvPlan, Forward};
 use crate::norm::{BatchStats, Normalize};
@@ -66,8 +66,7 @@ impl Engine {
     pub fn new(graph: &Graph, size: usize, mode: Mode) -> Result<Self> {
         let forward_only = mode == Mode::Inference;
         assert!(forward_only || !cfg!(target_arch = "wasm32"), "nothing is trained in WebAssembly");
-        let fusing =
-            Fusing { pointwise: POINTWISE, forward_only, stem: direct::FEWEST_CHANNELS - 1 };
+        let fusing = Fusing { pointwise: POINTWISE, forward_only, stem: MOST_STEM_CHANNELS };
         let schedule = Schedule::new(graph, size, fusing)?;
         let plan = |f: &Fused| {
             let conv = f.op.as_conv()?;

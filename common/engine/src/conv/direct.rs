@@ -26,7 +26,7 @@ const TASK_ROWS: usize = 16 * ROWS;
 /// Below this many columns, groups go over pictures.
 const SMALL_MAP: usize = 8;
 /// Fewest input channels: below, finding the taps takes longer than the sums.
-pub(crate) const FEWEST_CHANNELS: usize = 16;
+const FEWEST_CHANNELS: usize = 16;
 
 /// Whether this convolution is summed directly.
 pub(crate) fn is_direct(g: &Geometry) -> bool {

@@ -14,7 +14,7 @@ pub(crate) mod direct;
 mod gemm;
 mod kernel;
 mod patches;
-mod plan;
+pub(crate) mod plan;
 pub(crate) mod pointwise;
 pub(crate) mod products;
 mod rows;

@@ -6,6 +6,10 @@ use executor::Precision;
 use graph::Geometry;
 use std::fmt;
 
+/// Most input channels of a plain convolution that is a first layer's, [`super::stem`], whatever its map: schedules
+/// for answers rely on it.
+pub(crate) const MOST_STEM_CHANNELS: usize = 11;
+
 /// How the output is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forward {
@@ -83,6 +87,7 @@ impl ConvPlan {
             };
         }
         let forward = match (g.groups, winograd::tile(g)) {
+            (1, _) if g.input <= MOST_STEM_CHANNELS => Forward::Stem,
             (1, Some(tile)) => Forward::Winograd(tile),
             (1, None) if direct::is_direct(g) => Forward::Direct,
             (1, None) => Forward::Stem,
