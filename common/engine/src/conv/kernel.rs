@@ -3,6 +3,9 @@
 //! has the same bits in whatever company it is computed.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+
+#[cfg(target_arch = "x86_64")]
 use crate::simd::{Level, level};
 use crate::simd::{dispatch, mul_add};
 use graph::Bounds;
@@ -89,6 +92,10 @@ pub(super) fn product(
             };
         }
         return by_count!(1 2 3 4 5 6 7 8 9 10 11 12);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if level() == Level::Avx2 {
+        return avx2::product((lines, n), rows, panel, finish, out, stride);
     }
     any((lines, n), rows, panel, finish, out, stride);
 }
@@ -189,46 +196,37 @@ fn any_body<const FMA: bool>(
     }
 }
 
-/// Four rows and `C` columns at a time.
+/// Rows that other registers hold at a time.
+const FEW_ROWS: usize = 4;
+
+/// [`FEW_ROWS`] rows and `C` columns at a time.
 #[inline(always)]
 fn by_registers<const FMA: bool, const C: usize>(
-    (lines, n): (usize, usize),
+    inner: (usize, usize),
     rows: Rows,
     panel: Panel,
     finish: Finish,
     out: &mut [f32],
     stride: usize,
 ) {
-    const R: usize = 4;
-    for first in (0..rows.count).step_by(R) {
+    for first in (0..rows.count).step_by(FEW_ROWS) {
         // Rows beyond the last are the last again.
-        let starts: [usize; R] =
+        let starts: [usize; FEW_ROWS] =
             std::array::from_fn(|r| (first + r).min(rows.count - 1) * rows.row);
         for c in (0..panel.width).step_by(C) {
             let m = C.min(panel.width - c);
-            let mut sums = [[0.0f32; C]; R];
+            let mut sums = [[0.0f32; C]; FEW_ROWS];
             if let Finish::Add = finish {
                 for (r, sum) in sums.iter_mut().enumerate().take(rows.count - first) {
                     let from = (first + r) * stride + c;
                     sum[..m].copy_from_slice(&out[from..from + m]);
                 }
             }
-            for j in 0..lines * n {
-                let line = &panel.values[j * panel.step + c..][..m];
-                let at = j / n * rows.line + j % n * rows.col;
-                // A whole line has a length that is known here.
-                let mut w = [0.0f32; C];
-                match line.first_chunk::<C>() {
-                    Some(line) => w = *line,
-                    None => w[..m].copy_from_slice(line),
-                }
-                for (sum, start) in sums.iter_mut().zip(starts) {
-                    let v = rows.values[start + at];
-                    for j in 0..C {
-                        sum[j] = mul_add::<FMA>(v, w[j], sum[j]);
-                    }
-                }
-            }
+            sums = if m == C {
+                add_products::<FMA, C, true>(inner, (rows, starts), (panel, c), sums)
+            } else {
+                add_products::<FMA, C, false>(inner, (rows, starts), (panel, c), sums)
+            };
             for (r, sum) in sums.iter_mut().enumerate().take(rows.count - first) {
                 if let Finish::Store { bias, bounds } = finish {
                     for (j, v) in sum.iter_mut().enumerate().take(m) {
@@ -241,4 +239,35 @@ fn by_registers<const FMA: bool, const C: usize>(
             }
         }
     }
+}
+
+/// `sums` and the products of rows that begin at `starts` with columns of the panel from `c` on; `FULL` where it has
+/// all `C` of them. What is in arrays is reached by numbers that are known here: only then it stays in registers.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)]
+fn add_products<const FMA: bool, const C: usize, const FULL: bool>(
+    (lines, n): (usize, usize),
+    (rows, starts): (Rows, [usize; FEW_ROWS]),
+    (panel, c): (Panel, usize),
+    mut sums: [[f32; C]; FEW_ROWS],
+) -> [[f32; C]; FEW_ROWS] {
+    let m = C.min(panel.width - c);
+    for l in 0..lines {
+        for i in 0..n {
+            let from = (l * n + i) * panel.step + c;
+            let mut w = [0.0f32; C];
+            if FULL {
+                w.copy_from_slice(&panel.values[from..from + C]);
+            } else {
+                w[..m].copy_from_slice(&panel.values[from..from + m]);
+            }
+            for r in 0..FEW_ROWS {
+                let v = rows.values[starts[r] + l * rows.line + i * rows.col];
+                for j in 0..C {
+                    sums[r][j] = mul_add::<FMA>(v, w[j], sums[r][j]);
+                }
+            }
+        }
+    }
+    sums
 }
