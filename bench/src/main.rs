@@ -75,7 +75,8 @@ enum Mode {
     /// No time: megabytes that a training step of a picture moves through a GPU's memory, at least would
     /// have to, and keeps; and its operations. Counted, not measured.
     Traffic,
-    /// Answers, operation by operation: multiplications, time, share of what a core can do.
+    /// Answers, operation by operation, all pictures as one group: multiplications, time, share of what a core can do,
+    /// which --threads 1 is to be compared with.
     Layers,
     /// No time: the engine's fused operations and how each convolution is computed, in training and for answers.
     #[value(alias = "plan")]
@@ -96,6 +97,11 @@ fn run(args: &Bench) -> Result<String> {
          are one pixel large, a single picture has no variance; give 2 at least, or --mode forward"
     );
     let device = args.compute.start()?;
+    let precision = args.products.precision;
+    ensure!(
+        precision.is_f32() || device.is_cpu(),
+        "--precision {precision}: {device} multiplies f32 alone"
+    );
     let graph = args.sizing.graph(&args.arch, CLASSES)?;
     let weights = graph::init::weights(&graph, 1);
     let preparation = Preparation { size: args.size, framing: Framing::Crop, exif: false };
@@ -114,7 +120,6 @@ fn run(args: &Bench) -> Result<String> {
         Mode::Traffic => return traffic::traffic(&model, args.size),
         Mode::Layers => return layers::layers(model, args, &x),
         Mode::Schedule => {
-            let precision = args.products.precision;
             let engine = |graph, mode| {
                 Ok::<_, anyhow::Error>(Engine::new(graph, args.size, mode)?.at(precision))
             };

@@ -1,4 +1,4 @@
-//! Calls and what they took. bench/timing.py times other programs in the same way.
+//! Calls and what they took. bench/timing.py times other programs nearly so: it stops after ten seconds.
 
 use anyhow::Result;
 use std::time::Instant;

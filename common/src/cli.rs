@@ -5,7 +5,6 @@ use crate::device::{Device, Precision, Wanted};
 use anyhow::{Context, Result};
 use artifacts::{Framing, artifact, classes};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,7 +20,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Threads of a stage.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Threads {
-    /// Threads to use, 1 to 256 [default: all cores]. Results do not depend on it.
+    /// Threads to use, 1 to 256 [default: all cores], and while networks answer as many that prepare what they are
+    /// asked next. Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
     /// Print the peak memory of the process at the end.
@@ -46,8 +46,8 @@ pub struct Compute {
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Products {
     /// What factors of products are rounded to: f32 (not at all), or bf16 (8 binary digits; sums stay f32),
-    /// which takes less time on CPUs with AVX512-BF16 and far more on others, with the same bits. --device
-    /// cpu alone has it.
+    /// which takes less time on CPUs with AVX512-BF16 and far more on others; the products have the same bits
+    /// there. --device cpu alone has it.
     #[arg(long, value_name = "PRECISION", default_value_t)]
     pub precision: Precision,
 }

@@ -4,7 +4,7 @@
 //! for; where weights are larger than that, as many as make reading them worth while. Groups run side by side, each on
 //! one thread; the layers of a single group share its work. A picture's logits have the same bits in any group.
 
-use crate::parallel::{prelude::*, threads, together};
+use crate::parallel::{alone, prelude::*, threads, together};
 use crate::pass::{Engine, Mode};
 use anyhow::{Result, ensure};
 use executor::Precision;
@@ -83,7 +83,8 @@ impl Answers {
             lock(&self.engines).push(engine);
         };
         if small && n > group {
-            together(|| pieces.for_each(run));
+            // Each on one thread, also where another network's answers have the team.
+            together(|| pieces.for_each(|piece| alone(|| run(piece))));
         } else {
             together(|| pieces.in_order(run));
         }

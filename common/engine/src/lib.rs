@@ -21,7 +21,7 @@
 //! * Activations are f32 and NHWC: `[batch, height, width, channels]`, contiguous. With channels
 //!   last a depthwise filter vectorises over channels, and a pointwise one is a plain matrix product.
 //! * Weights have the layout PyTorch stores: `[out, in / groups, kernel, kernel]`.
-//! * Results never depend on the number of threads: work is cut into blocks whose size depends on
+//! * Results never depend on the number of threads: sums are cut into blocks whose size depends on
 //!   the shapes alone, and partial sums are added in block order.
 //! * The loops that take the time are compiled for the baseline, for AVX2 + FMA and for AVX-512, and chosen at
 //!   run time ([`simd`]); matrix products choose for themselves.

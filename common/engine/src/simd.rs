@@ -2,8 +2,8 @@
 //!
 //! A kernel is written once as an `#[inline(always)]` function with a `const FMA: bool` parameter;
 //! `dispatch!` compiles it three times and picks at run time. The loops run over fixed-size arrays
-//! of [`LANES`] floats, which the compiler turns into vector registers; only the innermost loop of
-//! `conv::direct` needs intrinsics.
+//! of [`LANES`] floats, which the compiler turns into vector registers; only the innermost loops of
+//! convolutions (`conv::kernel`, `direct`, `depthwise::same3`, `bf16`) need intrinsics.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -86,6 +86,13 @@ pub fn emulate_bf16(emulated: bool) {
     EMULATED.store(emulated, Ordering::Relaxed);
 }
 
+/// Tests that limit what is used, and those that compare bits, take turns.
+#[cfg(test)]
+pub(crate) fn turn() -> std::sync::MutexGuard<'static, ()> {
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// `a * b + c`, fused where the instruction set has it; a library call for the fused result would
 /// cost two orders of magnitude more than the plain one.
 #[inline(always)]
@@ -136,7 +143,7 @@ pub fn multiply_and_add(rounds: usize) -> f32 {
 /// The compiler keeps these sums in registers by itself only where there are intrinsics.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-#[allow(clippy::needless_range_loop)]
+#[allow(clippy::needless_range_loop)] // what is reached by numbers known here stays in registers
 fn multiply_and_add_avx512(rounds: usize) -> f32 {
     use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_set1_ps};
     let w = _mm512_set1_ps(std::hint::black_box(0.5));

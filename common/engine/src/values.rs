@@ -165,7 +165,7 @@ impl Engine {
         self.plans[i].expect("every convolution has a plan")
     }
 
-    /// What the convolution that operation `i` is multiplies. What reads pictures or writes logits multiplies f32.
+    /// What the convolution that operation `i` is multiplies: f32 where it reads the pictures, and in linear layers.
     pub(crate) fn precision(&self, i: usize) -> Precision {
         let is_linear = matches!(self.schedule.operations[i].op, Op::Linear(_));
         let products = matches!(self.plan(i).forward, Forward::Fused | Forward::Direct);

@@ -203,3 +203,47 @@ fn buffers_are_reused() {
         assert_eq!(step(), first);
     }
 }
+
+/// What only an engine for answers does: pools behind first layers and pointwise convolutions, with rows and columns
+/// that no window covers, depthwise convolutions made where they are read, of any stride and kernel, bands of maps.
+#[test]
+fn answers_made_tile_by_tile_are_those_of_candle() {
+    for (text, size) in [
+        (
+            "input 3;conv 3>6 k3 p1 bias;relu6;max k2 s2;conv 6>6 k5 s2 p2 g6 bias;relu;conv 6>9 k1 bias;max k3 s3",
+            67,
+        ),
+        (
+            "input 3;conv 3>40 k7 s2 p3 bias;max k2 s2;conv 40>40 k3 p1 g40 bias;relu6;conv 40>33 k1 bias;max k2 s2",
+            91,
+        ),
+        (
+            "input 3;conv 3>3 k3 p1 g3 bias;conv 3>8 k1 bias;conv 8>8 k3 p1 g8;relu;conv 8>1 k1;conv 1>4 k3 s3",
+            131,
+        ),
+        (
+            "input 3;conv 3>14 k3 bias;relu;max k2 s2;conv 14>14 k3 s2 g14;conv 14>70 k1;relu6;max k2 s2",
+            40,
+        ),
+    ] {
+        let last = text.rsplit('>').next().and_then(|t| t.split(' ').next()).unwrap();
+        let named = |(i, op): (usize, &str)| match op.starts_with("conv") {
+            true => format!("n{i}:{op};"),
+            false => format!("{op};"),
+        };
+        let body: String = text.split(';').enumerate().map(named).collect();
+        let graph: Graph = format!("{body}gap;fc:linear {last}>4 bias").parse().unwrap();
+        let weights = graph::init::weights(&graph, 5);
+        let rng = &mut Rng::new(7, "pictures", 0);
+        let x: Vec<f32> = (0..3 * 3 * size * size).map(|_| rng.normal()).collect();
+        let cpu = candle_core::Device::Cpu;
+        let mut plain =
+            reference::Network::new(&graph, &weights, &Grids::new(), size, &cpu).unwrap();
+        let mut engine = engine::Network::new(&graph, &weights, &Grids::new(), size).unwrap();
+        let (ours, theirs) = (engine.logits(&x).unwrap(), plain.logits(&x).unwrap());
+        let most = theirs.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        for (a, b) in ours.iter().zip(&theirs) {
+            assert!((a - b).abs() <= 1e-5 * most, "{text}: {a} {b}");
+        }
+    }
+}

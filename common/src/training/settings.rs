@@ -55,8 +55,9 @@ pub struct Settings {
     pub seed: u64,
     /// What factors of products are rounded to: f32 (not at all), or bf16 (8 binary digits) in pointwise
     /// convolutions, forwards and backwards, and some others forwards, which takes less time on CPUs with
-    /// AVX512-BF16 and far more on others, with the same bits. Sums, weights, statistics, losses and updates stay
-    /// f32. --device cpu alone has it.
+    /// AVX512-BF16 and far more on others; the products have the same bits there. Sums, weights, statistics, losses
+    /// and updates stay f32. Validation rounds as training does, what uses the model later only if it is told to.
+    /// --device cpu alone has it.
     #[arg(long, value_name = "PRECISION", default_value_t)]
     #[serde(skip_serializing_if = "Precision::is_f32", serialize_with = "by_name")]
     pub precision: Precision,

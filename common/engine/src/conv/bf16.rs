@@ -119,7 +119,7 @@ pub(super) fn product(
 /// What [`product`] asserts, `R = rows.count`, and `width` between 16 · (H − 1) + 1 and 16 · H.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bf16")]
-#[allow(clippy::needless_range_loop)]
+#[allow(clippy::needless_range_loop)] // what is reached by numbers known here stays in registers
 unsafe fn by_instruction<const R: usize, const H: usize>(
     rows: Rows,
     (panel, width): (&[u32], usize),

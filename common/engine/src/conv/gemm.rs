@@ -138,6 +138,7 @@ mod tests {
     /// in f64.
     #[test]
     fn products_are_those_of_the_definition() {
+        let _turn = crate::simd::turn();
         let sizes = [(1, 1, 1), (3, 7, 5), (12, 32, 16), (16, 33, 40), (25, 70, 33), (13, 16, 0)];
         for level in [Level::Avx512, Level::Avx2, Level::Baseline] {
             limit(level);

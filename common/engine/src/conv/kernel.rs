@@ -106,7 +106,7 @@ pub(super) fn product(
 /// What [`product`] asserts, `R = rows.count`, and `width` between 16 · (H − 1) + 1 and 16 · H.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-#[allow(clippy::needless_range_loop)]
+#[allow(clippy::needless_range_loop)] // what is reached by numbers known here stays in registers
 unsafe fn avx512<const R: usize, const H: usize>(
     (lines, n): (usize, usize),
     rows: Rows,
@@ -244,7 +244,7 @@ fn by_registers<const FMA: bool, const C: usize>(
 /// `sums` and the products of rows that begin at `starts` with columns of the panel from `c` on; `FULL` where it has
 /// all `C` of them. What is in arrays is reached by numbers that are known here: only then it stays in registers.
 #[inline(always)]
-#[allow(clippy::needless_range_loop)]
+#[allow(clippy::needless_range_loop)] // what is reached by numbers known here stays in registers
 fn add_products<const FMA: bool, const C: usize, const FULL: bool>(
     (lines, n): (usize, usize),
     (rows, starts): (Rows, [usize; FEW_ROWS]),

@@ -6,7 +6,7 @@
 //! with `x` `[b, h, w, in]`, `w` `[out, in / groups, k, k]` (PyTorch's layout), `y` `[b, oh, ow, out]`.
 //! Out-of-picture taps read zero. [`ConvPlan`] chooses how each convolution is computed.
 //!
-//! Work is cut by shape alone: the same bits for any number of threads.
+//! Sums are cut by shape alone: the same bits for any number of threads.
 
 mod bf16;
 pub mod depthwise;

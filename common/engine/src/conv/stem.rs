@@ -1,4 +1,4 @@
-//! Plain convolutions of few input channels, the first layer of a network: too few for the sums of
+//! Plain convolutions of few input channels, as of a network's first layer: too few for the sums of
 //! [`super::direct`], and gathering patches would take longer than the sums.
 //!
 //! Of one kernel row, taps and channels lie side by side in the picture, so a row of the product is read where it is;
@@ -7,9 +7,10 @@
 use super::gemm::packed_floats as panel_floats;
 use super::kernel::{Finish, PANEL, Panel, ROWS, Rows, product};
 use crate::maxima::max_picture;
-use crate::parallel::{prelude::*, with_scratch};
+use crate::parallel::{Bands, fill, with_scratch};
 use graph::Bounds;
 use graph::{Geometry, Window};
+use std::ops::Range;
 
 /// Floats of a band of results before the pool: 64 KiB.
 const BAND: usize = 16 * 1024;
@@ -45,18 +46,11 @@ pub(crate) fn forward(
 ) {
     let (line, picture) = (g.out_width() * g.output, g.height * g.width * g.input);
     let k = pool.map_or(1, |p| p.kernel);
-    // Of the result: rows of a picture, floats of a row; bands of rows.
+    // Of the result: rows of a picture, floats of a row.
     let (rows, row) = (g.out_height() / k, g.out_width() / k * g.output);
-    let band = (BAND / (k * line)).clamp(1, rows.max(1));
-    let mut bands = Vec::new();
-    for (b, mut rest) in y.chunks_exact_mut(rows * row).enumerate() {
-        for first in (0..rows).step_by(band) {
-            let (y, tail) = rest.split_at_mut(band.min(rows - first) * row);
-            bands.push((b, first, y));
-            rest = tail;
-        }
-    }
-    bands.into_par_iter().for_each(|(b, first, y)| {
+    let bands = Bands::new(rows, BAND / (k * line));
+    fill(y, bands.lengths(g.batch, row), |i, y| {
+        let (b, Range { start: first, .. }) = bands.place(i);
         let x = &x[b * picture..(b + 1) * picture];
         // Input lines that the band sees, with the margin.
         let seen = (y.len() / row * k - 1) * g.window.stride + g.window.kernel;

@@ -6,6 +6,7 @@ use crate::conv::pointwise::Pointwise;
 use crate::conv::winograd::{self, Weights};
 use crate::conv::{self, Forward, direct, products, stem};
 use crate::elementwise;
+use crate::parallel::alone;
 use crate::values::Engine;
 use executor::Precision;
 use graph::op::Conv;
@@ -41,6 +42,11 @@ fn feeds_norm(engine: &Engine, i: usize) -> bool {
         && next.is_some_and(|s| matches!(s.op, Op::BatchNorm(_)) && s.inputs == [i])
 }
 
+/// Whether the depthwise convolution that operation `i` is finds the statistics of its result, too.
+fn keeps_statistics(engine: &Engine, i: usize) -> bool {
+    engine.mode() == Mode::Training && feeds_norm(engine, i)
+}
+
 /// Floats of the weights of operation `i` in the order in which its way reads them, and that order.
 fn pack(pass: &Pass, g: &Geometry, weight: &[f32], bias: Option<&[f32]>, packed: &mut Vec<f32>) {
     let p = pointwise(pass.engine, pass.i, g.output);
@@ -57,6 +63,8 @@ fn pack(pass: &Pass, g: &Geometry, weight: &[f32], bias: Option<&[f32]>, packed:
             packed.resize(direct::packed_floats(g), 0.0);
             direct::pack(weight, g, packed);
         }
+        // It packs for itself.
+        Forward::Depthwise if keeps_statistics(pass.engine, pass.i) => {}
         Forward::Depthwise => {
             packed.resize(depthwise::packed_floats(g), 0.0);
             depthwise::pack_with_bias(weight, bias, packed);
@@ -86,16 +94,17 @@ pub(super) fn forward(conv: &Conv, pass: &Pass, value: &mut Value) {
             pack(pass, &g, weight, bias, packed);
             &*packed
         }
+        // On this thread: one that waits for others may be given tasks that ask for these weights, too.
         Mode::Inference => engine.packed[i].get_or_init(|| {
             let mut packed = Vec::new();
-            pack(pass, &g, weight, bias, &mut packed);
+            alone(|| pack(pass, &g, weight, bias, &mut packed));
             packed
         }),
     };
     match engine.plan(i).forward {
         // Its reader makes it.
         Forward::Depthwise if fused.lazy => {}
-        Forward::Depthwise if engine.mode() == Mode::Training && feeds_norm(engine, i) => {
+        Forward::Depthwise if keeps_statistics(engine, i) => {
             let batch_stats = depthwise::forward_with_stats(source.values, weight, &g, out);
             value.result_stats = Some(batch_stats);
         }

@@ -1,4 +1,5 @@
-//! Cutting work into blocks that depend on shapes alone, never on the number of threads.
+//! Cutting work into pieces. Sums are cut by shapes alone; what the number of threads may decide is which thread makes
+//! which whole results.
 
 mod pieces;
 #[cfg(feature = "threads")]
@@ -6,6 +7,7 @@ mod team;
 
 use prelude::*;
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 
 /// Cutting into pieces.
 pub(crate) mod prelude {
@@ -136,6 +138,35 @@ pub(crate) fn fill(
         rest = tail;
     }
     pieces.into_par_iter().enumerate().for_each(|(i, piece)| body(i, piece));
+}
+
+/// Pictures cut into bands of rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Bands {
+    rows: usize,
+    band: usize,
+}
+
+impl Bands {
+    /// Of pictures of `rows` rows, at most `band` of them in one, one at least.
+    pub(crate) fn new(rows: usize, band: usize) -> Self {
+        Self { rows, band: band.clamp(1, rows.max(1)) }
+    }
+
+    /// Floats of the bands of `pictures`, of rows of `row` floats.
+    pub(crate) fn lengths(self, pictures: usize, row: usize) -> impl Iterator<Item = usize> {
+        (0..pictures * self.of_a_picture()).map(move |i| self.place(i).1.len() * row)
+    }
+
+    /// Picture and rows of band `i`.
+    pub(crate) fn place(self, i: usize) -> (usize, Range<usize>) {
+        let first = i % self.of_a_picture() * self.band;
+        (i / self.of_a_picture(), first..(first + self.band).min(self.rows))
+    }
+
+    fn of_a_picture(self) -> usize {
+        self.rows.div_ceil(self.band)
+    }
 }
 
 /// [`fill`] with pieces of `block`, the last one shorter.

@@ -206,26 +206,44 @@ mod tests {
     use super::super::{alone, together};
     use super::*;
 
-    /// Three slices side by side and a vector, run by rayon, by this thread, and by a team.
+    /// Three slices side by side and a vector.
+    fn sums() -> Vec<u32> {
+        let (mut y, x) = (vec![0u32; 103], (0..103).collect::<Vec<u32>>());
+        let items: Vec<u32> = (0..11).map(|i| 1000 * i).collect();
+        let pieces = y.par_chunks_mut(10).zip(x.par_chunks(10)).zip(items.into_par_iter());
+        pieces.enumerate().for_each(|(i, ((y, x), item))| {
+            for (y, x) in y.iter_mut().zip(x) {
+                *y += x + item + 100_000 * i as u32;
+            }
+        });
+        y
+    }
+
+    fn expected() -> Vec<u32> {
+        (0..103).map(|i| i + 101_000 * (i / 10)).collect()
+    }
+
+    /// By rayon, by this thread, and by teams, of which several threads want to lead one.
     #[test]
     fn every_piece_is_seen_once() {
-        let run = || {
-            let (mut y, x) = (vec![0u32; 103], (0..103).collect::<Vec<u32>>());
-            let items: Vec<u32> = (0..11).map(|i| 1000 * i).collect();
-            let pieces = y.par_chunks_mut(10).zip(x.par_chunks(10)).zip(items.into_par_iter());
-            pieces.enumerate().for_each(|(i, ((y, x), item))| {
-                for (y, x) in y.iter_mut().zip(x) {
-                    *y += x + item + 100_000 * i as u32;
-                }
-            });
-            y
-        };
-        let expected: Vec<u32> = (0..103).map(|i| i + 101_000 * (i / 10)).collect();
-        assert_eq!(run(), expected);
-        assert_eq!(alone(run), expected);
-        for _ in 0..200 {
-            assert_eq!(together(run), expected);
+        assert_eq!(sums(), expected());
+        assert_eq!(alone(sums), expected());
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| (0..200).for_each(|_| assert_eq!(together(sums), expected())));
+            }
+        });
+        assert_eq!(together(|| alone(sums)), expected());
+    }
+
+    /// A task that panics is not lost, and does no harm to the next job.
+    #[test]
+    fn a_panic_is_the_callers() {
+        let bad = |i| assert!(i != 7 && i != 3, "planted");
+        for _ in 0..20 {
+            let job = || together(|| (0..11).into_par_iter().for_each(bad));
+            assert!(std::panic::catch_unwind(job).is_err());
+            assert_eq!(together(sums), expected());
         }
-        assert_eq!(together(|| alone(run)), expected);
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Team {
     job: UnsafeCell<Option<(usize, Task<'static>)>>,
     /// Whether there are tasks to take.
     open: AtomicBool,
+    /// How many others may take tasks at a time: as many as the leader's pool has.
+    others: AtomicUsize,
     /// The next task.
     next: AtomicUsize,
     /// Helpers that may be looking at the job.
@@ -35,6 +37,7 @@ static TEAM: Team = Team {
     led: AtomicBool::new(false),
     job: UnsafeCell::new(None),
     open: AtomicBool::new(false),
+    others: AtomicUsize::new(0),
     next: AtomicUsize::new(0),
     inside: AtomicUsize::new(0),
     failed: AtomicBool::new(false),
@@ -109,8 +112,8 @@ impl Team {
                 thread::park();
                 continue;
             }
-            self.inside.fetch_add(1, SeqCst);
-            if self.open.load(SeqCst) {
+            let is_wanted = self.inside.fetch_add(1, SeqCst) < self.others.load(SeqCst);
+            if is_wanted && self.open.load(SeqCst) {
                 // SAFETY: it was open after this thread had gone inside, so the leader waits for it to leave.
                 let job = unsafe { *self.job.get() };
                 let (count, task) = job.expect("an open team has a job");
@@ -119,6 +122,9 @@ impl Team {
                 }
             }
             self.inside.fetch_sub(1, SeqCst);
+            if !is_wanted {
+                wait(|| !self.open.load(SeqCst));
+            }
         }
     }
 
@@ -151,6 +157,8 @@ impl Team {
             *self.job.get() = Some((count, task));
         }
         self.next.store(0, SeqCst);
+        self.failed.store(false, SeqCst);
+        self.others.store(super::threads() - 1, SeqCst);
         let closes = Closes(self);
         self.open.store(true, SeqCst);
         self.work(count, task);

@@ -7,10 +7,6 @@ use super::pairs::round;
 use super::*;
 use executor::Precision;
 use graph::rng::Rng;
-use std::sync::{Mutex, PoisonError};
-
-/// Held by whoever switches between the instruction and its emulation.
-static SWITCH: Mutex<()> = Mutex::new(());
 
 /// A bf16 of random sign and digits with one of `count` exponents from `first` on.
 fn number(rng: &mut Rng, first: u32, count: u32) -> u32 {
@@ -144,7 +140,7 @@ fn values(n: usize, seed: u64) -> Vec<f32> {
 /// rows and of columns, all against the definition.
 #[test]
 fn pairs_are_neighbours() {
-    let _switch = SWITCH.lock().unwrap_or_else(PoisonError::into_inner);
+    let _switch = crate::simd::turn();
     let paired = |a: f32, b: Option<f32>| round(a) >> 16 | b.map_or(0, round);
     for emulated in [false, true] {
         crate::simd::emulate_bf16(emulated);
@@ -188,7 +184,7 @@ fn pairs_are_neighbours() {
 /// "Accuracy and stability of numerical algorithms", section 3.1, whose γ is below 1.01 times that here).
 #[test]
 fn products_are_those_of_the_definition() {
-    let _switch = SWITCH.lock().unwrap_or_else(PoisonError::into_inner);
+    let _switch = crate::simd::turn();
     let sizes =
         [(1, 1, 1), (3, 7, 5), (12, 32, 16), (16, 33, 40), (25, 70, 33), (13, 16, 300), (5, 9, 0)];
     for (m, n, k) in sizes {

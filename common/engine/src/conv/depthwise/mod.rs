@@ -2,13 +2,13 @@
 //!
 //! All loops run over channels in the innermost dimension. The 3×3 kernel with stride 1 and
 //! padding 1, which is nearly every depthwise layer in use, keeps its nine taps in registers and
-//! produces two pixels at a time; its input gradient is the same loop with the taps mirrored.
+//! produces two or four pixels at a time; its input gradient is the same loop with the taps mirrored.
 
 mod same3;
 
 use super::rows::finish;
 use crate::norm::{BatchStats, combine, partial_stats};
-use crate::parallel::{add_up, fill_blocks, prelude::*, with_scratch};
+use crate::parallel::{Bands, add_up, fill, prelude::*, with_scratch};
 use crate::simd::{dispatch, for_channels, load, mul_add};
 use graph::Bounds;
 use graph::Geometry;
@@ -48,6 +48,9 @@ pub(crate) fn pack_with_bias(w: &[f32], bias: Option<&[f32]>, packed: &mut [f32]
     }
 }
 
+/// Floats of a task's result: 64 KiB.
+const BAND: usize = 16 * 1024;
+
 /// A depthwise convolution with its weights as [`pack_with_bias`] gives them.
 #[derive(Clone, Copy)]
 pub(crate) struct Depthwise<'a> {
@@ -72,8 +75,12 @@ impl Depthwise<'_> {
     /// `x` `[b, h, w, c]` → `y` `[b, oh, ow, c]`, bands of rows of one picture per task.
     pub(crate) fn all(&self, x: &[f32], y: &mut [f32]) {
         let g = &self.geometry;
-        let (picture, out) = (g.height * g.width * g.input, g.positions() * g.input);
-        fill_blocks(y, out, |i, y| self.rows(&x[i * picture..][..picture], 0..g.out_height(), y));
+        let (picture, row) = (g.height * g.width * g.input, g.out_width() * g.input);
+        let bands = Bands::new(g.out_height(), BAND / row.max(1));
+        fill(y, bands.lengths(g.batch, row), |i, y| {
+            let (b, rows) = bands.place(i);
+            self.rows(&x[b * picture..][..picture], rows, y);
+        });
     }
 }
 

@@ -165,7 +165,7 @@ impl Line {
     /// `N` pixels from `ox` on; without `EDGE`, with a pixel before and one behind.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    #[allow(clippy::needless_range_loop)]
+    #[allow(clippy::needless_range_loop)] // what is reached by numbers known here stays in registers
     unsafe fn run<const N: usize, const EDGE: bool>(&self, ox: usize) {
         use std::arch::x86_64::{
             _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps,

@@ -66,6 +66,7 @@ const BOUNDS: [(Tile, f64); 2] = [(Tile::Two, 3.0e-6), (Tile::Four, 7.5e-6)];
 
 #[test]
 fn outputs_equal_the_definition() {
+    let _turn = crate::simd::turn();
     for case in CASES {
         let g = geometry(case);
         let (x, w) = (values(g.batch * g.floats(), 1), values(g.output * g.input * 9, 2));
@@ -95,6 +96,7 @@ fn outputs_equal_the_definition() {
 
 #[test]
 fn input_gradients_equal_the_definition() {
+    let _turn = crate::simd::turn();
     for case in CASES {
         let g = geometry(case);
         let (w, grad) = (values(g.output * g.input * 9, 4), values(g.rows() * g.output, 5));
@@ -113,6 +115,7 @@ fn input_gradients_equal_the_definition() {
 /// A picture's result must not depend on the pictures beside it: they decide which tiles are summed together.
 #[test]
 fn a_picture_alone_has_the_same_bits() {
+    let _turn = crate::simd::turn();
     let g = geometry([7, 9, 6, 20, 40, 1]);
     let (x, w) = (values(g.batch * g.floats(), 6), values(g.output * g.input * 9, 7));
     let one = Geometry { batch: 1, ..g };
@@ -131,6 +134,7 @@ fn a_picture_alone_has_the_same_bits() {
 
 #[test]
 fn weight_gradients_equal_the_definition() {
+    let _turn = crate::simd::turn();
     for case in CASES {
         let g = geometry(case);
         let (x, grad) = (values(g.batch * g.floats(), 8), values(g.rows() * g.output, 9));
