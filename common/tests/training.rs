@@ -355,11 +355,10 @@ fn integers_settle_and_bits_cost() {
     }
     assert!(settled.grids != model.grids);
     let size = |rate| {
-        let (_, integers) = run(10, rate, 0.0);
+        let (_, integers) = run(20, rate, 0.0);
         let weights = integers.0.values().filter(|t| t.bits == 3);
         weights.map(codec::Integers::entropy).sum::<f64>()
     };
-    // Ten epochs on a few pictures: 0.86 and, by sums in another order, less than 0.85 were measured.
     let (free, dear) = (size(0.0), size(3.0));
-    assert!(dear < 0.9 * free, "{free} bytes, {dear} with a price");
+    assert!(dear < 0.8 * free, "{free} bytes, {dear} with a price");
 }

@@ -13,11 +13,12 @@ mod pairs;
 #[cfg(test)]
 mod tests;
 
-use super::kernel::{Finish, PANEL, ROWS};
+#[cfg(target_arch = "x86_64")]
+use super::kernel::Places;
+use super::kernel::{Finish, PANEL, ROWS, groups};
 use crate::simd::dispatch;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::multiplies_bf16;
-use graph::Bounds;
 use pairs::unpair;
 pub(super) use pairs::{
     aligned, aligned_mut, by_columns, by_rows, pack, packed, packed_floats, with_pairs,
@@ -53,22 +54,15 @@ pub(super) fn multiply(
     finish: Finish,
 ) {
     assert_eq!(panels.len(), packed(2 * a.pairs, columns), "inner dimensions");
-    // Groups of rows of nearly one size: of 16 rows two of 8, not 12 and 4.
-    let groups = a.rows.div_ceil(ROWS);
     for p in 0..columns.div_ceil(PANEL) {
         let (first, width) = (p * PANEL, PANEL.min(columns - p * PANEL));
-        let finish = match finish {
-            Finish::Store { bias, bounds } => {
-                Finish::Store { bias: bias.map(|b| &b[first..first + width]), bounds }
-            }
-            Finish::Add => Finish::Add,
-        };
+        let finish = finish.columns(first..first + width);
         let panel = &panels[p * a.pairs * PANEL..][..a.pairs * PANEL];
-        for g in 0..groups {
-            let (start, end) = (g * a.rows / groups, (g + 1) * a.rows / groups);
-            let starts = std::array::from_fn(|r| (start + r).min(end - 1) * a.row);
-            let rows = Rows { values: a.values, count: end - start, starts, col: a.col };
-            product(rows, (panel, width), finish, &mut out[start * stride + first..], stride);
+        for group in groups(a.rows, ROWS) {
+            let starts = std::array::from_fn(|r| (group.start + r).min(group.end - 1) * a.row);
+            let rows = Rows { values: a.values, count: group.len(), starts, col: a.col };
+            let out = &mut out[group.start * stride + first..];
+            product(rows, (panel, width), finish, out, stride);
         }
     }
 }
@@ -116,7 +110,7 @@ pub(super) fn product(
 /// [`product`] with all sums in registers.
 ///
 /// # Safety
-/// What [`product`] asserts, `R = rows.count`, and `width` between 16 · (H − 1) + 1 and 16 · H.
+/// What [`product`] asserts, `R = rows.count`, and the width that [`Places::of`] asks for.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bf16")]
 #[allow(clippy::needless_range_loop)] // what is reached by numbers known here stays in registers
@@ -128,27 +122,14 @@ unsafe fn by_instruction<const R: usize, const H: usize>(
     stride: usize,
 ) {
     use std::arch::x86_64::{
-        __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_loadu_si512,
-        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps,
-        _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+        __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32,
     };
-    let masks: [u16; H] =
-        std::array::from_fn(|h| ((1u32 << width.saturating_sub(16 * h).min(16)) - 1) as u16);
-    // SAFETY: the caller has compared lengths; what is beyond `width` is masked. Vectors of bf16 and of integers have
-    // one size.
+    // SAFETY: the caller has compared lengths; panels are whole. Vectors of bf16 and of integers have one size.
     unsafe {
+        let places = Places::<R, H>::of(out, stride, width);
         let pointers: [*const u32; R] =
             std::array::from_fn(|r| rows.values.as_ptr().add(rows.starts[r]));
-        let places: [*mut f32; R] = std::array::from_fn(|r| out.as_mut_ptr().add(r * stride));
-        let mut sums: [[__m512; H]; R] = [[_mm512_setzero_ps(); H]; R];
-        if let Finish::Add = finish {
-            for r in 0..R {
-                for h in 0..H {
-                    sums[r][h] = _mm512_maskz_loadu_ps(masks[h], places[r].add(16 * h));
-                }
-            }
-        }
-        // Sums are reached by numbers that are known here: only then are they kept in registers.
+        let mut sums = places.begin(finish);
         for i in 0..panel.len() / PANEL {
             let at = panel.as_ptr().add(i * PANEL);
             let w: [__m512bh; H] = std::array::from_fn(|h| {
@@ -162,27 +143,7 @@ unsafe fn by_instruction<const R: usize, const H: usize>(
                 }
             }
         }
-        if let Finish::Store { bias, bounds } = finish {
-            let (lo, hi) = (_mm512_set1_ps(bounds.lo), _mm512_set1_ps(bounds.hi));
-            for h in 0..H {
-                if let Some(bias) = bias {
-                    let b = _mm512_maskz_loadu_ps(masks[h], bias.as_ptr().add(16 * h));
-                    for r in 0..R {
-                        sums[r][h] = _mm512_add_ps(sums[r][h], b);
-                    }
-                }
-                if bounds != Bounds::NONE {
-                    for r in 0..R {
-                        sums[r][h] = _mm512_min_ps(_mm512_max_ps(sums[r][h], lo), hi);
-                    }
-                }
-            }
-        }
-        for r in 0..R {
-            for h in 0..H {
-                _mm512_mask_storeu_ps(places[r].add(16 * h), masks[h], sums[r][h]);
-            }
-        }
+        places.end(sums, finish);
     }
 }
 
@@ -218,11 +179,8 @@ fn emulated_body<const FMA: bool>(
                     *sum = step::<FMA>(v[0], w[0], step::<FMA>(v[1], w[1], *sum));
                 }
             }
-            if let Finish::Store { bias, bounds } = finish {
-                for (j, v) in sums.iter_mut().enumerate().take(m) {
-                    let sum = bias.map_or(*v, |b| *v + b[c + j]);
-                    *v = if bounds == Bounds::NONE { sum } else { bounds.clamp(sum) };
-                }
+            for (j, v) in sums.iter_mut().enumerate().take(m) {
+                *v = finish.of(*v, c + j);
             }
             out[r * stride + c..][..m].copy_from_slice(&sums[..m]);
         }

@@ -8,19 +8,15 @@
 //! each sum is tap by tap, channel by channel, whatever the grouping.
 
 use super::bf16;
-use super::kernel::Finish;
+use super::kernel::{Finish, PANEL, ROWS};
 use super::rows::finish;
-use crate::parallel::{block_rows, prelude::*, with_scratch};
+use crate::parallel::{Shared, block_rows, prelude::*, with_scratch};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Level, level};
 use crate::simd::{dispatch, load, mul_add};
 use graph::Bounds;
 use graph::Geometry;
 
-/// Output channels summed together: two AVX-512 registers.
-const PANEL: usize = 32;
-/// Output positions summed together: with [`PANEL`] 24 registers of 32.
-const ROWS: usize = 12;
 /// Output positions per task, about.
 const TASK_ROWS: usize = 16 * ROWS;
 /// Below this many columns, groups go over pictures.
@@ -75,11 +71,6 @@ fn reorder(
         }
     });
 }
-
-/// A result that tasks write to in places of their own.
-struct Shared(*mut f32);
-// SAFETY: every task writes other elements, see `forward`.
-unsafe impl Sync for Shared {}
 
 /// `x` `[b, h, w, in]` and packed weights → `y` `[b, oh, ow, out]`, plus bias, clamped.
 pub(crate) fn forward(

@@ -1,6 +1,6 @@
 //! Matrix products on row-major views, on the calling thread.
 
-use super::kernel::{Finish, PANEL, Panel, ROWS, Rows, product};
+use super::kernel::{Finish, PANEL, Panel, ROWS, Rows, groups, product};
 use crate::parallel::with_scratch;
 
 /// A row-major matrix view: `rows × cols`, element `(r, c)` at `data[r * row + c * col]`.
@@ -84,22 +84,14 @@ fn by_panels<'a>(
     finish: Finish,
 ) {
     a.check();
-    // Groups of rows of nearly one size: of 16 rows two of 8, not 12 and 4.
-    let groups = a.rows.div_ceil(ROWS);
     for p in 0..columns.div_ceil(PANEL) {
         let (first, width) = (p * PANEL, PANEL.min(columns - p * PANEL));
-        let finish = match finish {
-            Finish::Store { bias, bounds } => {
-                Finish::Store { bias: bias.map(|b| &b[first..first + width]), bounds }
-            }
-            Finish::Add => Finish::Add,
-        };
+        let finish = finish.columns(first..first + width);
         let (values, step) = panel(p);
-        for g in 0..groups {
-            let (start, end) = (g * a.rows / groups, (g + 1) * a.rows / groups);
-            let left = a.data.get(start * a.row..).unwrap_or_default();
-            let rows = Rows { values: left, count: end - start, row: a.row, line: 0, col: a.col };
-            let out = &mut out[start * stride + first..];
+        for group in groups(a.rows, ROWS) {
+            let left = a.data.get(group.start * a.row..).unwrap_or_default();
+            let rows = Rows { values: left, count: group.len(), row: a.row, line: 0, col: a.col };
+            let out = &mut out[group.start * stride + first..];
             product((1, a.cols), rows, Panel { values, step, width }, finish, out, stride);
         }
     }

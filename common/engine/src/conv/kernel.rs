@@ -9,6 +9,7 @@ mod avx2;
 use crate::simd::{Level, level};
 use crate::simd::{dispatch, mul_add};
 use graph::Bounds;
+use std::ops::Range;
 
 /// Columns of a panel: two AVX-512 registers.
 pub(super) const PANEL: usize = 32;
@@ -38,9 +39,33 @@ pub(super) enum Finish<'a> {
     },
 }
 
-impl Finish<'_> {
+impl<'a> Finish<'a> {
     /// The sums as they are.
     pub(super) const PLAIN: Self = Self::Store { bias: None, bounds: Bounds::NONE };
+
+    /// That of some of the columns.
+    pub(super) fn columns(&self, columns: Range<usize>) -> Self {
+        match *self {
+            Self::Store { bias, bounds } => {
+                Self::Store { bias: bias.map(|b: &'a [f32]| &b[columns]), bounds }
+            }
+            Self::Add => Self::Add,
+        }
+    }
+
+    /// What becomes of a sum in column `c`, which has what was there in it already.
+    #[inline(always)]
+    pub(super) fn of(&self, sum: f32, c: usize) -> f32 {
+        let Self::Store { bias, bounds } = *self else { return sum };
+        let sum = bias.map_or(sum, |b| sum + b[c]);
+        if bounds == Bounds::NONE { sum } else { bounds.clamp(sum) }
+    }
+}
+
+/// `rows` in groups of nearly one size, at most `most` in each: of 16 rows two of 8, not 12 and 4.
+pub(super) fn groups(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let groups = rows.div_ceil(most);
+    (0..groups).map(move |g| g * rows / groups..(g + 1) * rows / groups)
 }
 
 /// Rows of a left factor: element (r, l, i) at `values[r * row + l * line + i * col]`. The inner dimension goes over
@@ -100,10 +125,97 @@ pub(super) fn product(
     any((lines, n), rows, panel, finish, out, stride);
 }
 
+/// Sums of `R` rows and `H` registers of columns.
+#[cfg(target_arch = "x86_64")]
+pub(super) type Sums<const R: usize, const H: usize> = [[std::arch::x86_64::__m512; H]; R];
+
+/// Where the sums of a tile go, and which columns count.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(super) struct Places<const R: usize, const H: usize> {
+    pub(super) rows: [*mut f32; R],
+    pub(super) masks: [u16; H],
+}
+
+#[cfg(target_arch = "x86_64")]
+#[allow(clippy::needless_range_loop)] // what is reached by numbers known here stays in registers
+impl<const R: usize, const H: usize> Places<R, H> {
+    /// The first `width` columns of `R` rows of `out`, which lie `stride` floats apart; `width` is between
+    /// 16 · (H − 1) + 1 and 16 · H.
+    ///
+    /// # Safety
+    /// `out` holds them.
+    #[inline]
+    pub(super) unsafe fn of(out: &mut [f32], stride: usize, width: usize) -> Self {
+        let mask = |h: usize| ((1u32 << width.saturating_sub(16 * h).min(16)) - 1) as u16;
+        // SAFETY: as the caller says.
+        let rows = std::array::from_fn(|r| unsafe { out.as_mut_ptr().add(r * stride) });
+        Self { rows, masks: std::array::from_fn(mask) }
+    }
+
+    /// What sums begin with.
+    ///
+    /// # Safety
+    /// What [`Places::of`] asks for, still.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn begin(&self, finish: Finish) -> Sums<R, H> {
+        use std::arch::x86_64::{_mm512_maskz_loadu_ps, _mm512_setzero_ps};
+        let mut sums = [[_mm512_setzero_ps(); H]; R];
+        if let Finish::Add = finish {
+            for r in 0..R {
+                for h in 0..H {
+                    // SAFETY: as the caller says; what is beyond the width is masked.
+                    sums[r][h] =
+                        unsafe { _mm512_maskz_loadu_ps(self.masks[h], self.rows[r].add(16 * h)) };
+                }
+            }
+        }
+        sums
+    }
+
+    /// Finishes and stores sums.
+    ///
+    /// # Safety
+    /// What [`Places::of`] asks for, still, and a summand per column.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn end(&self, mut sums: Sums<R, H>, finish: Finish) {
+        use std::arch::x86_64::{
+            _mm512_add_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps,
+            _mm512_min_ps, _mm512_set1_ps,
+        };
+        // SAFETY: as the caller says; what is beyond the width is masked.
+        unsafe {
+            if let Finish::Store { bias, bounds } = finish {
+                let (lo, hi) = (_mm512_set1_ps(bounds.lo), _mm512_set1_ps(bounds.hi));
+                for h in 0..H {
+                    if let Some(bias) = bias {
+                        let b = _mm512_maskz_loadu_ps(self.masks[h], bias.as_ptr().add(16 * h));
+                        for r in 0..R {
+                            sums[r][h] = _mm512_add_ps(sums[r][h], b);
+                        }
+                    }
+                    if bounds != Bounds::NONE {
+                        for r in 0..R {
+                            sums[r][h] = _mm512_min_ps(_mm512_max_ps(sums[r][h], lo), hi);
+                        }
+                    }
+                }
+            }
+            for r in 0..R {
+                for h in 0..H {
+                    _mm512_mask_storeu_ps(self.rows[r].add(16 * h), self.masks[h], sums[r][h]);
+                }
+            }
+        }
+    }
+}
+
 /// [`product`] with all sums in registers, which the compiler does not manage by itself.
 ///
 /// # Safety
-/// What [`product`] asserts, `R = rows.count`, and `width` between 16 · (H − 1) + 1 and 16 · H.
+/// What [`product`] asserts, `R = rows.count`, and the width that [`Places::of`] asks for.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 #[allow(clippy::needless_range_loop)] // what is reached by numbers known here stays in registers
@@ -115,32 +227,19 @@ unsafe fn avx512<const R: usize, const H: usize>(
     out: &mut [f32],
     stride: usize,
 ) {
-    use std::arch::x86_64::{
-        __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-        _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_setzero_ps,
-    };
+    use std::arch::x86_64::{__m512, _mm512_fmadd_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps};
     let Panel { values, step, width } = panel;
-    let masks: [u16; H] =
-        std::array::from_fn(|h| ((1u32 << width.saturating_sub(16 * h).min(16)) - 1) as u16);
     // SAFETY: the caller has compared lengths; what is beyond `width` is masked.
     unsafe {
+        let places = Places::<R, H>::of(out, stride, width);
         let pointers: [*const f32; R] =
             std::array::from_fn(|r| rows.values.as_ptr().add(r * rows.row));
-        let places: [*mut f32; R] = std::array::from_fn(|r| out.as_mut_ptr().add(r * stride));
-        let mut sums: [[__m512; H]; R] = [[_mm512_setzero_ps(); H]; R];
-        if let Finish::Add = finish {
-            for r in 0..R {
-                for h in 0..H {
-                    sums[r][h] = _mm512_maskz_loadu_ps(masks[h], places[r].add(16 * h));
-                }
-            }
-        }
-        // Sums are reached by numbers that are known here: only then are they kept in registers.
+        let mut sums = places.begin(finish);
         for l in 0..lines {
             for i in 0..n {
                 let at = values.as_ptr().add((l * n + i) * step);
                 let w: [__m512; H] =
-                    std::array::from_fn(|h| _mm512_maskz_loadu_ps(masks[h], at.add(16 * h)));
+                    std::array::from_fn(|h| _mm512_maskz_loadu_ps(places.masks[h], at.add(16 * h)));
                 for r in 0..R {
                     let v = _mm512_set1_ps(*pointers[r].add(l * rows.line + i * rows.col));
                     for h in 0..H {
@@ -149,27 +248,7 @@ unsafe fn avx512<const R: usize, const H: usize>(
                 }
             }
         }
-        if let Finish::Store { bias, bounds } = finish {
-            let (lo, hi) = (_mm512_set1_ps(bounds.lo), _mm512_set1_ps(bounds.hi));
-            for h in 0..H {
-                if let Some(bias) = bias {
-                    let b = _mm512_maskz_loadu_ps(masks[h], bias.as_ptr().add(16 * h));
-                    for r in 0..R {
-                        sums[r][h] = _mm512_add_ps(sums[r][h], b);
-                    }
-                }
-                if bounds != Bounds::NONE {
-                    for r in 0..R {
-                        sums[r][h] = _mm512_min_ps(_mm512_max_ps(sums[r][h], lo), hi);
-                    }
-                }
-            }
-        }
-        for r in 0..R {
-            for h in 0..H {
-                _mm512_mask_storeu_ps(places[r].add(16 * h), masks[h], sums[r][h]);
-            }
-        }
+        places.end(sums, finish);
     }
 }
 
@@ -228,11 +307,8 @@ fn by_registers<const FMA: bool, const C: usize>(
                 add_products::<FMA, C, false>(inner, (rows, starts), (panel, c), sums)
             };
             for (r, sum) in sums.iter_mut().enumerate().take(rows.count - first) {
-                if let Finish::Store { bias, bounds } = finish {
-                    for (j, v) in sum.iter_mut().enumerate().take(m) {
-                        let sum = bias.map_or(*v, |b| *v + b[c + j]);
-                        *v = if bounds == Bounds::NONE { sum } else { bounds.clamp(sum) };
-                    }
+                for (j, v) in sum.iter_mut().enumerate().take(m) {
+                    *v = finish.of(*v, c + j);
                 }
                 let to = (first + r) * stride + c;
                 out[to..to + m].copy_from_slice(&sum[..m]);

@@ -59,8 +59,8 @@ pub fn forward(
         Forward::Winograd(tile) => {
             winograd::forward(x, Weights::Plain(w), bias, bounds, (g, tile), y);
         }
-        Forward::Stem => with_scratch(stem::packed_floats(g), |packed| {
-            stem::pack(w, g, packed);
+        Forward::Stem => with_scratch(direct::packed_floats(g), |packed| {
+            direct::pack(w, g, packed);
             stem::forward(x, packed, (bias, bounds), g, None, y);
         }),
         Forward::Products | Forward::Fused => products::forward(x, w, bias, bounds, g, y),

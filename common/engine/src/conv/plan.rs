@@ -116,13 +116,15 @@ impl ConvPlan {
     /// Direct sums of bf16 beat the smaller tiles, whose maps are of 5 × 5 or 6 × 6, by 2 to 11 % (resnet18 on pictures
     /// of 80 and 96 pixels, 1 to 32 of them). Maps of 4 × 4 were answered 8 % slower by them than by the larger tiles at 32
     /// pictures and 22 % faster at one, larger maps 5 to 30 % slower.
+    #[cfg_attr(
+        target_arch = "wasm32",
+        expect(unused_variables, reason = "products are of f32 there")
+    )]
     pub(crate) fn at(self, precision: Precision) -> Self {
-        // Products of WebAssembly are of f32, and it has no tiles.
         #[cfg(not(target_arch = "wasm32"))]
         if precision == Precision::Bf16 && self.forward == Forward::Winograd(Tile::Two) {
             return Self { forward: Forward::Direct, ..self };
         }
-        let _ = precision;
         self
     }
 }

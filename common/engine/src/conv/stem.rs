@@ -4,8 +4,7 @@
 //! Of one kernel row, taps and channels lie side by side in the picture, so a row of the product is read where it is;
 //! for that the picture gets its margin of zeros.
 
-use super::gemm::packed_floats as panel_floats;
-use super::kernel::{Finish, PANEL, Panel, ROWS, Rows, product};
+use super::kernel::{Finish, PANEL, Panel, ROWS, Rows, groups, product};
 use crate::maxima::max_picture;
 use crate::parallel::{Bands, fill, with_scratch};
 use graph::Bounds;
@@ -15,26 +14,7 @@ use std::ops::Range;
 /// Floats of a band of results before the pool: 64 KiB.
 const BAND: usize = 16 * 1024;
 
-/// Floats of the weights in the order of the sums.
-pub(crate) fn packed_floats(g: &Geometry) -> usize {
-    panel_floats(g.window.taps() * g.input, g.output)
-}
-
-/// Into the order of the sums, panels `[taps, in, 32]`, from `w` `[out, in, k, k]`.
-pub(crate) fn pack(w: &[f32], g: &Geometry, packed: &mut [f32]) {
-    let (taps, inner) = (g.window.taps(), g.window.taps() * g.input);
-    packed.fill(0.0);
-    for (o, filter) in w.chunks_exact(inner).enumerate() {
-        let panel = &mut packed[o / PANEL * inner * PANEL..];
-        for (i, plane) in filter.chunks_exact(taps).enumerate() {
-            for (t, v) in plane.iter().enumerate() {
-                panel[(t * g.input + i) * PANEL + o % PANEL] = *v;
-            }
-        }
-    }
-}
-
-/// `x` `[b, h, w, in]` and packed weights → `y` `[b, oh, ow, out]`, plus bias, clamped; with `pool`, the maxima of
+/// `x` `[b, h, w, in]` and weights as [`super::direct::pack`] packs them → `y` `[b, oh, ow, out]`, plus bias, clamped; with `pool`, the maxima of
 /// its windows, which lie side by side.
 pub(crate) fn forward(
     x: &[f32],
@@ -100,17 +80,15 @@ fn one_line(
     let Window { kernel, stride, padding, .. } = g.window;
     let (c, out, ow) = (g.input, g.output, g.out_width());
     let (line, inner) = ((g.width + 2 * padding) * c, kernel * kernel * c);
-    let groups = ow.div_ceil(ROWS);
     for p in 0..out.div_ceil(PANEL) {
         let (first, width) = (p * PANEL, PANEL.min(out - p * PANEL));
-        let bias = bias.map(|b| &b[first..first + width]);
+        let finish = Finish::Store { bias, bounds }.columns(first..first + width);
         let panel = Panel { values: &packed[p * inner * PANEL..], step: PANEL, width };
-        for group in 0..groups {
-            let (start, end) = (group * ow / groups, (group + 1) * ow / groups);
-            let values = &padded[oy * stride * line + start * stride * c..];
-            let rows = Rows { values, count: end - start, row: stride * c, line, col: 1 };
-            let y = &mut y[start * out + first..];
-            product((kernel, kernel * c), rows, panel, Finish::Store { bias, bounds }, y, out);
+        for group in groups(ow, ROWS) {
+            let values = &padded[oy * stride * line + group.start * stride * c..];
+            let rows = Rows { values, count: group.len(), row: stride * c, line, col: 1 };
+            let y = &mut y[group.start * out + first..];
+            product((kernel, kernel * c), rows, panel, finish, y, out);
         }
     }
 }

@@ -59,7 +59,7 @@ fn pack(pass: &Pass, g: &Geometry, weight: &[f32], bias: Option<&[f32]>, packed:
             packed.resize(direct::packed_bf16_floats(g), 0.0);
             direct::pack_bf16(weight, g, packed);
         }
-        Forward::Direct => {
+        Forward::Direct | Forward::Stem => {
             packed.resize(direct::packed_floats(g), 0.0);
             direct::pack(weight, g, packed);
         }
@@ -68,10 +68,6 @@ fn pack(pass: &Pass, g: &Geometry, weight: &[f32], bias: Option<&[f32]>, packed:
         Forward::Depthwise => {
             packed.resize(depthwise::packed_floats(g), 0.0);
             depthwise::pack_with_bias(weight, bias, packed);
-        }
-        Forward::Stem => {
-            packed.resize(stem::packed_floats(g), 0.0);
-            stem::pack(weight, g, packed);
         }
         // In training weights are transformed in pieces that stay in cache.
         Forward::Winograd(tile) if pass.engine.mode() == Mode::Inference => {

@@ -45,7 +45,7 @@ pub fn together<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// Runs `f` on one of the threads that share the work. From any other thread every hand-over of work waits for one of
-/// these to wake and then for itself to be woken, some 20 µs each time.
+/// these to wake and then for itself to be woken: answers to two pictures of 64 px took a quarter longer.
 #[cfg(feature = "threads")]
 pub(crate) fn within<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     if threads() == 1 { alone(f) } else { rayon::scope(|_| f()) }
@@ -190,3 +190,19 @@ pub(crate) fn with_scratch<R>(n: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     SCRATCH.with_borrow_mut(|free| free.push(buffer));
     result
 }
+
+/// [`with_scratch`] from the start of a cache line on: a vector that lies in two takes twice as long.
+pub(crate) fn with_aligned<R>(n: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    with_scratch(n + LINE / size_of::<f32>(), |buffer| {
+        let skipped = buffer.as_ptr().align_offset(LINE).min(LINE / size_of::<f32>());
+        f(&mut buffer[skipped..skipped + n])
+    })
+}
+
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
+
+/// A result that tasks write to in places of their own.
+pub(crate) struct Shared(pub(crate) *mut f32);
+// SAFETY: every task writes other elements; where they are written it is said why.
+unsafe impl Sync for Shared {}

@@ -1,5 +1,5 @@
-//! Threads that wait for the next layer without sleeping, as long as a call lasts: to answer one picture a network has
-//! some twenty layers of 5 to 20 µs, and a thread that sleeps between them takes as long to wake.
+//! Threads that wait for the next layer without sleeping, as long as a call lasts: to answer one picture of 64 px a
+//! small network has ten layers of 10 to 50 µs (`bench --mode layers`), too little for threads that sleep in between.
 
 use std::cell::{Cell, UnsafeCell};
 use std::hint::spin_loop;
@@ -11,7 +11,7 @@ use std::thread::{self, Thread};
 /// A task by its number.
 type Task<'a> = &'a (dyn Fn(usize) + Sync);
 
-/// The helpers of this process and what they do.
+/// The threads that follow a leader, and what they do.
 pub(super) struct Team {
     /// Whether some thread leads them: the others do without.
     led: AtomicBool,
@@ -23,14 +23,14 @@ pub(super) struct Team {
     others: AtomicUsize,
     /// The next task.
     next: AtomicUsize,
-    /// Helpers that may be looking at the job.
+    /// Followers that may be looking at the job.
     inside: AtomicUsize,
-    /// Whether a helper's task has panicked.
+    /// Whether a follower's task has panicked.
     failed: AtomicBool,
 }
 
-// SAFETY: `job` is written by the leader alone, when the team is not open and no helper is inside, and read by
-// helpers inside that have seen it open.
+// SAFETY: `job` is written by the leader alone, when the team is not open and no follower is inside, and read by
+// followers inside that have seen it open.
 unsafe impl Sync for Team {}
 
 static TEAM: Team = Team {
@@ -44,14 +44,14 @@ static TEAM: Team = Team {
 };
 
 /// One less than the threads that shared work when they were first wanted.
-static HELPERS: OnceLock<Vec<Thread>> = OnceLock::new();
+static FOLLOWERS: OnceLock<Vec<Thread>> = OnceLock::new();
 
 thread_local! {
     /// Whether this thread leads the team.
     static LEADS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How often to look before the processor is offered to others: some 50 µs.
+/// How often to look before the processor is offered to others.
 const LOOKS: u32 = 2048;
 
 /// Waits until `f`, without sleeping.
@@ -66,16 +66,16 @@ fn wait(f: impl Fn() -> bool) {
     }
 }
 
-/// Starts helpers; where the system gives no thread, there are fewer.
+/// Starts followers; where the system gives no thread, there are fewer.
 fn start() -> Vec<Thread> {
-    let helper = |_| {
-        let thread = thread::Builder::new().name("layers".into()).spawn(|| TEAM.help());
+    let follower = |_| {
+        let thread = thread::Builder::new().name("layers".into()).spawn(|| TEAM.follow());
         Some(thread.ok()?.thread().clone())
     };
-    (1..rayon::current_num_threads()).filter_map(helper).collect()
+    (1..rayon::current_num_threads()).filter_map(follower).collect()
 }
 
-/// Runs `f` on this thread while the helpers wait for its tasks, unless they work for another.
+/// Runs `f` on this thread while the followers wait for its tasks, unless they work for another.
 pub(super) fn lead<R>(f: impl FnOnce() -> R) -> R {
     /// Lets them go, also with a panic.
     struct Ends;
@@ -90,7 +90,7 @@ pub(super) fn lead<R>(f: impl FnOnce() -> R) -> R {
     }
     let _ends = Ends;
     LEADS.set(true);
-    HELPERS.get_or_init(start).iter().for_each(Thread::unpark);
+    FOLLOWERS.get_or_init(start).iter().for_each(Thread::unpark);
     f()
 }
 
@@ -99,13 +99,13 @@ pub(super) fn leads() -> bool {
     LEADS.get()
 }
 
-/// Runs `task` for every number below `count` on this thread, which leads, and the helpers.
+/// Runs `task` for every number below `count` on this thread, which leads, and the followers.
 pub(super) fn run(count: usize, task: Task) {
     TEAM.run(count, task);
 }
 
 impl Team {
-    fn help(&self) {
+    fn follow(&self) {
         loop {
             wait(|| self.open.load(SeqCst) || !self.led.load(SeqCst));
             if !self.led.load(SeqCst) {

@@ -5,13 +5,10 @@
 
 use super::super::gemm::Matrix;
 use super::super::kernel::PANEL;
-use crate::parallel::with_scratch;
+use crate::parallel::{LINE, with_aligned};
 use crate::simd::dispatch;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::multiplies_bf16;
-
-/// Bytes of a cache line: a vector that lies in two takes twice as long.
-const LINE: usize = 64;
 
 /// The bf16 nearest to `v` in the upper half, zeros below: an f32 of the same value.
 #[inline(always)]
@@ -36,7 +33,7 @@ fn pair(first: f32, second: f32) -> u32 {
 
 /// Runs `f` with room for `n` pairs of any values, from the start of a cache line on.
 pub(in super::super) fn with_pairs<R>(n: usize, f: impl FnOnce(&mut [u32]) -> R) -> R {
-    with_scratch(n + LINE / 4, |floats| f(&mut aligned_mut(floats)[..n]))
+    with_aligned(n, |floats| f(aligned_mut(floats)))
 }
 
 /// `floats` as pairs, from the start of a cache line on.

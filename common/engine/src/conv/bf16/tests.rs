@@ -6,6 +6,7 @@ use super::super::pointwise::{Pointwise, Source};
 use super::pairs::round;
 use super::*;
 use executor::Precision;
+use graph::Bounds;
 use graph::rng::Rng;
 
 /// A bf16 of random sign and digits with one of `count` exponents from `first` on.

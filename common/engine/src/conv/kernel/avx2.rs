@@ -1,6 +1,6 @@
 //! The register kernel for sixteen registers of eight floats: up to six rows times sixteen columns.
 
-use super::{Finish, Panel, Rows};
+use super::{Finish, Panel, Rows, groups};
 use graph::Bounds;
 use std::arch::x86_64::{
     __m256, __m256i, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
@@ -22,21 +22,14 @@ pub(super) fn product(
     out: &mut [f32],
     stride: usize,
 ) {
-    let groups = rows.count.div_ceil(ROWS);
     for c in (0..panel.width).step_by(COLUMNS) {
         let width = COLUMNS.min(panel.width - c);
         let columns = Panel { values: panel.values.get(c..).unwrap_or_default(), width, ..panel };
-        let finish = match finish {
-            Finish::Store { bias, bounds } => {
-                Finish::Store { bias: bias.map(|b| &b[c..c + width]), bounds }
-            }
-            Finish::Add => Finish::Add,
-        };
-        for g in 0..groups {
-            let (start, end) = (g * rows.count / groups, (g + 1) * rows.count / groups);
-            let values = rows.values.get(start * rows.row..).unwrap_or_default();
-            let rows = Rows { values, count: end - start, ..rows };
-            let out = &mut out[start * stride + c..];
+        let finish = finish.columns(c..c + width);
+        for group in groups(rows.count, ROWS) {
+            let values = rows.values.get(group.start * rows.row..).unwrap_or_default();
+            let rows = Rows { values, count: group.len(), ..rows };
+            let out = &mut out[group.start * stride + c..];
             macro_rules! by_count {
                 ($($count:literal)*) => {
                     match (rows.count, width == COLUMNS) {

@@ -8,11 +8,11 @@
 
 use super::super::kernel::{Finish, PANEL, Panel, ROWS, Rows, product};
 use super::super::rows::finish;
+use super::Tile;
 use super::panels::{Weights, packed_floats, panel_floats};
 use super::tiles::{Maps, Tiling};
 use super::transforms::{both, output};
-use super::{Shared, Tile, with_aligned};
-use crate::parallel::prelude::*;
+use crate::parallel::{Shared, prelude::*, with_aligned};
 use crate::simd::{LANES, dispatch, store};
 use graph::{Bounds, Geometry};
 use std::ops::Range;

@@ -4,8 +4,8 @@
 use super::super::kernel::{Finish, PANEL, Panel, ROWS, Rows, product};
 use super::tiles::{Maps, Tiling};
 use super::transforms::{both, weight_gradient};
-use super::{STEP, Shared, Tile, with_aligned};
-use crate::parallel::prelude::*;
+use super::{STEP, Tile};
+use crate::parallel::{Shared, prelude::*, with_aligned};
 use crate::simd::{LANES, dispatch, store};
 use graph::Geometry;
 use std::ops::Range;

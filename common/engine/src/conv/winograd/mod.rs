@@ -27,7 +27,6 @@ pub(crate) use gradient::gradient;
 pub(crate) use panels::{Weights, packed_floats};
 
 use super::kernel::PANEL;
-use crate::parallel::with_scratch;
 use graph::Geometry;
 use tiles::Tiling;
 
@@ -92,20 +91,6 @@ fn fewest_products(g: &Geometry) -> Tile {
     let products = |tile| Tiling::new(&one, tile).count * tile.points();
     if products(Tile::Two) <= products(Tile::Four) { Tile::Two } else { Tile::Four }
 }
-
-/// [`with_scratch`] from the start of a cache line on: a vector that lies in two takes twice as long.
-fn with_aligned<R>(n: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
-    const LINE: usize = 64;
-    with_scratch(n + LINE / size_of::<f32>(), |buffer| {
-        let skipped = buffer.as_ptr().align_offset(LINE).min(LINE / size_of::<f32>());
-        f(&mut buffer[skipped..skipped + n])
-    })
-}
-
-/// A result that tasks write to in places of their own.
-struct Shared(*mut f32);
-// SAFETY: every task writes other elements, see the modules.
-unsafe impl Sync for Shared {}
 
 #[cfg(test)]
 mod tests;
