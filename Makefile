@@ -122,16 +122,17 @@ check: ## formatting, lints, unit tests: before every commit
 	cargo clippy --release --workspace --exclude typeset --all-targets -- -D warnings
 	cargo test --release --workspace --exclude typeset --lib --bins
 	cargo test --release -p common --test house
+	python3 tests/licences.py
 
 test: ## all tests: units, kernels, the pipeline on the built-in pictures
 	@mkdir -p target && rm -f '$(SKIPPED)'
+	python3 tests/licences.py
 	cargo test --release --workspace --exclude typeset
 	tests/pipeline.sh
 	tests/report.sh
 	tests/make.sh
 	tests/interrupts.sh
 	tests/faults.sh
-	python3 tests/licences.py
 	tests/foreign.sh
 	@if [ -s '$(SKIPPED)' ]; then echo "checks skipped: $$(sort -u '$(SKIPPED)' | wc -l)"; \
 	  sort -u '$(SKIPPED)' | sed 's/^/  /'; else echo "checks skipped: 0"; fi

@@ -1,4 +1,6 @@
-"""Every dependency has a licence that goes with ours (MIT or Apache-2.0); with --list, prints them.
+"""Every dependency has a licence that goes with ours (MIT or Apache-2.0), and every Cargo.lock is up to date.
+
+With --list, prints them.
 
     python3 tests/licences.py [--list]
 """
@@ -11,7 +13,7 @@ import sys
 # None of these asks more than to be named.
 FREE = {
     "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0",
-    "ISC", "MIT", "MIT-0", "Unicode-3.0", "Unlicense", "Zlib",
+    "ISC", "MIT", "MIT-0", "NCSA", "Unicode-3.0", "Unlicense", "Zlib",
 }  # fmt: skip
 # Mozilla's asks for the sources of what is changed of it: nothing is, and only what typesets the report has it in it.
 UNCHANGED = {"option-ext": "MPL-2.0"}
@@ -34,7 +36,7 @@ def is_free(expression):
 
 def main():
     found = {}
-    for manifest in ("Cargo.toml", "examples/Cargo.toml"):
+    for manifest in ("Cargo.toml", "examples/Cargo.toml", "fuzz/Cargo.toml"):
         command = ["cargo", "metadata", "--format-version", "1", "--locked", "--manifest-path", manifest]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
