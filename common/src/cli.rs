@@ -1,5 +1,6 @@
 //! What every stage's `main` shares: errors, threads, progress.
 
+use crate::catalogue::Split;
 use crate::cost::{self, Cost};
 use crate::device::{Device, Precision, Wanted};
 use anyhow::{Context, Result};
@@ -93,6 +94,11 @@ pub fn fits() -> impl TypedValueParser<Value = Framing> {
         .try_map(|name| name.parse::<Framing>())
 }
 
+/// The splits of a catalogue.
+pub fn splits() -> impl TypedValueParser<Value = Split> {
+    one_of(Split::ALL.map(|s| (s.name(), ""))).try_map(|name| name.parse::<Split>())
+}
+
 /// Whether to print the peak memory at the end.
 static VERBOSE: AtomicBool = AtomicBool::new(false);
 
@@ -128,15 +134,34 @@ impl Threads {
     }
 }
 
-/// Run a stage: its summary line goes to stdout, an error to stderr with exit code 1.
-pub fn main(stage: impl FnOnce() -> Result<String>) -> ExitCode {
+/// Exit code of a stage that looked for faults and found some.
+const FOUND: u8 = 3;
+
+/// What a stage says at its end.
+pub struct Outcome {
+    /// For stdout.
+    pub summary: String,
+    /// False where a stage was to look for faults, and has found what somebody should look at.
+    pub is_clean: bool,
+}
+
+impl From<String> for Outcome {
+    fn from(summary: String) -> Self {
+        Self { summary, is_clean: true }
+    }
+}
+
+/// Run a stage: its summary goes to stdout, an error to stderr with exit code 1; what is not clean has exit
+/// code 3 (2 is that of a command line that makes no sense).
+pub fn main<T: Into<Outcome>>(stage: impl FnOnce() -> Result<T>) -> ExitCode {
     cost::begin();
-    let result = stage();
+    let result = stage().map(T::into);
     if let (true, Some(bytes)) = (VERBOSE.load(Ordering::Relaxed), cost::peak_memory()) {
         note(&format!("peak memory {} kB", count(bytes / 1000)));
     }
-    match result.and_then(|summary| print(&summary)) {
-        Ok(()) => ExitCode::SUCCESS,
+    match result.and_then(|outcome| print(&outcome.summary).map(|()| outcome.is_clean)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FOUND),
         Err(error) => {
             note(&format!("error: {}", chain(&error)));
             ExitCode::FAILURE

@@ -3,6 +3,7 @@
 //! | module | what it is | its customers |
 //! |---|---|---|
 //! | [`share`] | a share of n things, counted as it was written | `training`, `prepare images`, `prune` |
+//! | [`catalogue`] | which pictures a folder holds, their classes and splits | `prepare`, `infer` |
 //! | [`device`] | which executor stands behind a name | every stage that computes |
 //! | [`sizing`] | how large a fresh network is | `train`, `distill`, `bench` |
 //! | [`forward`] | pictures → logits | `training`, `infer`, `quantize plan` |
@@ -13,6 +14,7 @@
 //! | [`training`] | the training loop | `train`, `distill` |
 //! | [`run`] | a training run on disk: progress, files, going on after an interruption | `train`, `distill` |
 
+pub mod catalogue;
 pub mod cli;
 pub mod cost;
 pub mod device;

@@ -4,10 +4,13 @@ use anyhow::{Context, Result, bail, ensure};
 use artifacts::artifact::{self, Data};
 use artifacts::images::{MOST_CLASSES, Unsaved};
 use artifacts::{Preparation, Provenance, classes};
+use common::catalogue::{Catalogue, Entry, Split};
 use common::cli;
 use common::share::Share;
 use photos::{self, Trouble};
 use rayon::prelude::*;
+use serde::Serialize;
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -53,44 +56,135 @@ pub fn prepare(
     tick: impl Fn(usize) + Sync,
 ) -> Result<Report> {
     let paths = photos::list(folder, cli::note)?;
+    let Decoded { scratch, kept, unreadable } = decode(folder, &paths, how, limits, out, tick)?;
+    let kept: Vec<PathBuf> = kept.into_iter().map(|i| paths[i].clone()).collect();
+    let (labels, classes) = labels(&kept, names)?;
+    let names = file_names(&kept)?;
+    let provenance = Provenance::new("prepare images", &how)?;
+    let pixels = Data::File(scratch, kept.len() * how.bytes());
+    let pictures = Unsaved { preparation: how, classes, labels, names, pixels };
+    saved(pictures, unreadable, out, &provenance)
+}
+
+/// What of a catalogue becomes an artifact.
+pub struct Listed<'a> {
+    /// Classes and pictures.
+    pub catalogue: &'a Catalogue,
+    /// Which of the pictures.
+    pub split: Split,
+    /// The hash of the catalogue's file.
+    pub hash: String,
+}
+
+/// What the header keeps of a split.
+#[derive(Serialize)]
+struct Record {
+    #[serde(flatten)]
+    how: Preparation,
+    split: &'static str,
+}
+
+/// [`prepare`] of the pictures that a catalogue lists: labels and classes are its, and names its paths.
+///
+/// # Errors
+/// A split without pictures, a file that is gone, more unreadable pictures than `limits` allow.
+pub fn prepare_listed(
+    folder: &Path,
+    listed: &Listed<'_>,
+    how: Preparation,
+    limits: Limits,
+    out: &Path,
+    tick: impl Fn(usize) + Sync,
+) -> Result<Report> {
+    let entries: Vec<&Entry> = listed.catalogue.of(listed.split).collect();
+    ensure!(!entries.is_empty(), "the catalogue has no pictures for {}", listed.split);
+    let paths: Vec<PathBuf> = entries.iter().map(|e| folder.join(&e.file)).collect();
+    let Decoded { scratch, kept, unreadable } = decode(folder, &paths, how, limits, out, tick)?;
+    let entries: Vec<&Entry> = kept.into_iter().map(|i| entries[i]).collect();
+    let labels = entries.iter().map(|e| e.label).collect();
+    let names = entries.iter().map(|e| e.file.clone()).collect();
+    let mut provenance =
+        Provenance::new("prepare images", &Record { how, split: listed.split.name() })?;
+    provenance.parents.insert("catalogue".to_owned(), listed.hash.clone());
+    let pixels = Data::File(scratch, entries.len() * how.bytes());
+    let classes = listed.catalogue.classes().to_vec();
+    let pictures = Unsaved { preparation: how, classes, labels, names, pixels };
+    saved(pictures, unreadable, out, &provenance)
+}
+
+fn saved(
+    pictures: Unsaved,
+    unreadable: Vec<(PathBuf, String)>,
+    out: &Path,
+    provenance: &Provenance,
+) -> Result<Report> {
+    let unlabelled = pictures.labels.iter().filter(|l| l.is_none()).count();
+    let (written, classes) = (pictures.names.len(), pictures.classes.len());
+    pictures.save(out, provenance)?;
+    Ok(Report { written, unlabelled, classes, unreadable })
+}
+
+/// Pixels of pictures.
+struct Decoded {
+    /// Of those that are kept, one after another.
+    scratch: File,
+    /// Which these are.
+    kept: Vec<usize>,
+    unreadable: Vec<(PathBuf, String)>,
+}
+
+fn decode(
+    folder: &Path,
+    paths: &[PathBuf],
+    how: Preparation,
+    limits: Limits,
+    out: &Path,
+    tick: impl Fn(usize) + Sync,
+) -> Result<Decoded> {
     let mut scratch = artifact::scratch(out)?;
     let mut kept = Vec::new();
     let mut unreadable = Vec::new();
-    for chunk in paths.chunks(CHUNK) {
+    for (i, chunk) in paths.chunks(CHUNK).enumerate() {
         let decode = |p: &PathBuf| photos::prepare(p, &how, limits.max_pixels).inspect(|_| tick(1));
         let decoded: Vec<Result<Vec<u8>, Trouble>> = chunk.par_iter().map(decode).collect();
-        for (path, pixels) in chunk.iter().zip(decoded) {
+        for (k, (path, pixels)) in chunk.iter().zip(decoded).enumerate() {
             match pixels {
                 Ok(p) => {
                     scratch.write_all(&p).context("writing the scratch file")?;
-                    kept.push(path.clone());
+                    kept.push(i * CHUNK + k);
                 }
                 Err(e @ Trouble::Disk(_)) => bail!("{}: {e}", path.display()),
                 Err(Trouble::Picture(reason)) => unreadable.push((path.clone(), reason)),
             }
         }
     }
-    let allowed = limits.unreadable.at_most(paths.len());
-    if unreadable.len() > allowed || kept.is_empty() {
-        for (path, reason) in &unreadable {
-            cli::note(&format!("unreadable: {}: {reason}", path.display()));
-        }
-        bail!(
-            "{} of {} pictures of {} are unreadable, {allowed} are allowed: mend or remove them, or \
-             raise --unreadable",
-            unreadable.len(),
-            paths.len(),
-            folder.display()
-        );
+    check_readable(folder, &unreadable, paths.len(), limits.unreadable)?;
+    Ok(Decoded { scratch, kept, unreadable })
+}
+
+/// Names the pictures of `folder` that cannot be read, and checks that they are no more than this `share` of the
+/// `all` there are.
+///
+/// # Errors
+/// More of them, or no others.
+pub fn check_readable(
+    folder: &Path,
+    unreadable: &[(PathBuf, String)],
+    all: usize,
+    share: Share,
+) -> Result<()> {
+    let allowed = share.at_most(all);
+    for (path, reason) in unreadable {
+        cli::note(&format!("unreadable: {}: {reason}", path.display()));
     }
-    let (labels, classes) = labels(&kept, names)?;
-    let unlabelled = labels.iter().filter(|l| l.is_none()).count();
-    let report = Report { written: kept.len(), unlabelled, classes: classes.len(), unreadable };
-    let pixels = Data::File(scratch, kept.len() * how.bytes());
-    let names = file_names(&kept)?;
-    let provenance = Provenance::new("prepare images", &how)?;
-    Unsaved { preparation: how, classes, labels, names, pixels }.save(out, &provenance)?;
-    Ok(report)
+    ensure!(
+        unreadable.len() <= allowed && unreadable.len() < all,
+        "{} of {all} pictures of {} are unreadable, {allowed} are allowed: mend or remove them, or \
+         raise --unreadable",
+        unreadable.len(),
+        folder.display()
+    );
+    Ok(())
 }
 
 /// The label of each picture, and the names of all classes.

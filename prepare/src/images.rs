@@ -3,17 +3,19 @@
 use anyhow::{Result, ensure};
 use artifacts::images::MOST_CLASSES;
 use artifacts::{Framing, Preparation, artifact};
+use common::catalogue::{Catalogue, Split, folder_of};
 use common::cli;
 use common::share::Share;
 use photos::MAX_PIXELS;
 use photos::listing::Listing;
-use prepare::folder::{self, Limits};
+use prepare::folder::{self, Limits, Listed};
 use std::path::PathBuf;
 
 /// Decode and resize the pictures of a folder into one artifact.
 ///
 /// A picture's class is the number before the first underscore of its file name ("3_17.jpg" is
 /// class 3); pictures without one ("0042.jpg") are kept unlabelled. Pictures are ordered by name.
+/// With --catalogue and --split, classes and names are the catalogue's and the pictures those of this split.
 /// Grey pictures become RGB, transparency is dropped, CMYK is converted, of several frames the first is taken.
 ///
 /// A file is a picture by its name (.jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .gif) or, where the name does
@@ -23,11 +25,18 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   prepare images food-11/training --size 128 --out training.safetensors
   prepare images food-11/testing --size 128 --fit letterbox --out testing.safetensors
+  prepare images photos --catalogue catalogue.csv --split training --size 64 --out training.safetensors
   prepare images food-11/validation --size 256 --fit center --out validation.safetensors
       the course's own preparation: the middle 256 × 256, black where a picture is smaller")]
 pub(crate) struct Images {
-    /// Folder of pictures: JPEG, PNG, WebP, BMP, GIF.
+    /// Folder of pictures: JPEG, PNG, WebP, BMP, GIF; with --catalogue whatever it was made of.
     folder: PathBuf,
+    /// What prepare catalogue made of the folder: classes of pictures, their order and splits.
+    #[arg(long, value_name = "FILE", requires = "split", conflicts_with = "classes")]
+    catalogue: Option<PathBuf>,
+    /// The split of the catalogue that is prepared.
+    #[arg(long, value_name = "SPLIT", requires = "catalogue", value_parser = cli::splits())]
+    split: Option<Split>,
     /// Side of the prepared squares, pixels.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(8..=4096))]
     size: u16,
@@ -57,23 +66,35 @@ pub(crate) struct Images {
 impl Images {
     pub(crate) fn run(self) -> Result<String> {
         self.threads.start()?;
-        let _claim = artifact::claim(&self.out, &[])?;
+        let (out, inputs) = (&self.out, self.catalogue.as_deref());
+        let _claim = artifact::claim(out, inputs.as_slice())?;
         let most = MOST_CLASSES;
         let names = self.classes.names()?;
         ensure!(names.len() <= most, "--classes: at most {most} classes are supported");
         let how = Preparation { size: self.size.into(), framing: self.fit, exif: self.exif };
         let limits = Limits { unreadable: self.unreadable, max_pixels: self.max_pixels };
-        let total = Listing::of(&self.folder)?.pictures.len();
+        let listed = match (&self.catalogue, self.split) {
+            (Some(path), Some(split)) => Some((Catalogue::load_hashed(path)?, split)),
+            _ => None,
+        };
+        let total = match &listed {
+            Some(((catalogue, _), split)) => catalogue.of(*split).count(),
+            None => Listing::of(&self.folder)?.pictures.len(),
+        };
         // The scratch file and the artifact.
-        artifact::check_room(&self.out, 2 * (total * how.bytes()) as u64)?;
+        artifact::check_room(out, 2 * (total * how.bytes()) as u64)?;
         let bar = cli::progress(total, "decoding");
-        let report =
-            folder::prepare(&self.folder, how, names, limits, &self.out, |n| bar.inc(n as u64))?;
+        let tick = |n| bar.inc(n as u64);
+        let report = match listed {
+            Some(((catalogue, hash), split)) => {
+                let folder = folder_of(&self.folder);
+                let listed = Listed { catalogue: &catalogue, split, hash };
+                folder::prepare_listed(folder, &listed, how, limits, out, tick)?
+            }
+            None => folder::prepare(&self.folder, how, names, limits, out, tick)?,
+        };
         bar.finish_and_clear();
         cli::record(&self.out, "prepare images", total);
-        for (path, reason) in &report.unreadable {
-            cli::note(&format!("unreadable: {}: {reason}", path.display()));
-        }
         Ok(format!(
             "{}: {} pictures of {} px, {} classes, {} unlabelled, {} unreadable",
             self.out.display(),

@@ -2,6 +2,8 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod catalogue;
+mod check;
 mod draft;
 mod evidence;
 mod images;
@@ -10,19 +12,24 @@ mod names;
 mod nearest;
 
 use clap::Parser;
+use common::cli::Outcome;
 use std::process::ExitCode;
 
 /// Bring pictures and weights in.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 enum Command {
+    Catalogue(catalogue::Catalog),
+    Check(check::Check),
     Images(images::Images),
     Model(model::Model),
 }
 
 fn main() -> ExitCode {
     common::cli::main(|| match Command::parse() {
-        Command::Images(c) => c.run(),
-        Command::Model(c) => c.run(),
+        Command::Catalogue(c) => c.run().map(Outcome::from),
+        Command::Check(c) => c.run(),
+        Command::Images(c) => c.run().map(Outcome::from),
+        Command::Model(c) => c.run().map(Outcome::from),
     })
 }

@@ -1,14 +1,20 @@
 //! Pictures from outside: a folder of JPEG, PNG, WebP, BMP and GIF files → u8 RGB pixels of one size.
 //!
 //! A crate of its own, as a browser prepares pictures by it, too, where nothing else of `common` is wanted.
-//! [`listing`] says which files are pictures, `jpeg` which decoder reads a JPEG right.
+//! [`listing`] says which files are pictures, `jpeg` which decoder reads a JPEG right, [`fingerprint`] which
+//! pictures are one picture.
 
+pub mod fingerprint;
 pub mod listing;
 
 mod contained;
 mod jpeg;
+#[cfg(feature = "formats")]
+mod thumbnail;
 
 pub use listing::{class_of, id_of, list};
+#[cfg(feature = "formats")]
+pub use thumbnail::thumbnail;
 
 use anyhow::{Result, ensure};
 use artifacts::pictures::{Framing, MAX_SIZE, Preparation};
@@ -63,13 +69,21 @@ pub fn prepare(
     if !(1..=MAX_SIZE).contains(&how.size) {
         return Err(Trouble::Picture(format!("size {} is not in 1..={MAX_SIZE}", how.size)));
     }
+    prepare_bytes(&read(path)?, how, max_pixels)
+}
+
+/// The bytes of a file that is called a picture.
+///
+/// # Errors
+/// A file that cannot be read, or what is no file.
+pub fn read(path: &Path) -> std::result::Result<Vec<u8>, Trouble> {
     match path.metadata() {
         Ok(found) if found.is_file() => {}
         Ok(_) => return Err(Trouble::picture("not a file: a folder, a device or a pipe")),
         Err(e) if path.is_symlink() => return Err(Trouble::Picture(format!("a broken link: {e}"))),
         Err(e) => return Err(Trouble::Disk(e)),
     }
-    prepare_bytes(&std::fs::read(path).map_err(Trouble::Disk)?, how, max_pixels)
+    std::fs::read(path).map_err(Trouble::Disk)
 }
 
 /// [`prepare`] of a file's contents.

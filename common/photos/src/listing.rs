@@ -21,6 +21,9 @@ const FOREIGN: [(&str, &str); 7] = [
     ("jp2", "JPEG 2000"),
 ];
 
+/// Why folders are passed over.
+const FOLDERS: &str = "folders";
+
 /// Most names told of a kind that is passed over.
 const TOLD: usize = 3;
 
@@ -56,6 +59,44 @@ impl Listing {
         found.pictures.sort();
         found.passed_over.values_mut().for_each(|paths| paths.sort());
         Ok(found)
+    }
+
+    /// Looks into a folder and, other than [`Listing::of`], into all folders below it, links to folders included.
+    ///
+    /// # Errors
+    /// A folder that cannot be read, or one that a link below it leads back to.
+    pub fn below(folder: &Path) -> Result<Self> {
+        let mut all = Self { pictures: Vec::new(), passed_over: BTreeMap::new() };
+        all.descend(folder, &mut Vec::new())?;
+        all.pictures.sort();
+        all.passed_over.values_mut().for_each(|paths| paths.sort());
+        Ok(all)
+    }
+
+    /// Adds what is in `folder`, which lies in the folders `above`, and below it.
+    fn descend(&mut self, folder: &Path, above: &mut Vec<PathBuf>) -> Result<()> {
+        let real = folder
+            .canonicalize()
+            .with_context(|| format!("cannot read the picture folder {}", folder.display()))?;
+        if above.contains(&real) {
+            bail!("{}: this link leads back to the folder it lies in", folder.display());
+        }
+        let mut here = Self::of(folder)?;
+        above.push(real);
+        for folder in here.passed_over.remove(FOLDERS).unwrap_or_default() {
+            self.descend(&folder, above)?;
+        }
+        above.pop();
+        self.pictures.append(&mut here.pictures);
+        for (reason, mut paths) in here.passed_over {
+            self.passed_over.entry(reason).or_default().append(&mut paths);
+        }
+        Ok(())
+    }
+
+    /// The folders in it, by name, of which [`Listing::of`] shows nothing.
+    pub fn folders(&self) -> &[PathBuf] {
+        self.passed_over.get(FOLDERS).map_or(&[], Vec::as_slice)
     }
 
     /// How much is passed over, what and why, in a line; nothing where nothing is.
@@ -106,7 +147,7 @@ fn reason_against(entry: &DirEntry) -> Option<String> {
     let unread = |name: &str| Some(format!("{name}, which is not read (save it as JPEG or PNG)"));
     // What the entry leads to, as opening it does.
     match path.metadata() {
-        Ok(about) if about.is_dir() => return Some("folders".to_owned()),
+        Ok(about) if about.is_dir() => return Some(FOLDERS.to_owned()),
         // Whoever calls it a picture is told what is wrong with it.
         _ if is_called_one => return None,
         Err(_) => return Some("what cannot be read".to_owned()),
