@@ -15,17 +15,22 @@ ifneq ($(filter 3.% 4.0 4.0.% 4.1 4.1.%,$(MAKE_VERSION)),)
 $(error GNU make 4.2 or newer is needed, this is $(MAKE_VERSION): on macOS, brew install make and then gmake)
 endif
 
-# The recipe: recipes/$(RECIPE).mk holds the flags of every stage.
-# Default: smoke (built-in pictures, minutes on a CPU); with DATA given: food11.
-RECIPE ?= $(if $(DATA),food11,smoke)
-# Folder that holds training/, validation/ and testing/. Default: the built-in pictures.
+# The recipe: recipes/$(RECIPE).mk holds the flags of every stage; auto is written for the pictures and this
+# machine. Default: smoke (built-in pictures, minutes on a CPU); with DATA given: auto.
+RECIPE ?= $(if $(DATA),auto,smoke)
+# Pictures: a folder with a folder for each class, with or without training/, validation/ and testing/ around
+# them; or pictures named [class]_[anything].jpg; or a CSV of files and labels. Default: the built-in pictures.
 DATA ?=
-# Where artifacts go.
-OUT ?= artifacts/$(RECIPE)
+# How long everything may take on this machine, hours: what recipe auto goes by.
+HOURS ?= 1
+# Where artifacts go; of recipe auto a folder for each DATA.
+OUT ?= artifacts/$(if $(filter auto,$(RECIPE)),$(patsubst %.csv,%,$(notdir $(abspath $(DATA)))),$(RECIPE))
 # Put before every stage command, e.g. RUN="nice" or RUN="/usr/bin/time -v".
 RUN ?=
 # A teacher from elsewhere (a PyTorch file, see prepare model --help), instead of training one.
 TEACHER_FILE ?=
+# Weights from elsewhere that the teacher goes on from, with a new last layer for other classes (train --init).
+INIT ?=
 # Largest size of the shipped file, bytes.
 BUDGET ?= 300000
 # Where networks run: cpu, cuda, cuda:N, candle or auto. Default: cpu.
@@ -37,12 +42,14 @@ THREADS ?=
 
 # Where the recipe's finished file is copied; empty: nowhere but $(OUT). Recipes that are a hand-in set it.
 HAND_IN ?=
+# yes: the pictures to predict have labels, and the table gets a row about them. Recipe auto knows.
+TESTED ?=
 
 # What make or a shell would take for something else than a part of a name.
 hash := \#
 comma := ,
 SPECIAL := ( ) & ; | < > * ? [ ] ' " ` \ $$ : % ! = $(hash)
-PATHS := DATA OUT TEACHER_FILE TEACHER_B HAND_IN
+PATHS := DATA OUT TEACHER_FILE TEACHER_B INIT HAND_IN
 # Some shells leave a ~ to make, and within quotes none looks at it.
 $(foreach path,$(PATHS),$(if $(filter ~/%,$($(path))),$(eval override $(path) := $($(path):~/%=$(HOME)/%))))
 # $(call odd,variable): what of that its value has in it, if it is the user's.
@@ -50,20 +57,28 @@ odd = $(if $(filter command environment override,$(origin $1)),$(strip $(if $(wo
   $(foreach character,$(SPECIAL),$(findstring $(character),$(value $1)))))
 $(foreach path,$(PATHS),$(if $(call odd,$(path)),$(error $(path) must not contain $(call odd,$(path)): make a \
   symbolic link to it with a plain name)))
-ifeq ($(wildcard recipes/$(RECIPE).mk),)
-$(error no recipe "$(RECIPE)": there are $(basename $(notdir $(wildcard recipes/*.mk))))
-endif
-include recipes/$(RECIPE).mk
 SPLITS := training validation testing
 ifneq ($(DATA),)
-MISSING := $(strip $(foreach split,$(SPLITS),$(if $(wildcard $(DATA)/$(split)/.),,$(split))))
-ifneq ($(MISSING),)
-$(error DATA=$(DATA): no folder $(MISSING) in it; it should hold training/, validation/ and testing/)
-endif
-EMPTY := $(strip $(foreach split,$(SPLITS),$(if $(wildcard $(DATA)/$(split)/*),,$(split))))
+$(if $(wildcard $(DATA)),,$(error DATA=$(DATA): there is no such folder or file))
+# Three folders of nothing but pictures, as the homework has them, need no catalogue.
+has_three := $(filter 3,$(words $(foreach split,$(SPLITS),$(wildcard $(DATA)/$(split)/.))))
+IS_PLAIN := $(if $(has_three),$(if $(wildcard $(SPLITS:%=$(DATA)/%/*/.)),,yes))
+CATALOGUE := $(if $(filter auto,$(RECIPE))$(if $(IS_PLAIN),,no),$(OUT)/catalogue.csv)
+EMPTY := $(if $(IS_PLAIN),$(strip $(foreach split,$(SPLITS),$(if $(wildcard $(DATA)/$(split)/*),,$(split)))))
 ifneq ($(EMPTY),)
 $(error DATA=$(DATA): nothing in the folder $(EMPTY); all three need pictures)
 endif
+endif
+PRUNE_STEPS ?= 0
+# Goals that make nothing of pictures need no recipe.
+ifneq ($(RECIPE),auto)
+ifeq ($(wildcard recipes/$(RECIPE).mk),)
+$(error no recipe "$(RECIPE)": there are auto $(basename $(notdir $(wildcard recipes/*.mk))))
+endif
+include recipes/$(RECIPE).mk
+else ifneq ($(filter-out help tools check test faults lock clean,$(MAKECMDGOALS)),)
+$(if $(DATA),,$(error RECIPE=auto is written for pictures: give DATA=))
+include $(OUT)/recipe.mk
 endif
 
 BIN := target/release
@@ -71,13 +86,15 @@ WITH := $(if $(FEATURES),-p common --features $(FEATURES:%=common/%))
 STAGES := prepare train distill prune quantize infer report
 PHOTOS := $(if $(DATA),$(DATA),$(OUT)/photos)
 export RAYON_NUM_THREADS := $(THREADS)
+ON_DEVICE := $(if $(DEVICE),--device $(DEVICE))
+PRETRAINED := $(OUT)/pretrained.safetensors
 
 .PHONY: help submission page report typeset experiments settled announce check test faults tools lock clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t14
-	@echo 'recipes: $(basename $(notdir $(wildcard recipes/*.mk)))'
+	@echo 'recipes: auto $(basename $(notdir $(wildcard recipes/*.mk)))'
 
 # The file that ships is read once more: its sum must be right, and the table's row must be about it.
 submission: announce $(OUT)/table.txt $(OUT)/prediction.csv ## train, compress, pack, measure, predict
@@ -131,6 +148,7 @@ test: ## all tests: units, kernels, the pipeline on the built-in pictures
 	tests/pipeline.sh
 	tests/report.sh
 	tests/make.sh
+	tests/folders.sh
 	tests/interrupts.sh
 	tests/faults.sh
 	tests/foreign.sh
@@ -159,6 +177,7 @@ $(RUN) $(BIN)/$(strip $(command)) --out '$@'
 endef
 
 # --- pictures: of each folder the names, sizes and times, so that a picture that changes is seen
+from = $(PHOTOS)/$1
 ifeq ($(DATA),)
 FOLDER := $(OUT)/photos/%
 $(SPLITS:%=$(OUT)/photos/%): $(OUT)/photos/unpacked
@@ -168,11 +187,27 @@ $(OUT)/photos/unpacked: samples/pictures.tar.gz | lock
 	tar -xzf $< -C '$(@D)'
 	@touch '$@'
 else
+looked = $(DATA)/$*
+seen = $(strip $(shell (ls -lnRL --time-style=full-iso '$(looked)' || ls -lnRLT '$(looked)') 2>/dev/null | cksum))
 FOLDER := $(OUT)/%.folder
-seen = $(strip $(shell (ls -lnRL --time-style=full-iso '$(DATA)/$*' || ls -lnRLT '$(DATA)/$*') 2>/dev/null | cksum))
 # Written only where it differs, so that make -n tells the truth.
-$(SPLITS:%=$(FOLDER)): $(FOLDER): $$(call unlike,$$(seen),$$@) | lock
+$(patsubst %,$(FOLDER),$(SPLITS) data): $(FOLDER): $$(call unlike,$$(seen),$$@) | lock
 	@mkdir -p '$(@D)' && printf '%s' '$(seen)' >'$@'
+endif
+ifneq ($(CATALOGUE),)
+# Of a table of files the folder that it lies in.
+$(OUT)/data.folder: looked = $(if $(wildcard $(DATA)/.),$(DATA),$(dir $(DATA)))
+FOLDER := $(CATALOGUE)
+from = $(DATA) --catalogue $(CATALOGUE) --split $1
+$(CATALOGUE): command = prepare catalogue $(DATA) $(NAMED)
+$(CATALOGUE): $(OUT)/data.folder $$(changed) | tools lock
+	$(stage)
+
+# With --reuse a recipe for the same pictures and hours stays as it is, though measuring again would bring another.
+$(OUT)/recipe.mk: command = prepare recipe $(DATA) --reuse --catalogue $(CATALOGUE) --hours $(HOURS) --budget $(BUDGET) \
+  $(if $(INIT),--init $(PRETRAINED)) $(ON_DEVICE)
+$(OUT)/recipe.mk: $(CATALOGUE) $(if $(INIT),$(PRETRAINED)) $$(changed) | tools lock
+	$(stage)
 endif
 # A teacher from elsewhere and the pictures must agree; the course's teachers saw the middle of each picture.
 FIT := $(if $(TEACHER_FILE),$(if $(findstring --fit,$(PREPARE)),,--fit center))
@@ -180,18 +215,22 @@ FIT := $(if $(TEACHER_FILE),$(if $(findstring --fit,$(PREPARE)),,--fit center))
 NAMED = $(if $(strip $(CLASSES)),--classes $(CLASSES))
 TRAINING := $(OUT)/training.safetensors
 VALIDATION := $(OUT)/validation.safetensors
+TESTING := $(OUT)/testing.safetensors
 PICTURES := $(TRAINING) $(VALIDATION)
 
-$(PICTURES): command = prepare images $(PHOTOS)/$* $(PREPARE) $(FIT) $(NAMED)
-$(PICTURES): $(OUT)/%.safetensors: $(FOLDER) $$(changed) | tools lock
+$(PICTURES) $(TESTING): command = prepare images $(call from,$*) $(PREPARE) $(FIT) $(if $(CATALOGUE),,$(NAMED))
+$(PICTURES) $(TESTING): $(OUT)/%.safetensors: $(FOLDER) $$(changed) | tools lock
 	$(stage)
 
 # --- teacher and its logits
-ON_DEVICE := $(if $(DEVICE),--device $(DEVICE))
+$(PRETRAINED): command = prepare model $(INIT)
+$(PRETRAINED): $(INIT) $$(changed) | tools lock
+	$(stage)
+
 TRAIN_ON := --images $(TRAINING) --validation $(VALIDATION) $(ON_DEVICE)
 ifeq ($(TEACHER_FILE),)
-$(OUT)/teacher.safetensors: command = train --reuse $(TRAIN_ON) $(TEACHER)
-$(OUT)/teacher.safetensors: $(PICTURES) $$(changed) | tools lock
+$(OUT)/teacher.safetensors: command = train --reuse $(TRAIN_ON) $(if $(INIT),--init $(PRETRAINED)) $(TEACHER)
+$(OUT)/teacher.safetensors: $(PICTURES) $(if $(INIT),$(PRETRAINED)) $$(changed) | tools lock
 	$(stage)
 else
 $(OUT)/teacher.safetensors: command = prepare model $(TEACHER_FILE) $(PREPARE) $(FIT) $(NAMED)
@@ -247,14 +286,15 @@ $(OUT)/model.bin: command = quantize pack --model $(READY) \
 $(OUT)/model.bin: $(READY) $$(changed) | tools lock
 	$(stage)
 
-$(OUT)/prediction.csv: command = infer predict --model $(OUT)/model.bin --photos $(PHOTOS)/testing $(ON_DEVICE)
+$(OUT)/prediction.csv: command = infer predict --model $(OUT)/model.bin --photos $(call from,testing) $(ON_DEVICE)
 $(OUT)/prediction.csv: $(OUT)/model.bin $(patsubst %,$(FOLDER),testing) $$(changed) | tools lock
 	$(stage)
 
 include report/questions.mk
 
 # --- what each model is worth: a row, and beside it the answers
-TABLE := $(foreach row,teacher student $(if $(STEPS),pruned) shipped,$(OUT)/eval/$(row).csv)
+TABLE := $(foreach row,teacher student $(if $(STEPS),pruned) shipped,$(OUT)/eval/$(row).csv) \
+  $(if $(TESTED),$(OUT)/test/shipped.csv)
 ROWS := $(patsubst %,$(OUT)/eval/%.csv,teacher student pruned shipped $(EXPERIMENTS))
 model = $(OUT)/$*.safetensors
 $(OUT)/eval/pruned.csv: model = $(LAST)
@@ -264,11 +304,17 @@ $(ROWS): command = infer eval --model $(model) --images $(VALIDATION) $(ON_DEVIC
 $(ROWS): $(OUT)/eval/%.csv: $$(model) $(VALIDATION) $$(changed) $$(unanswered) | tools lock
 	$(stage)
 
+# On pictures that neither trained nor chose anything.
+$(OUT)/test/shipped.csv: command = infer eval --model $(OUT)/model.bin --images $(TESTING) $(ON_DEVICE) \
+  --name "shipped, test"
+$(OUT)/test/shipped.csv: $(OUT)/model.bin $(TESTING) $$(changed) | tools lock
+	$(stage)
+
 $(OUT)/table.txt: $(TABLE) | tools lock
 	$(RUN) $(BIN)/report table $(TABLE) --out '$@'
 
 # A stage that has ended is not undone by what stops make right then.
-.PRECIOUS: $(PICTURES) $(STUDENTS) $(STEPS:%=$(OUT)/cut%.safetensors) $(READY) $(ROWS) \
+.PRECIOUS: $(PICTURES) $(TESTING) $(CATALOGUE) $(STUDENTS) $(STEPS:%=$(OUT)/cut%.safetensors) $(READY) $(ROWS) \
   $(addprefix $(OUT)/,teacher.safetensors logits.safetensors plan.safetensors model.bin prediction.csv)
 
 # --- what is made of them

@@ -1,8 +1,8 @@
 # The course's setting on Food-11: 128 px, a full ResNet-18 teacher trained from scratch, the
 # tutorial's student. Days on a few CPU cores (see RESULTS.md for speeds); meant for many cores.
 #
-#   make submission DATA=food-11
-#   make submission DATA=food-11 FEATURES=cuda DEVICE=cuda     below 2 GB of a GPU's memory; see RESULTS.md
+#   make submission RECIPE=food11 DATA=food-11
+#   make submission RECIPE=food11 DATA=food-11 FEATURES=cuda DEVICE=cuda     below 2 GB of a GPU's memory; see RESULTS.md
 
 TAKES := days on a few CPU cores, meant for many or a GPU
 

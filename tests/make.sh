@@ -185,7 +185,7 @@ pass "a recipe that leaves names out, and three classes"
 
 # --- messages
 refused "an unknown recipe" 'no recipe "nothing"' RECIPE=nothing
-refused "a folder without pictures" "no folder training validation testing in it" DATA="$work"
+refused "a folder that is not there" "there is no such folder or file" DATA="$work/nowhere"
 refused "a space in a path" "must not contain spaces" DATA="$work/a b"
 for odd in '(' ')' '&' "'" '$' '"' '`' ';' '|' '#' ':' '\' '%' '*' '!' '='; do
     if submission DATA="$work/a${odd}b"; then fail "a path with $odd was accepted"; fi

@@ -10,6 +10,7 @@ mod images;
 mod model;
 mod names;
 mod nearest;
+mod recipe;
 
 use clap::Parser;
 use common::cli::Outcome;
@@ -23,6 +24,7 @@ enum Command {
     Check(check::Check),
     Images(images::Images),
     Model(model::Model),
+    Recipe(recipe::Recipe),
 }
 
 fn main() -> ExitCode {
@@ -31,5 +33,6 @@ fn main() -> ExitCode {
         Command::Check(c) => c.run(),
         Command::Images(c) => c.run().map(Outcome::from),
         Command::Model(c) => c.run().map(Outcome::from),
+        Command::Recipe(c) => c.run().map(Outcome::from),
     })
 }

@@ -1,0 +1,225 @@
+//! Ways to work, and how long each takes: a pure function of what was counted and measured.
+
+use std::time::Duration;
+
+/// Sizes and networks that go together; of two neighbours the later takes longer and, given the time,
+/// is more often right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Level {
+    /// Side of the prepared pictures, pixels.
+    pub(super) size: u16,
+    /// By how much the teacher's stem makes them smaller: its first maps are 24 to 56 pixels large. Maps of
+    /// 32 instead of 16 gave a teacher on 64 px two points (RESULTS.md).
+    pub(super) stem_stride: u8,
+    /// The student's family. Up to 64 px one that makes maps smaller late, in four steps with filters between
+    /// them; on larger pictures it would take longer than its teacher.
+    pub(super) student: &'static str,
+}
+
+/// From the cheapest to the dearest.
+pub(super) const LEVELS: [Level; 8] = [
+    Level { size: 32, stem_stride: 2, student: "studentnet" },
+    Level { size: 48, stem_stride: 2, student: "plain_separable" },
+    Level { size: 64, stem_stride: 2, student: "plain_separable" },
+    Level { size: 96, stem_stride: 4, student: "studentnet" },
+    Level { size: 128, stem_stride: 4, student: "studentnet" },
+    Level { size: 160, stem_stride: 4, student: "studentnet" },
+    Level { size: 192, stem_stride: 4, student: "studentnet" },
+    Level { size: 224, stem_stride: 4, student: "studentnet" },
+];
+
+/// What was counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counts {
+    /// Pictures to train on.
+    pub(super) training: usize,
+    /// Pictures that decide which epoch was best.
+    pub(super) validation: usize,
+    /// Pictures to predict.
+    pub(super) testing: usize,
+    /// Median of the shorter sides, pixels.
+    pub(super) side: u32,
+}
+
+impl Counts {
+    /// The levels that make sense: pictures enlarged by more than a quarter show nothing new.
+    pub(super) fn levels(&self) -> &'static [Level] {
+        let fits = |level: &&Level| u32::from(level.size) * 4 <= self.side * 5;
+        &LEVELS[..LEVELS.iter().take_while(fits).count().max(1)]
+    }
+}
+
+/// What was measured of a level.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Speed {
+    /// Seconds to decode and resize a picture.
+    pub(super) decode: f64,
+    /// Seconds to train the teacher on a picture, once.
+    pub(super) teacher_step: f64,
+    /// Seconds of the teacher's answer to a view.
+    pub(super) teacher_answer: f64,
+    /// Seconds to train the student on a picture, once.
+    pub(super) student_step: f64,
+    /// The same with its weights on grids.
+    pub(super) grids_step: f64,
+    /// Seconds of the student's answer.
+    pub(super) student_answer: f64,
+    /// Weights of the student, tensors: each is measured at every width when it is planned.
+    pub(super) tensors: usize,
+}
+
+/// Widths that `quantize plan` measures a tensor at, and pictures it does so on.
+const WIDTHS: usize = 7;
+pub(super) const CALIBRATION: usize = 500;
+
+/// Most views that logits are kept of: more cost the teacher time and a student sees no difference.
+const VIEWS: u32 = 40;
+
+/// How often everything is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Epochs {
+    pub(super) teacher: u32,
+    pub(super) views: u32,
+    pub(super) student: u32,
+    pub(super) quantized: u32,
+}
+
+impl Epochs {
+    /// `factor` times what `n` training pictures ask for at least: 30 epochs of the teacher where there are
+    /// 5,000 and more, up to 150 where there are few; half as many again of the student, a third on grids.
+    pub(super) fn of(n: usize, factor: f64) -> Self {
+        let teacher = (30.0 * (5000.0 / n as f64).sqrt()).clamp(30.0, 150.0) * factor;
+        let whole = |epochs: f64| epochs.round().max(2.0) as u32;
+        let student = whole(1.5 * teacher);
+        let views = student.min(VIEWS);
+        Self { teacher: whole(teacher), views, student, quantized: whole(teacher / 3.0) }
+    }
+}
+
+/// Seconds of each stage.
+#[derive(Clone, Debug)]
+pub(super) struct Takes(pub(super) [(&'static str, f64); 7]);
+
+impl Takes {
+    pub(super) fn of(counts: &Counts, speed: &Speed, epochs: Epochs) -> Self {
+        let Counts { training, validation, testing, .. } = *counts;
+        let [n, v, t] = [training, validation, testing].map(|n| n as f64);
+        let run = |epochs: u32, step: f64, answer: f64| f64::from(epochs) * (n * step + v * answer);
+        let Speed { student_answer, teacher_answer, .. } = *speed;
+        let calibration = CALIBRATION.min(validation) as f64;
+        Self([
+            ("pictures", (n + v + 2.0 * t) * speed.decode),
+            ("teacher", run(epochs.teacher, speed.teacher_step, teacher_answer)),
+            ("logits", f64::from(epochs.views) * n * teacher_answer),
+            ("student", run(epochs.student, speed.student_step, student_answer)),
+            ("plan", (speed.tensors * WIDTHS) as f64 * calibration * student_answer),
+            ("quantized", run(epochs.quantized, speed.grids_step, student_answer)),
+            ("answers", v * teacher_answer + (3.0 * v + 2.0 * t) * student_answer),
+        ])
+    }
+
+    pub(super) fn total(&self) -> f64 {
+        self.0.iter().map(|(_, seconds)| seconds).sum()
+    }
+}
+
+/// Most that a recipe repeats what is asked for at least; beyond it there is nothing to gain.
+const MOST: f64 = 8.0;
+
+/// As many epochs as `seconds` allow, but not fewer than a fifth of what is asked for.
+pub(super) fn epochs(counts: &Counts, speed: &Speed, seconds: f64) -> Epochs {
+    let fits =
+        |factor| Takes::of(counts, speed, Epochs::of(counts.training, factor)).total() <= seconds;
+    let (mut low, mut high) = (0.2, MOST);
+    if fits(high) {
+        return Epochs::of(counts.training, high);
+    }
+    for _ in 0..30 {
+        let middle = f64::midpoint(low, high);
+        if fits(middle) { low = middle } else { high = middle }
+    }
+    Epochs::of(counts.training, low)
+}
+
+/// Whether a level can be used: what is asked for at least takes no longer than `seconds`.
+pub(super) fn fits(counts: &Counts, speed: &Speed, seconds: f64) -> bool {
+    Takes::of(counts, speed, Epochs::of(counts.training, 1.0)).total() <= seconds
+}
+
+/// For people: seconds below two minutes, minutes below two hours, then hours.
+pub(super) fn told(seconds: f64) -> String {
+    let whole = Duration::from_secs_f64(seconds.max(0.0)).as_secs_f64();
+    match whole {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNTS: Counts = Counts { training: 1000, validation: 200, testing: 100, side: 100 };
+    const SPEED: Speed = Speed {
+        decode: 0.001,
+        teacher_step: 0.01,
+        teacher_answer: 0.002,
+        student_step: 0.004,
+        grids_step: 0.006,
+        student_answer: 0.001,
+        tensors: 10,
+    };
+
+    /// By hand: √5 · 30 = 67.08 epochs of the teacher; 100.6 of the student, 22.4 on grids.
+    #[test]
+    fn few_pictures_are_shown_more_often() {
+        let of = |n| Epochs::of(n, 1.0);
+        assert_eq!(of(1000), Epochs { teacher: 67, views: 40, student: 101, quantized: 22 });
+        assert_eq!(of(9866), Epochs { teacher: 30, views: 40, student: 45, quantized: 10 });
+        assert_eq!(of(28), Epochs { teacher: 150, views: 40, student: 225, quantized: 50 });
+        assert_eq!(Epochs::of(5000, 0.01).quantized, 2);
+    }
+
+    /// By hand, 10 epochs of everything but 20 of the student: 1.4 s of pictures; 10 · (10 + 0.4) of the teacher;
+    /// 10 · 2 of its answers; 20 · (4 + 0.2); 70 measurements of 0.2 s; 10 · (6 + 0.2); 0.4 + 0.6 + 0.2.
+    #[test]
+    fn stages_take_what_pictures_and_epochs_make() {
+        let epochs = Epochs { teacher: 10, views: 10, student: 20, quantized: 10 };
+        let takes = Takes::of(&COUNTS, &SPEED, epochs);
+        let expected = [1.4, 104.0, 20.0, 84.0, 14.0, 62.0, 1.2];
+        for ((stage, seconds), expected) in takes.0.iter().zip(expected) {
+            assert!((seconds - expected).abs() < 1e-9, "{stage}: {seconds}");
+        }
+        assert!((takes.total() - 286.6).abs() < 1e-9);
+    }
+
+    #[test]
+    fn time_is_used_and_kept_to() {
+        for seconds in [300.0, 1000.0, 3600.0] {
+            let takes = Takes::of(&COUNTS, &SPEED, epochs(&COUNTS, &SPEED, seconds)).total();
+            assert!((0.97 * seconds..=1.03 * seconds).contains(&takes), "{takes} of {seconds}");
+        }
+        assert!(!fits(&COUNTS, &SPEED, 1000.0) && fits(&COUNTS, &SPEED, 1400.0));
+        let most = epochs(&COUNTS, &SPEED, 1e9);
+        assert_eq!(most, Epochs::of(1000, 8.0), "there is a most");
+        let least = epochs(&COUNTS, &SPEED, 1.0);
+        assert_eq!(least, Epochs::of(1000, 0.2), "and a least");
+    }
+
+    /// 100 px may be enlarged to 125, 20 px not even to 32: there the smallest is all there is.
+    #[test]
+    fn pictures_are_hardly_enlarged() {
+        let largest = |side| Counts { side, ..COUNTS }.levels().last().map(|l| l.size);
+        let found = [20, 26, 64, 100, 128, 384].map(largest);
+        assert_eq!(found, [32, 32, 64, 96, 160, 224].map(Some));
+    }
+
+    #[test]
+    fn times_are_told_in_one_unit() {
+        assert_eq!(
+            [1.4, 119.0, 120.0, 7199.0, 7200.0].map(told),
+            ["1 s", "119 s", "2 min", "120 min", "2.0 h"]
+        );
+    }
+}

@@ -1,0 +1,215 @@
+//! `prepare recipe`: pictures and hours → the flags of every stage.
+
+mod level;
+mod speed;
+mod text;
+
+use anyhow::{Context, Result, ensure};
+use artifacts::{Model, Source, artifact};
+use common::catalogue::{Catalogue, Split};
+use common::cli;
+use common::device::Device;
+use common::sizing::Sizing;
+use level::{Counts, Level, Speed, Takes};
+use photos::MAX_PIXELS;
+use photos::fingerprint::Look;
+use rayon::prelude::*;
+use speed::Sample;
+use std::path::{Path, PathBuf};
+
+/// Write a recipe: the flags of every stage for these pictures, this machine and so many hours.
+///
+/// Larger pictures and longer training are more often right and take longer. What a step of training and an answer
+/// take at each size is measured here and now, on some of the pictures, some seconds each; the largest size whose
+/// least sensible number of epochs fits the hours is taken, and as many epochs as then fit. The expected time of
+/// each stage stands in the recipe. What is measured differs from run to run, so the recipe does: make keeps
+/// the first by --reuse.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  prepare recipe photos --catalogue catalogue.csv --hours 1 --out recipe.mk
+  prepare recipe photos --catalogue catalogue.csv --hours 8 --budget 100000 --out recipe.mk
+  prepare recipe photos --catalogue catalogue.csv --init pretrained.safetensors --out recipe.mk")]
+pub(crate) struct Recipe {
+    /// Folder that the catalogue's paths begin at.
+    folder: PathBuf,
+    /// The pictures: prepare catalogue.
+    #[arg(long, value_name = "FILE")]
+    catalogue: PathBuf,
+    /// How long everything may take on this machine, hours; less where more would bring nothing.
+    #[arg(long, value_name = "H", default_value_t = 1.0)]
+    hours: f64,
+    /// Largest size of the shipped file, bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 300_000)]
+    budget: usize,
+    /// Weights that the teacher goes on from, as train --init does.
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+    /// Do nothing if --out was written by this very command for this very catalogue before.
+    #[arg(long)]
+    reuse: bool,
+    /// The recipe to write, a page of make variables.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    compute: cli::Compute,
+}
+
+/// Of a level what was measured, or why it cannot be used.
+struct Measured {
+    level: Level,
+    speed: Speed,
+}
+
+impl Recipe {
+    pub(crate) fn run(self) -> Result<String> {
+        let device = self.compute.start()?;
+        let inputs: Vec<&Path> = [Some(&self.catalogue), self.init.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+            .collect();
+        let _claim = artifact::claim(&self.out, &inputs)?;
+        ensure!(
+            self.hours.is_finite() && self.hours > 0.0,
+            "--hours {}: expected more than 0",
+            self.hours
+        );
+        let made = self.made()?;
+        let is_kept = |text: String| text.lines().next() == made.lines().next();
+        if self.reuse && std::fs::read_to_string(&self.out).is_ok_and(is_kept) {
+            return Ok(cli::keep(&self.out));
+        }
+        let catalogue = Catalogue::load(&self.catalogue)?;
+        let paths = self.training_paths(&catalogue);
+        let counts = counts(&catalogue, &paths)?;
+        let classes = catalogue.classes().len();
+        let seconds = self.hours * 3600.0;
+        let Measured { level, speed } = self.measure(&counts, &paths, classes, device)?;
+        let epochs = level::epochs(&counts, &speed, seconds);
+        let takes = Takes::of(&counts, &speed, epochs);
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let recipe = text::Recipe {
+            made: &made,
+            counts: &counts,
+            classes,
+            is_tested: is_tested(&catalogue),
+            has_init: self.init.is_some(),
+            level,
+            budget: self.budget,
+            epochs,
+            takes: &takes,
+            threads,
+        };
+        artifact::save_bytes(&self.out, recipe.text().as_bytes())?;
+        let told = level::told(takes.total());
+        if takes.total() > 1.1 * seconds {
+            cli::note(&format!(
+                "{} hours are too few for {} pictures: the shortest recipe takes about {told}",
+                self.hours, counts.training
+            ));
+        }
+        Ok(format!(
+            "{}: {} px, teacher {} epochs, student {} epochs, about {told}",
+            self.out.display(),
+            level.size,
+            epochs.teacher,
+            epochs.student
+        ))
+    }
+
+    fn training_paths(&self, catalogue: &Catalogue) -> Vec<PathBuf> {
+        catalogue.of(Split::Training).map(|entry| self.folder.join(&entry.file)).collect()
+    }
+
+    /// The recipe's first line: the command, and the contents of what it was given.
+    fn made(&self) -> Result<String> {
+        let read = |path: &PathBuf| {
+            let bytes =
+                std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Ok::<_, anyhow::Error>(Source::hash(&bytes))
+        };
+        let Self { hours, budget, .. } = self;
+        let init = self
+            .init
+            .as_ref()
+            .map(|f| read(f).map(|hash| format!(" --init {hash}")))
+            .transpose()?;
+        Ok(format!(
+            "# Written by prepare recipe --catalogue {} --hours {hours} --budget {budget}{}",
+            read(&self.catalogue)?,
+            init.unwrap_or_default()
+        ))
+    }
+
+    /// The dearest level that fits, measured; the cheapest where none does.
+    fn measure(
+        &self,
+        counts: &Counts,
+        paths: &[PathBuf],
+        classes: usize,
+        device: Device,
+    ) -> Result<Measured> {
+        let levels = counts.levels();
+        let bar = cli::progress(levels.len(), "measuring");
+        let mut best = None;
+        for level in levels.iter().copied() {
+            let sample = Sample::of(paths, level.size, classes, &self.out)?;
+            let student = sample.fresh(|n| speed::student(level, self.budget, n))?;
+            let speed = sample.speed(self.teacher(level, &sample)?, student, device)?;
+            bar.inc(1);
+            let fits = level::fits(counts, &speed, self.hours * 3600.0);
+            if fits || best.is_none() {
+                best = Some(Measured { level, speed });
+            }
+            if !fits {
+                break;
+            }
+        }
+        bar.finish_and_clear();
+        best.context("no level")
+    }
+
+    fn teacher(&self, level: Level, sample: &Sample) -> Result<Model> {
+        let _ = &self.init;
+        let sizing =
+            Sizing { width: 0.5, stem_stride: Some(level.stem_stride.into()), ..sizing(None) };
+        sample.fresh(|n| sizing.graph("resnet18", n))
+    }
+}
+
+/// A network as wide as `bytes` allow, or as its family is.
+fn sizing(bytes: Option<usize>) -> Sizing {
+    Sizing {
+        width: 1.0,
+        params: None,
+        bytes,
+        bits_per_weight: 2.4,
+        stem_stride: None,
+        extra_blocks: 0,
+    }
+}
+
+fn counts(catalogue: &Catalogue, training: &[PathBuf]) -> Result<Counts> {
+    let count = |split| catalogue.of(split).count();
+    ensure!(!training.is_empty(), "no training pictures in the catalogue");
+    // Some tell: photos of a folder mostly come from one camera or one program.
+    let some = training.len().min(200);
+    let look = |i: usize| -> Option<u32> {
+        let bytes = photos::read(&training[i * training.len() / some]).ok()?;
+        Look::of(&bytes, MAX_PIXELS).ok()?.sides.into_iter().min()
+    };
+    let mut sides: Vec<u32> = (0..some).into_par_iter().filter_map(look).collect();
+    sides.sort_unstable();
+    let side = *sides.get(sides.len() / 2).context("none of the training pictures can be read")?;
+    Ok(Counts {
+        training: training.len(),
+        validation: count(Split::Validation),
+        testing: count(Split::Testing),
+        side,
+    })
+}
+
+fn is_tested(catalogue: &Catalogue) -> bool {
+    let mut testing = catalogue.of(Split::Testing).peekable();
+    testing.peek().is_some() && testing.all(|entry| entry.label.is_some())
+}

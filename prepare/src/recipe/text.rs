@@ -1,0 +1,134 @@
+//! The recipe as a page of make variables.
+
+use super::level::{CALIBRATION, Counts, Epochs, Level, Takes, told};
+
+/// What views are drawn by: photos have no left and right, and their light and frame are chance.
+pub(super) const AUGMENT: &str = "flip,scale=0.4,rotate=15,colour=0.2,cutmix=1";
+
+/// What a recipe is written from.
+pub(super) struct Recipe<'a> {
+    /// The first line: what it is made from.
+    pub(super) made: &'a str,
+    pub(super) counts: &'a Counts,
+    pub(super) classes: usize,
+    /// Whether every picture to predict has a label.
+    pub(super) is_tested: bool,
+    /// Whether the teacher goes on from weights that were trained elsewhere.
+    pub(super) has_init: bool,
+    pub(super) level: Level,
+    pub(super) budget: usize,
+    pub(super) epochs: Epochs,
+    pub(super) takes: &'a Takes,
+    pub(super) threads: usize,
+}
+
+/// Decay of the moving average of a training of so many steps: a memory of at most a tenth of it.
+fn ema(steps: usize) -> f64 {
+    [0.999, 0.99].into_iter().find(|d| steps as f64 * (1.0 - d) >= 10.0).unwrap_or(0.9)
+}
+
+impl Recipe<'_> {
+    /// The file.
+    pub(super) fn text(&self) -> String {
+        let Counts { training, validation, testing, side } = *self.counts;
+        let Epochs { views, student, quantized, .. } = self.epochs;
+        let Self { made, classes, level, budget, threads, .. } = self;
+        let (size, arch, few) = (level.size, level.student, (student / 4).max(2));
+        let tested = if self.is_tested { "yes" } else { "" };
+        let (took, all) = (self.expected(), told(self.takes.total()));
+        let (teacher, learn, learn_few) = (self.teacher(), self.learn(student), self.learn(few));
+        let tune =
+            format!("--epochs {quantized} --batch 32 --lr 1e-3 --ema {}", self.average(quantized));
+        format!(
+            "\
+{made}
+# for a machine of {threads} threads and these pictures: {training} to train on, {validation} that choose,
+# {testing} to predict; {classes} classes; half of them have a shorter side of {side} px at most.
+# To change it, copy it into recipes/ under a name of its own, and give that as RECIPE=.
+#
+# Expected, seconds of each stage:
+{took}
+TAKES := about {all} on {threads} threads
+
+# The catalogue names the classes.
+CLASSES :=
+PREPARE := --size {size}
+TEACHER := {teacher} --augment {AUGMENT} --seed 1
+LOGITS := --augment {AUGMENT} --views {views} --seed 2
+STUDENT := --arch {arch} --bytes {budget} {learn} {FROM} --seed 3
+PRUNE_STEPS := 0
+PRUNE := channels --share 0.05
+TUNE := {tune} {FROM} --seed 4
+PLAN := --pictures {CALIBRATION}
+QUANT := {tune} {FROM} --seed 5
+TESTED := {tested}
+
+# What make report trains besides, which is no part of the time above.
+SEEDS := 1 2 3
+LEARN := {learn_few}
+LABELS := --augment {AUGMENT}
+FROM := {FROM}
+MEND := --epochs 2 --batch 32 --lr 1e-3 --warmup 0 --weight-decay 2e-2 --ema 0.99 --seed 1
+Q1_PARAMS := 350000
+Q1_ARCH := studentnet
+Q2_STUDENT := --arch studentnet --width 1.0 $(LEARN)
+Q3_CHAINS := 0.05:10 0.1:5
+Q3_PRUNE := --by gamma --scope layer
+Q4_PARAMS := 250000
+BITS := 8 6 5 4 3 2
+"
+        )
+    }
+
+    /// A comment line for each stage.
+    fn expected(&self) -> String {
+        let all = self.takes.0.iter().copied().chain([("all", self.takes.total())]);
+        all.fold(String::new(), |text, (stage, seconds)| {
+            format!("{text}#   {stage:<10} {seconds:>8.0}\n")
+        })
+    }
+
+    fn teacher(&self) -> String {
+        let epochs = self.epochs.teacher;
+        let (warm_up, average) = (warm_up(epochs), self.average(epochs));
+        if self.has_init {
+            return format!(
+                "--epochs {epochs} --batch 32 --lr 1e-3 --warmup {warm_up} --weight-decay 1e-2 --ema {average}"
+            );
+        }
+        format!(
+            "--arch resnet18 --width 0.5 --stem-stride {} --epochs {epochs} --batch 32 --optimizer sgd --lr 0.05 \
+             --warmup {warm_up} --weight-decay 1e-3 --ema {average}",
+            self.level.stem_stride
+        )
+    }
+
+    fn learn(&self, epochs: u32) -> String {
+        let (warm_up, average) = (warm_up(epochs), self.average(epochs));
+        format!(
+            "--epochs {epochs} --batch 32 --lr 3e-3 --warmup {warm_up} --weight-decay 2e-2 --ema {average}"
+        )
+    }
+
+    fn average(&self, epochs: u32) -> f64 {
+        ema(self.counts.training.div_ceil(32) * epochs as usize)
+    }
+}
+
+/// Weight of the teacher, and temperature, of every student.
+const FROM: &str = "--alpha 0.7 --temperature 4";
+
+fn warm_up(epochs: u32) -> u32 {
+    (epochs / 20).clamp(1, 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By hand: a tenth of 10,000 steps is what 0.999 remembers, a tenth of 1,000 what 0.99 does.
+    #[test]
+    fn averages_remember_a_tenth_of_a_training() {
+        assert_eq!([10_000, 9_999, 1_000, 999].map(ema), [0.999, 0.99, 0.99, 0.9]);
+    }
+}
