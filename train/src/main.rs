@@ -1,15 +1,15 @@
 //! Labelled pictures → a model. See `train --help`.
 
-use anyhow::Result;
-use artifacts::{Artifact, Images, Model, Provenance, artifact};
+use anyhow::{Context, Result, bail};
+use artifacts::{Artifact, Head, Images, Model, Provenance, artifact};
 use clap::Parser;
 use common::cli;
 use common::device::Device;
 use common::run::{self, run as train_to};
 use common::sizing::Sizing;
-use common::training::{Pictures, Settings, Targets, Training};
+use common::training::{Pictures, Settings, Targets, Training, Tuning};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use views::Policy;
 
@@ -18,6 +18,10 @@ use views::Policy;
 /// The best weights on the validation pictures go to --out, the last ones to
 /// OUT.last.safetensors, a line per epoch to OUT.epochs.csv. An interrupted run goes on where it
 /// stopped when the same command is given again, and ends with the same bytes.
+///
+/// With --init training goes on from the weights of a model, one of prepare model or of any stage before
+/// quantize: its network, how it scales pixels and how its pictures are prepared are kept, but for their size, which
+/// may be any that the network takes. Where the pictures have other classes its last layer is drawn anew.
 #[derive(Parser)]
 #[command(
     version,
@@ -25,7 +29,9 @@ use views::Policy;
     after_help = "Examples:
   train --images training.safetensors --validation validation.safetensors \\
       --arch resnet18 --epochs 60 --augment flip,shift=0.1,cutmix=1 --out teacher.safetensors
-  train --images t.safetensors --validation v.safetensors --arch studentnet --out student.safetensors"
+  train --images t.safetensors --validation v.safetensors --arch studentnet --out student.safetensors
+  train --images t.safetensors --validation v.safetensors --init pretrained.safetensors \\
+      --freeze 5 --epochs 30 --augment flip,shift=0.1 --out teacher.safetensors"
 )]
 struct Train {
     /// Images artifact to train on.
@@ -40,37 +46,57 @@ struct Train {
     /// Do nothing if --out was made by this very command from these very files before.
     #[arg(long)]
     reuse: bool,
+    /// Model to go on from, instead of a fresh --arch.
+    #[arg(long, value_name = "FILE", conflicts_with_all = FRESH)]
+    init: Option<PathBuf>,
     #[command(flatten)]
-    network: Network,
+    fresh: Fresh,
+    #[command(flatten)]
+    tuning: Tuning,
+    #[command(flatten)]
+    views: Views,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
     compute: cli::Compute,
 }
 
-/// What decides the result besides files and [`Settings`].
+/// The flags of [`Fresh`].
+const FRESH: [&str; 3] = ["arch", "raw_pixels", "Sizing"];
+
+/// A network that is not given as --init.
 #[derive(Serialize, clap::Args)]
-struct Network {
-    /// Network family.
-    #[arg(long, value_parser = cli::families())]
-    arch: String,
+struct Fresh {
+    /// Network family of a fresh network.
+    #[arg(long, required_unless_present = "init", value_parser = cli::families())]
+    arch: Option<String>,
     #[command(flatten)]
     #[serde(flatten)]
     sizing: Sizing,
-    /// Random changes to the pictures: none, or a list of flip, shift=F, scale=F, rotate=DEG,
-    /// colour=F, mixup=A, cutmix=A.
-    #[arg(long, default_value = "none")]
-    augment: Policy,
     /// Feed pixel values in 0..1 as they are, instead of scaling by the training pictures' mean
     /// and standard deviation (the course's setting).
     #[arg(long)]
     raw_pixels: bool,
 }
 
+/// What is shown.
+#[derive(Serialize, clap::Args)]
+struct Views {
+    /// Random changes to the pictures: none, or a list of flip, shift=F, scale=F, rotate=DEG,
+    /// colour=F, mixup=A, cutmix=A.
+    #[arg(long, default_value = "none")]
+    augment: Policy,
+}
+
+/// What decides the result besides files.
 #[derive(Serialize)]
 struct Record<'a> {
     #[serde(flatten)]
-    network: &'a Network,
+    fresh: Option<&'a Fresh>,
+    #[serde(flatten)]
+    tuning: Option<&'a Tuning>,
+    #[serde(flatten)]
+    views: &'a Views,
     #[serde(flatten)]
     settings: &'a Settings,
     #[serde(skip_serializing_if = "Device::is_cpu")]
@@ -81,27 +107,58 @@ fn main() -> ExitCode {
     cli::main(|| run(&Train::parse()))
 }
 
+/// The network to start from, how it is tuned, and what it comes from.
+fn start(args: &Train, train: &Images, device: Device) -> Result<(Model, Tuning, Provenance)> {
+    let Train { init, fresh, tuning, views, settings, .. } = args;
+    let record = Record {
+        fresh: init.is_none().then_some(fresh),
+        tuning: init.is_some().then_some(tuning),
+        views,
+        settings,
+        device,
+    };
+    let provenance = Provenance::new("train", &record)?;
+    let Some(path) = init else {
+        let Fresh { arch, sizing, raw_pixels } = fresh;
+        let Some(arch) = arch else { bail!("either --init or --arch is needed") };
+        let build = |classes| sizing.graph(arch, classes);
+        let model = Model::fresh(build, train, *raw_pixels, settings.seed)?;
+        return Ok((model, Tuning::NONE, provenance));
+    };
+    let (model, source) = Model::load(path)?;
+    let (was, now) = (model.graph.classes(), train.classes.len());
+    let (model, head) =
+        model.for_images(train, settings.seed).with_context(|| source.name.clone())?;
+    cli::note(&match head {
+        Head::Kept => format!("{}: its last layer is kept: the classes are its own", source.name),
+        Head::New => format!(
+            "{}: its last layer, for {was} classes, is drawn anew for the pictures' {now}",
+            source.name
+        ),
+    });
+    Ok((model, *tuning, provenance.from("init", &source)))
+}
+
 fn run(args: &Train) -> Result<String> {
     let device = args.compute.start()?;
-    let _claim = artifact::claim(&args.out, &[&args.images, &args.validation])?;
+    let inputs = [Some(&args.images), Some(&args.validation), args.init.as_ref()];
+    let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
+    let _claim = artifact::claim(&args.out, &inputs)?;
     let train = Images::load(&args.images)?;
     let validation = Images::load(&args.validation)?;
-    let Network { arch, sizing, augment, raw_pixels } = &args.network;
-    let build = |classes| sizing.graph(arch, classes);
-    let model = Model::fresh(build, &train, *raw_pixels, args.settings.seed)?;
+    let (model, tuning, provenance) = start(args, &train, device)?;
     let parameters = model.graph.parameter_count();
 
-    let record = Record { network: &args.network, settings: &args.settings, device };
-    let provenance = Provenance::new("train", &record)?
-        .from("images", &train.source)
-        .from("validation", &validation.source);
+    let provenance =
+        provenance.from("images", &train.source).from("validation", &validation.source);
     if args.reuse && Artifact::is_made_by(&args.out, &provenance) {
         return Ok(cli::keep(&args.out));
     }
     artifact::check_room(&args.out, run::bytes(parameters))?;
-    let targets = Targets::Labels(*augment);
+    let targets = Targets::Labels(args.views.augment);
     let pictures = Pictures { train: &train, validation: &validation };
-    let training = Training::new(model, pictures, &targets, &args.settings, None, device)?;
+    let training =
+        Training::new(model, pictures, &targets, &args.settings, None, device)?.tuned(tuning)?;
     let summary = train_to(training, args.settings.epochs, &args.out, &provenance)?;
     Ok(format!("{}: {} parameters, {summary}", args.out.display(), cli::count(parameters)))
 }

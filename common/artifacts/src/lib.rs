@@ -10,6 +10,7 @@
 //! | [`classes`] | class names: which make sense, whether two lists agree |
 //! | [`images`] | prepared pictures with labels and names |
 //! | [`model`] | a network with its weights, plain or coded |
+//! | [`head`] | a model's last layer, for other classes |
 //! | [`answers`] | a model's logits for labelled pictures |
 //! | [`logits`] | a teacher's logits for views of pictures |
 //! | [`plan`] | how a network is to be quantized to a budget |
@@ -17,6 +18,7 @@
 pub mod answers;
 pub mod artifact;
 pub mod classes;
+pub mod head;
 pub mod images;
 pub mod logits;
 pub mod model;
@@ -25,6 +27,7 @@ pub mod plan;
 
 pub use answers::Answers;
 pub use artifact::{Artifact, Header, Kind, Provenance, Source};
+pub use head::Head;
 pub use images::Images;
 pub use logits::Logits;
 pub use model::Model;

@@ -4,7 +4,7 @@ use crate::answers::Answers;
 use crate::loss::loss;
 use crate::optim;
 use crate::parallel::within;
-use crate::pass::{Engine, Mode};
+use crate::pass::{Engine, Manner, Mode};
 use anyhow::Result;
 use executor::{
     Batch, Executor, Loss, MOMENTUM, Parametrisation, Precision, State, Update, Variables,
@@ -95,8 +95,20 @@ impl Network {
         bit_price: f32,
         loss: impl FnOnce(&[f32], &mut [f32]) -> Result<T> + Send,
     ) -> Result<T> {
+        self.passes_in(Manner::default(), pictures, bit_price, loss)
+    }
+
+    /// [`Network::passes`] in a manner of its own; with gradients of the head alone the others are old.
+    fn passes_in<T: Send>(
+        &mut self,
+        manner: Manner,
+        pictures: Vec<f32>,
+        bit_price: f32,
+        loss: impl FnOnce(&[f32], &mut [f32]) -> Result<T> + Send,
+    ) -> Result<T> {
         let (training, p, state) = self.training()?;
         let Training { engine, parameters, gradient } = training;
+        engine.set_manner(manner);
         let variables = &state.variables;
         let parameters = if p.is_identity() { variables } else { &*parameters };
         within(|| {
@@ -115,10 +127,16 @@ impl Network {
     }
 
     /// [`Network::passes`] with the loss of a batch.
-    fn loss(&mut self, mut batch: Batch, target: Loss, bit_price: f32) -> Result<f64> {
+    fn loss(
+        &mut self,
+        mut batch: Batch,
+        target: Loss,
+        bit_price: f32,
+        manner: Manner,
+    ) -> Result<f64> {
         let classes = self.classes();
         let pictures = std::mem::take(&mut batch.pictures);
-        self.passes(pictures, bit_price, |logits, grad| {
+        self.passes_in(manner, pictures, bit_price, |logits, grad| {
             batch.check(logits.len())?;
             Ok(loss(logits, &batch.labels, &batch.teacher, classes, target, grad))
         })
@@ -140,7 +158,8 @@ impl Executor for Network {
     }
 
     fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<()> {
-        self.losses += self.loss(batch, target, update.bit_price)?;
+        let manner = Manner { stored: update.keeps_statistics(), head_only: update.rests() };
+        self.losses += self.loss(batch, target, update.bit_price, manner)?;
         let training = self.training.as_mut().expect("a loss has been computed by it");
         let state = &mut self.state;
         if state.momenta[0].is_empty() {
@@ -150,16 +169,18 @@ impl Executor for Network {
             state.average.clone_from(&state.variables);
         }
         // The statistics that this batch has moved are averaged with the variables.
-        training.engine.update_statistics(&mut state.variables, MOMENTUM);
+        if !manner.stored {
+            training.engine.update_statistics(&mut state.variables, MOMENTUM);
+        }
         state.steps += 1;
-        let ranges = self.parametrisation.updates(update.settled);
+        let parts = self.parametrisation.updates(update);
         let (variables, gradient) = (&mut state.variables, &mut training.gradient);
         if update.slim > 0.0 {
             for i in self.parametrisation.layout().gammas().flatten() {
                 gradient[i] += update.slim * sign(variables[i]);
             }
         }
-        optim::step(update, &ranges, variables, gradient, &mut state.momenta, state.steps);
+        optim::step(update, &parts, variables, gradient, &mut state.momenta, state.steps);
         if update.ema > 0.0 {
             let keep = update.keeps(state.steps);
             optim::average(&mut state.average, &state.variables, keep);
@@ -177,13 +198,14 @@ impl Executor for Network {
     }
 
     fn gradient(&mut self, batch: Batch, target: Loss) -> Result<(f64, Vec<f32>)> {
-        let loss = self.loss(batch, target, 0.0)?;
+        let loss = self.loss(batch, target, 0.0, Manner::default())?;
         Ok((loss, self.gradients().to_vec()))
     }
 
     fn move_statistics(&mut self, pictures: Vec<f32>, share: f32) -> Result<()> {
         let (Training { engine, parameters, .. }, p, state) = self.training()?;
         let parameters = if p.is_identity() { &state.variables } else { &*parameters };
+        engine.set_manner(Manner::default());
         engine.forward(parameters, pictures)?;
         engine.update_statistics(&mut state.variables, share);
         Ok(())

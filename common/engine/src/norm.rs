@@ -16,6 +16,8 @@ pub struct BatchStats {
     pub variance: Vec<f32>,
     /// Values each moment is taken over: batch · height · width.
     pub count: usize,
+    /// Whether they are not those of these values but stored ones, which no value moves.
+    pub is_stored: bool,
 }
 
 /// `y = x · scale + shift` per channel.
@@ -95,7 +97,12 @@ pub(crate) fn combine(
         }
     }
     let variance = squares.iter().map(|m| (m / rows.max(1) as f64).max(0.0) as f32).collect();
-    BatchStats { mean: mean.iter().map(|m| *m as f32).collect(), variance, count: rows }
+    BatchStats {
+        mean: mean.iter().map(|m| *m as f32).collect(),
+        variance,
+        count: rows,
+        is_stored: false,
+    }
 }
 
 dispatch! {
@@ -193,7 +200,7 @@ pub struct InputGradient {
 }
 
 impl InputGradient {
-    /// Of a batch norm with the statistics of the batch. Gradients of γ and β for input `x` and output
+    /// Of a batch norm with these statistics. Gradients of γ and β for input `x` and output
     /// gradient `grad`, both `[rows, channels]`, go into `dgamma` and `dbeta`.
     pub fn of_norm(
         x: &[f32],
@@ -209,7 +216,8 @@ impl InputGradient {
             let range = r.start * c..r.end * c;
             masked_sums(&x[range.clone()], &grad[range], &batch_stats.mean, &forward, partial);
         });
-        let n = batch_stats.count.max(1) as f32;
+        // A value's share in what it is normalized by.
+        let n = if batch_stats.is_stored { f32::INFINITY } else { batch_stats.count.max(1) as f32 };
         let mut coefficients = [vec![0.0; c], vec![0.0; c], vec![0.0; c]];
         for i in 0..c {
             let inverse = 1.0 / (batch_stats.variance[i] + epsilon).sqrt();

@@ -5,8 +5,7 @@
 
 use crate::parallel::{BLOCK, prelude::*};
 use crate::simd::{dispatch, mul_add};
-use executor::update::{ADAM_FLOOR, BETA1, BETA2, Rule, SGD_MOMENTUM, Update};
-use std::ops::Range;
+use executor::update::{ADAM_FLOOR, BETA1, BETA2, Part, Rule, SGD_MOMENTUM, Update};
 
 /// SGD with Nesterov momentum and L2 weight decay, as
 /// `torch.optim.SGD(nesterov=True)`: `g += wd·p; m = µ·m + g; p −= lr·(g + µ·m)`.
@@ -111,11 +110,11 @@ fn adamw_block_body<const FMA: bool>(
     }
 }
 
-/// One step, number `step` from 1, on the variables in `ranges` (and whether they decay) with
-/// `gradient`; `momenta` are the first and, for AdamW, the second. All buffers of one layout.
+/// One step, number `step` from 1, on the variables in `parts` with `gradient`; `momenta` are the first and, for
+/// AdamW, the second. All buffers of one layout. The norm that is clipped is that of all parts together.
 pub fn step(
     update: &Update,
-    ranges: &[(Range<usize>, bool)],
+    parts: &[Part],
     variables: &mut [f32],
     gradient: &[f32],
     momenta: &mut [Vec<f32>; 2],
@@ -123,11 +122,11 @@ pub fn step(
 ) {
     let mut grad_scale = 1.0;
     if update.clip > 0.0 {
-        let sum: f64 = ranges.iter().map(|(r, _)| square_sum(&gradient[r.clone()])).sum();
+        let sum: f64 = parts.iter().map(|p| square_sum(&gradient[p.range.clone()])).sum();
         grad_scale = (update.clip / (sum.sqrt() as f32 + 1e-6)).min(1.0);
     }
-    let lr = update.lr;
-    for (range, decays) in ranges {
+    for Part { range, decays, is_head } in parts {
+        let (lr, step) = (update.rate(*is_head), update.count(step, *is_head));
         let weight_decay = if *decays { update.weight_decay } else { 0.0 };
         let (p, g) = (&mut variables[range.clone()], &gradient[range.clone()]);
         let [first, second] = momenta;

@@ -2,7 +2,7 @@
 //! results and gradients live. Sums are cut and added in an order that depends on shapes alone.
 
 use crate::op::{self, Back, Gradient, Open, Pass};
-pub use crate::values::{Engine, Mode};
+pub use crate::values::{Engine, Manner, Mode};
 use graph::schedule::Fused;
 use graph::{Error, Result};
 
@@ -95,7 +95,9 @@ impl Engine {
         let mut values = self.arena.floats(grad.len());
         values.copy_from_slice(grad);
         open[last] = Some(Gradient::of(values));
-        for (i, fused) in schedule.operations.iter().enumerate().skip(1).rev() {
+        let head = schedule.operations.iter().rposition(|o| o.op.as_conv().is_some());
+        let first = if self.manner.head_only { head.unwrap_or(1) } else { 1 };
+        for (i, fused) in schedule.operations.iter().enumerate().skip(first).rev() {
             let Some(mut gradient) = open[i].take() else { continue };
             // A convolution does it as it goes back over the pictures.
             if fused.op.as_conv().is_none() {
@@ -105,6 +107,8 @@ impl Engine {
             let back = Back { engine, i, fused, parameters, gradients, open };
             op::backward(&fused.op, back, gradient);
         }
+        // Where it ends early, what nobody takes.
+        open.into_iter().flatten().for_each(|gradient| self.arena.give(gradient.values));
         Ok(())
     }
 }

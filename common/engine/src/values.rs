@@ -24,6 +24,15 @@ pub enum Mode {
     Inference,
 }
 
+/// How a training pass differs from one that trains everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Batch norm goes by stored statistics all the same.
+    pub stored: bool,
+    /// Gradients go back as far as the last layer with weights and end there.
+    pub head_only: bool,
+}
+
 /// Weights up to this many floats go through the fused pointwise convolution; of larger ones the
 /// products dominate, and partial weight gradients would cost more than they save.
 const POINTWISE: usize = 512 * 1024;
@@ -48,6 +57,8 @@ pub(crate) struct Value {
 pub struct Engine {
     pub(crate) schedule: Arc<Schedule>,
     mode: Mode,
+    /// Of the next training pass.
+    pub(crate) manner: Manner,
     precision: Precision,
     /// Of each convolution.
     plans: Arc<[Option<ConvPlan>]>,
@@ -95,7 +106,8 @@ impl Engine {
         packed: Arc<[OnceLock<Vec<f32>>]>,
     ) -> Self {
         let values = schedule.operations.iter().map(|_| Value::default()).collect();
-        Self { schedule, mode, precision, plans, packed, arena: Arena::default(), values, batch: 0 }
+        let (manner, arena) = (Manner::default(), Arena::default());
+        Self { schedule, mode, manner, precision, plans, packed, arena, values, batch: 0 }
     }
 
     /// What it is for. In WebAssembly that is known when it is compiled: a page is not to carry what training needs.
@@ -107,6 +119,11 @@ impl Engine {
     pub fn twin(&self) -> Self {
         let Self { schedule, mode, precision, plans, packed, .. } = self;
         Self::with(schedule.clone(), (*mode, *precision), plans.clone(), packed.clone())
+    }
+
+    /// Lets training passes go on in this manner.
+    pub fn set_manner(&mut self, manner: Manner) {
+        self.manner = manner;
     }
 
     /// Moves the stored statistics of every batch norm in `parameters` by the share `momentum` towards

@@ -19,7 +19,7 @@ use anyhow::{Result, bail};
 pub use parametrisation::Parametrisation;
 pub use precision::Precision;
 pub use state::{State, Variables};
-pub use update::{Rule, Update};
+pub use update::{Part, Rule, Update};
 use views::{Normalization, Pictures, View};
 
 /// Share of a batch's statistics in the stored ones after a step: PyTorch's.

@@ -5,6 +5,7 @@
 //! with what would be stored of them ([`crate::rounding`]).
 
 use crate::rounding::Rounding;
+use crate::update::{Part, Update};
 use graph::grid::{self, Grid, Grids, Scale};
 use graph::{Graph, Layout, Result, Role, Weights};
 use std::ops::Range;
@@ -22,8 +23,23 @@ struct OnGrid {
 pub struct Parametrisation {
     layout: Layout,
     tensors: Vec<OnGrid>,
+    /// Where the head's variables are.
+    head: Vec<Range<usize>>,
     /// Floats of the variables.
     len: usize,
+}
+
+/// The slots of the last layer with weights, which makes the logits, and of its bias.
+fn head(layout: &Layout) -> Vec<usize> {
+    let slots = layout.slots();
+    // Weights are in node order.
+    let Some(weight) = slots.iter().rposition(|s| s.role == Role::Weight) else {
+        return Vec::new();
+    };
+    let layer = slots[weight].name.rsplit_once('.').map_or("", |(layer, _)| layer);
+    let bias = format!("{layer}.bias");
+    let bias = slots.iter().position(|s| s.role == Role::Bias && s.name == bias);
+    [Some(weight), bias].into_iter().flatten().collect()
 }
 
 impl Parametrisation {
@@ -38,7 +54,13 @@ impl Parametrisation {
             len = log_scales.end;
             tensors.push(OnGrid { slot: layout.find(name)?, bits: *bits, log_scales });
         }
-        Ok(Self { layout, tensors, len })
+        let mut own: Vec<Range<usize>> = Vec::new();
+        for slot in head(&layout) {
+            own.push(layout.slots()[slot].range.clone());
+            own.extend(tensors.iter().filter(|t| t.slot == slot).map(|t| t.log_scales.clone()));
+        }
+        own.sort_by_key(|r| r.start);
+        Ok(Self { layout, tensors, head: own, len })
     }
 
     /// Names and places of the parameters.
@@ -118,9 +140,37 @@ impl Parametrisation {
         }
     }
 
-    /// The ranges of variables that an update changes, and whether they decay. With `settled`, the
-    /// latents of weights on grids stay as they are; scales and biases go on.
-    pub fn updates(&self, settled: bool) -> Vec<(Range<usize>, bool)> {
+    /// The variables that `update` changes, in order. With settled integers the latents of weights on grids stay as
+    /// they are; scales and biases go on. The head is the last layer with weights, which makes the logits; where it
+    /// is updated like the body they are not told apart, as where the sum of squares of a gradient is cut would
+    /// change its last bits.
+    pub fn updates(&self, update: &Update) -> Vec<Part> {
+        let whole = |(range, decays)| Part { range, decays, is_head: false };
+        let ranges = self.ranges(update.settled).into_iter();
+        if update.is_even() {
+            return ranges.map(whole).collect();
+        }
+        let mut parts = Vec::new();
+        for (range, decays) in ranges {
+            let mut part = |range: Range<usize>, is_head| {
+                if !range.is_empty() && (is_head || !update.rests()) {
+                    parts.push(Part { range, decays, is_head });
+                }
+            };
+            let mut at = range.start;
+            for head in &self.head {
+                let [start, end] = [head.start, head.end].map(|i| i.clamp(at, range.end));
+                part(at..start, false);
+                part(start..end, true);
+                at = end;
+            }
+            part(at..range.end, false);
+        }
+        parts
+    }
+
+    /// What an update changes, and whether it decays.
+    fn ranges(&self, settled: bool) -> Vec<(Range<usize>, bool)> {
         let (weights, trained) = (self.layout.weights(), self.layout.trained());
         let mut ranges = Vec::new();
         if settled {

@@ -1,5 +1,7 @@
 //! The settings of a training step, on whatever device it is taken.
 
+use std::ops::Range;
+
 /// The update rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
@@ -42,6 +44,27 @@ pub struct Update {
     /// (Liu et al. 2017, "Learning efficient convolutional networks through network slimming",
     /// equation 1); 0 = none.
     pub slim: f32,
+    /// Factor on the learning rate of the body, which is everything but the head
+    /// ([`crate::Parametrisation::updates`]). At 0 the body rests: nothing of it changes, neither variables and
+    /// momenta nor averages and statistics, and nothing is computed for it on the way back.
+    pub body: f32,
+    /// Earlier steps in which the body rested. Its bias correction does not count them, as in PyTorch, where a
+    /// parameter's steps are those that had a gradient for it.
+    pub rested: i32,
+    /// Whether batch norms go by their stored statistics, which then stay, as PyTorch's do in `eval()`. Those of a
+    /// body at rest do in any case.
+    pub stored: bool,
+}
+
+/// Variables that an update changes alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Their places.
+    pub range: Range<usize>,
+    /// Whether they decay.
+    pub decays: bool,
+    /// Whether they are the head's; either where head and body are updated alike.
+    pub is_head: bool,
 }
 
 impl Update {
@@ -56,7 +79,35 @@ impl Update {
             bit_price: 0.0,
             settled: false,
             slim: 0.0,
+            body: 1.0,
+            rested: 0,
+            stored: false,
         }
+    }
+
+    /// Whether head and body are updated alike.
+    pub fn is_even(&self) -> bool {
+        self.body == 1.0 && self.rested == 0
+    }
+
+    /// Whether the body rests.
+    pub fn rests(&self) -> bool {
+        self.body == 0.0
+    }
+
+    /// Whether batch norms go by stored statistics.
+    pub fn keeps_statistics(&self) -> bool {
+        self.stored || self.rests()
+    }
+
+    /// The learning rate of head or body.
+    pub fn rate(&self, is_head: bool) -> f32 {
+        if is_head { self.lr } else { self.lr * self.body }
+    }
+
+    /// The number from 1 of the run's step `step` to head or body.
+    pub fn count(&self, step: i32, is_head: bool) -> i32 {
+        if is_head { step } else { step - self.rested }
     }
 
     /// The momenta that this rule needs for `n` variables, as they are at first.

@@ -81,8 +81,14 @@ impl Network {
         gradient + (self.variables.sign()? * Tensor::new(factor, &self.device)?)?
     }
 
-    /// The statistics move by `share` towards those of the batch.
-    fn gradients(&self, batch: &Batch, target: Loss, bit_price: f32, share: f64) -> Result<Passes> {
+    /// The statistics move by `share` towards those of the batch, or else batch norms go by stored ones.
+    fn gradients(
+        &self,
+        batch: &Batch,
+        target: Loss,
+        bit_price: f32,
+        share: Option<f64>,
+    ) -> Result<Passes> {
         let p = &self.parametrisation;
         let slots = p.layout().slots();
         // Leaves of the tape: one for each slot, one for the logarithms of each grid's scales.
@@ -106,7 +112,8 @@ impl Network {
             leaves.push((log_scales.start, scales));
         }
         let x = pictures(&batch.pictures, self.size, &self.device)?;
-        let pass = pass(&self.graph, &parameters, &x, Statistics::Batch)?;
+        let by = if share.is_some() { Statistics::Batch } else { Statistics::Stored };
+        let pass = pass(&self.graph, &parameters, &x, by)?;
         batch.check(pass.logits.elem_count())?;
         let like = |v: &[f32]| Tensor::from_slice(v, pass.logits.shape(), &self.device);
         let teacher = if batch.teacher.is_empty() { None } else { Some(like(&batch.teacher)?) };
@@ -120,6 +127,7 @@ impl Network {
             });
         }
         let gradient = Tensor::cat(&pieces, 0)?;
+        let share = share.unwrap_or(0.0);
         let mut statistics = Vec::new();
         for (name, batch) in &pass.statistics {
             for (end, batch) in ["running_mean", "running_var"].iter().zip(batch) {
@@ -143,8 +151,9 @@ impl Executor for Network {
     }
 
     fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<()> {
+        let share = (!update.keeps_statistics()).then_some(f64::from(MOMENTUM));
         let Passes { loss, gradient, statistics } =
-            self.gradients(&batch, target, update.bit_price, f64::from(MOMENTUM))?;
+            self.gradients(&batch, target, update.bit_price, share)?;
         self.losses += loss;
         self.inference = None;
         let momenta = match self.momenta.take() {
@@ -160,9 +169,9 @@ impl Executor for Network {
         self.steps += 1;
         let gradient =
             if update.slim > 0.0 { self.slimmed(&gradient, update.slim)? } else { gradient };
-        let ranges = self.parametrisation.updates(update.settled);
+        let parts = self.parametrisation.updates(update);
         let (mut variables, momenta) =
-            optim::step(update, &ranges, &self.variables, &gradient, &momenta, self.steps)?;
+            optim::step(update, &parts, &self.variables, &gradient, &momenta, self.steps)?;
         self.momenta = Some(momenta);
         for (start, moved) in statistics {
             variables = variables.slice_scatter0(&moved, start)?;
@@ -185,7 +194,7 @@ impl Executor for Network {
     }
 
     fn gradient(&mut self, batch: Batch, target: Loss) -> Result<(f64, Vec<f32>)> {
-        let Passes { loss, gradient, .. } = self.gradients(&batch, target, 0.0, 0.0)?;
+        let Passes { loss, gradient, .. } = self.gradients(&batch, target, 0.0, Some(0.0))?;
         Ok((loss, gradient.to_vec1()?))
     }
 
@@ -194,7 +203,7 @@ impl Executor for Network {
         let n = pictures.len() / (3 * self.size * self.size) * self.classes();
         // No labels: a loss of nothing.
         let batch = Batch { pictures, labels: vec![0.0; n], teacher: Vec::new() };
-        let passes = self.gradients(&batch, Loss::LABELS, 0.0, f64::from(share))?;
+        let passes = self.gradients(&batch, Loss::LABELS, 0.0, Some(f64::from(share)))?;
         for (start, moved) in passes.statistics {
             self.variables = self.variables.slice_scatter0(&moved, start)?;
         }

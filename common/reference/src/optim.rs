@@ -1,7 +1,7 @@
 //! Optimizer steps on flat tensors, in candle operations; see `engine::optim`.
 
 use candle_core::{Result, Tensor};
-use executor::update::{ADAM_FLOOR, BETA1, BETA2, Rule, SGD_MOMENTUM, Update};
+use executor::update::{ADAM_FLOOR, BETA1, BETA2, Part, Rule, SGD_MOMENTUM, Update};
 use std::ops::Range;
 
 fn part(t: &Tensor, range: &Range<usize>) -> Result<Tensor> {
@@ -16,7 +16,7 @@ fn replaced(whole: &Tensor, range: &Range<usize>, new: &Tensor) -> Result<Tensor
 /// Number `step` from 1: new variables and momenta, `[n]` each (the second empty for SGD).
 pub(crate) fn step(
     update: &Update,
-    ranges: &[(Range<usize>, bool)],
+    parts: &[Part],
     variables: &Tensor,
     gradient: &Tensor,
     [first, second]: &[Tensor; 2],
@@ -25,16 +25,16 @@ pub(crate) fn step(
     let (mut variables, mut first, mut second) = (variables.clone(), first.clone(), second.clone());
     let scale = if update.clip > 0.0 {
         let mut sum = Tensor::zeros((), gradient.dtype(), gradient.device())?;
-        for (range, _) in ranges {
-            sum = (sum + part(gradient, range)?.sqr()?.sum_all()?)?;
+        for each in parts {
+            sum = (sum + part(gradient, &each.range)?.sqr()?.sum_all()?)?;
         }
         let norm = (sum.sqrt()? + 1e-6)?;
         Some((norm.recip()? * f64::from(update.clip))?.minimum(1.0)?)
     } else {
         None
     };
-    let lr = f64::from(update.lr);
-    for (range, decays) in ranges {
+    for Part { range, decays, is_head } in parts {
+        let (lr, step) = (f64::from(update.rate(*is_head)), update.count(step, *is_head));
         let decay = if *decays { f64::from(update.weight_decay) } else { 0.0 };
         let (p, mut g, m) =
             (part(&variables, range)?, part(gradient, range)?, part(&first, range)?);

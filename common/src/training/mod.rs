@@ -20,7 +20,7 @@ use executor::{Executor, Loss};
 use graph::Weights;
 use graph::grid::Grids;
 use serde::Serialize;
-pub use settings::{OnGrids, Optimizer, Settings};
+pub use settings::{OnGrids, Optimizer, Settings, Tuning};
 pub use state::Saved;
 use std::sync::mpsc::Receiver;
 use views::Policy;
@@ -88,6 +88,7 @@ pub struct Training<'a> {
     truth: Vec<usize>,
     targets: &'a Targets<'a>,
     settings: &'a Settings,
+    tuning: Tuning,
     on_grids: Option<OnGrids>,
     executor: Box<dyn Executor>,
     /// Whether the executor makes views itself.
@@ -143,6 +144,7 @@ impl<'a> Training<'a> {
             truth,
             targets,
             settings,
+            tuning: Tuning::NONE,
             on_grids,
             executor,
             renders,
@@ -151,6 +153,15 @@ impl<'a> Training<'a> {
             best,
             log,
         })
+    }
+
+    /// The same run with head and body trained apart.
+    ///
+    /// # Errors
+    /// Settings out of range.
+    pub fn tuned(self, tuning: Tuning) -> Result<Self> {
+        tuning.check()?;
+        Ok(Self { tuning, ..self })
     }
 
     /// Go on after an interruption.
@@ -278,6 +289,7 @@ impl<'a> Training<'a> {
             let Feed { batch, views } = feed;
             let mut update = self.settings.update(epoch * per_epoch + i, steps, per_epoch);
             (update.bit_price, update.settled) = (per_bit, self.is_settled(epoch));
+            let update = self.tuning.of(update, epoch, per_epoch);
             if self.renders {
                 self.executor.step_on(&views, batch, target, &update)?;
             } else {

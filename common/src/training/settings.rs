@@ -115,6 +115,44 @@ impl Settings {
     }
 }
 
+/// How training goes on from weights that others learned: what is learned faster, what first.
+///
+/// The head is the last layer with weights, which makes the logits, the body everything before it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, clap::Args)]
+pub struct Tuning {
+    /// With --init: factor on the learning rate of everything but the last layer, 0 to 1; 1 = the same for all.
+    #[arg(long, value_name = "F", default_value_t = 0.1, requires = "init")]
+    pub body_lr: f32,
+    /// With --init: in the first N epochs only the last layer learns; the others, batch norms with their statistics
+    /// among them, stay as they are, and an epoch takes a third of the time.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "init")]
+    pub freeze: u32,
+    #[arg(long)]
+    pub stored: bool,
+}
+
+impl Tuning {
+    /// Everything learns alike, from the first epoch.
+    pub const NONE: Self = Self { body_lr: 1.0, freeze: 0, stored: false };
+
+    pub(super) fn check(&self) -> Result<()> {
+        let Self { body_lr, .. } = *self;
+        ensure!((0.0..=1.0).contains(&body_lr), "--body-lr {body_lr}: expected 0 to 1");
+        Ok(())
+    }
+
+    /// `update` as it is in `epoch`, from 0, of epochs of `per_epoch` steps: a function of these alone, so that a
+    /// run that goes on needs to remember nothing.
+    pub(super) fn of(&self, update: Update, epoch: usize, per_epoch: usize) -> Update {
+        let freeze = self.freeze as usize;
+        if epoch < freeze {
+            return Update { body: 0.0, ..update };
+        }
+        let rested = i32::try_from(freeze * per_epoch).unwrap_or(i32::MAX);
+        Update { body: self.body_lr, rested, stored: self.stored, ..update }
+    }
+}
+
 /// How a network on grids ([`artifacts::Model::grids`]) is trained.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct OnGrids {

@@ -1,4 +1,4 @@
-//! Batch norm, with the statistics of the batch in training; see [`crate::norm`].
+//! Batch norm, with the statistics of the batch in training, unless it goes by stored ones; see [`crate::norm`].
 
 use super::{Back, Gradient, Mode, Pass, Run, Value};
 use crate::norm::{Affine, BatchStats, InputGradient, Normalize, batch_stats};
@@ -7,13 +7,14 @@ use graph::op::BatchNorm;
 impl Run for BatchNorm {
     fn forward(&self, pass: &Pass, value: &mut Value) {
         let found = match pass.engine.mode() {
-            Mode::Training => {
+            Mode::Training if !pass.engine.manner.stored => {
                 let known = pass.engine.values[pass.fused.inputs[0]].result_stats.clone();
                 known.unwrap_or_else(|| batch_stats(pass.source().values, self.channels))
             }
-            Mode::Inference => {
+            Mode::Training | Mode::Inference => {
                 let [mean, variance] = [2, 3].map(|k| pass.parameter(k).to_vec());
-                BatchStats { mean, variance, count: 1 }
+                let count = pass.source().values.len() / self.channels.max(1);
+                BatchStats { mean, variance, count, is_stored: true }
             }
         };
         let affine = Affine::new(pass.parameter(0), pass.parameter(1), &found, self.epsilon);
