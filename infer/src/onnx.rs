@@ -20,13 +20,13 @@ fn window(w: Window, pads: [usize; 4]) -> Vec<Message> {
 /// What a window reads around a picture of `[h, w]`. The size is known, so no `ceil_mode` is written:
 /// runtimes disagree about a position that begins in the margin behind the picture.
 fn margins(window: Window, [h, w]: [usize; 2]) -> [usize; 4] {
-    [window.padding, window.padding, window.behind(h), window.behind(w)]
+    [window.before(h), window.before(w), window.behind(h), window.behind(w)]
 }
 
 /// An average pool that `reads` so many pixels. Its margin counts as zeros; what a last position of `ceil`
 /// reads beyond the margin does not count, so there the margin becomes part of the picture.
 fn average_nodes(pool: Window, x: &str, out: &str, [h, w]: [usize; 2]) -> Vec<Message> {
-    let (p, pads) = (pool.padding, margins(pool, [h, w]));
+    let (p, pads) = (pool.before(h), margins(pool, [h, w]));
     let average = |x: &str, pads: [usize; 4], counts: bool| {
         let mut attributes = window(pool, pads);
         attributes.push(int("count_include_pad", usize::from(counts)));
@@ -62,7 +62,7 @@ fn network_node(node: &Node, x: &[&str], out: &str, read: Shape) -> Vec<Message>
             if conv.bias {
                 inputs.push(&bias_name);
             }
-            let mut attributes = window(conv.window, [conv.window.padding; 4]);
+            let mut attributes = window(conv.window, margins(conv.window, [h, w]));
             attributes.push(int("group", conv.groups));
             vec![operation("Conv", &inputs, out, attributes)]
         }
@@ -274,7 +274,7 @@ mod tests {
     /// By hand, see `graph::Window::behind`.
     #[test]
     fn pools_have_explicit_margins() {
-        let ceil = |k, s, p| Window { ceil: true, ..Window::new(k, s, p) };
+        let ceil = Window::ceil;
         for (window, side, pads) in [
             // 13 px: windows begin at −1, 1, …, 11; one at 13 would read the margin alone.
             (ceil(2, 2, 1), 13, [1, 1, 1, 1]),
@@ -294,7 +294,7 @@ mod tests {
     /// What a last position reads beyond the margin is not divided by: it is a margin that does not count.
     #[test]
     fn averages_count_their_margin_and_nothing_beyond() {
-        let ceil = |k, s, p| Window { ceil: true, ..Window::new(k, s, p) };
+        let ceil = Window::ceil;
         for (window, side, nodes, pads, counts) in [
             (Window::new(3, 2, 1), 12, 1, [1, 1, 1, 1], 1),
             (ceil(2, 2, 1), 13, 1, [1, 1, 1, 1], 1),

@@ -12,7 +12,7 @@ use common::cli;
 use common::share::Share;
 use graph::grid::Grids;
 use graph::schedule::{Fusing, Schedule};
-use graph::{Graph, Op, Weights, families};
+use graph::{Graph, Margin, Op, Weights, families};
 use photos::MAX_PIXELS;
 use prepare::folder::Limits;
 use serde::Serialize;
@@ -376,7 +376,10 @@ impl Feeding {
             .iter()
             .filter_map(|n| if let Op::BatchNorm(norm) = n.op { Some(norm.epsilon) } else { None });
         let windows = graph.nodes().iter().filter_map(|n| Some(n.op.as_conv()?.window));
-        let paddings = windows.filter(|w| w.kernel > 1).map(|w| w.padding);
+        let paddings = windows.filter(|w| w.kernel > 1).map(|w| match w.margin {
+            Margin::Each(pixels) | Margin::Ceil(pixels) => pixels.to_string(),
+            Margin::Same => "TensorFlow's same".to_owned(),
+        });
         let turned = if *exif { "turned" } else { "not turned" };
         format!(
             "{}{}{}; pictures of {size} px, {fit}, {turned} by EXIF; {colour:?}, mean {mean:?}, std {std:?}",

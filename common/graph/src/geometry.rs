@@ -1,6 +1,6 @@
 //! A window moved over a batch of pictures: the sizes that convolutions and pools compute with.
 
-use crate::op::{Conv, Window};
+use crate::op::{Conv, Margin, Window};
 
 /// A convolution, or a pool, applied to pictures of a given size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Geometry {
     pub input: usize,
     /// Output channels.
     pub output: usize,
-    /// Kernel, stride, padding.
+    /// Kernel, stride, margin.
     pub window: Window,
     /// Channel groups: 1 = plain, number of input channels = depthwise.
     pub groups: usize,
@@ -41,6 +41,12 @@ impl Geometry {
     /// Output width, pixels.
     pub fn out_width(&self) -> usize {
         self.window.output(self.width)
+    }
+
+    /// Pixels of margin above and to the left of a picture: position (y, x) begins so far before pixel
+    /// (y · stride, x · stride). They differ only where height and width do.
+    pub fn before(&self) -> [usize; 2] {
+        [self.window.before(self.height), self.window.before(self.width)]
     }
 
     /// Output positions of a picture.
@@ -69,15 +75,22 @@ impl Geometry {
     }
 
     /// The convolution that gives the input gradient from the output gradient, with inputs and outputs
-    /// exchanged and taps mirrored; None where the stride leaves gaps or padding exceeds the kernel.
+    /// exchanged and taps mirrored; None where the stride leaves gaps, padding exceeds the kernel, or the
+    /// margin would come to be wider before than behind.
     pub fn reversed(&self) -> Option<Self> {
-        let padding = (self.window.kernel - 1).checked_sub(self.window.padding)?;
+        let margin = match self.window.margin {
+            Margin::Each(p) | Margin::Ceil(p) => {
+                Margin::Each((self.window.kernel - 1).checked_sub(p)?)
+            }
+            Margin::Same if !self.window.kernel.is_multiple_of(2) => Margin::Same,
+            Margin::Same => return None,
+        };
         (self.window.stride == 1 && self.groups == 1).then(|| Self {
             height: self.out_height(),
             width: self.out_width(),
             input: self.output,
             output: self.input,
-            window: Window { padding, ..self.window },
+            window: Window { margin, ..self.window },
             ..*self
         })
     }

@@ -46,4 +46,4 @@ pub use error::{Error, Result};
 pub use geometry::Geometry;
 pub use layout::{Layout, Slot};
 pub use network::{Builder, Graph, Node, Shape, Weights};
-pub use op::{Bounds, Op, Parameter, Role, Window};
+pub use op::{Bounds, Margin, Op, Parameter, Role, Window};

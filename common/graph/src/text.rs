@@ -82,6 +82,7 @@ mod tests {
              d:bn 8;relu;add @3,6;max k3 s2 p1;gap;f:linear 8>2 bias",
             "input 3;a:conv 3>8 k1;split 0..4;split 4..8 @1;concat @3,2,1;shuffle g2;s:scale 16;\
              avg k3 s2 ceil;max k2 s2 ceil;b:conv 16>2 k1;relu;gap",
+            "input 3;a:conv 3>8 k3 s2 same;b:conv 8>8 k5 same g8 bias;max k3 s2 same;gap;f:linear 8>2",
             "input 3;a:conv 3>8 k3 bias;hardswish;b:conv 8>8 k1;silu;f:linear 8>2 k4 bias",
             "input 3;a:conv 3>8 k3;b:bn 8 eps1e-3;relu;c:bn 8 eps1.001e-5 @1;add @3,4;gap;f:linear 8>2",
         ] {
@@ -148,6 +149,10 @@ mod tests {
             "input 3;f:linear 3>2 k16",
             "input 3;f:conv 3>4 k3 g2;gap;f:linear 4>2",
             "input 3;f:conv 3>4 k3 ceil;gap;f:linear 4>2",
+            "input 3;f:conv 3>4 k3 same p1;gap;f:linear 4>2",
+            "input 3;f:conv 3>4 k3 same same;gap;f:linear 4>2",
+            "input 3;max k3 same ceil;gap;f:linear 3>2",
+            "input 3;avg k3 same;gap;f:linear 3>2",
             "input 3;a:conv 3>4 k3;a:conv 4>4 k3;gap;f:linear 4>2",
             "input 3;a:conv 3>99999999999999999999 k3;gap",
             "input 3;a:conv 3>2000000 k3;gap",

@@ -1,6 +1,6 @@
 //! Convolution: a product of patches and weights, or, in groups, a kernel of its own.
 
-use super::{Mode, Run, Site};
+use super::{Mode, Run, Site, before};
 use crate::launch::{Arg, Matrix, Ptr, args};
 use crate::memory::Buffer;
 use crate::sums::{CHANNELS, blocks, parts};
@@ -71,7 +71,8 @@ fn grouped_backward(
     dx: Option<Ptr>,
 ) -> Result<()> {
     let (chunk, chunks) = parts(g.rows());
-    let (per_filter, Window { kernel, stride, padding, .. }) = (g.patch(), g.window);
+    let (per_filter, Window { kernel, stride, .. }) = (g.patch(), g.window);
+    let padding = before(g);
     let n = g.output * per_filter;
     let partials = engine.memory.take(chunks * n)?;
     let mut all = vec![Arg::L(g.rows() as u64), Arg::L(chunk as u64)];

@@ -151,14 +151,21 @@ impl<'a> Site<'a> {
 
 impl Engine {
     /// A kernel over a window's positions, or over what they read, `n` values; its first arguments are n, h, w,
-    /// c, k, stride, padding, oh, ow.
+    /// c, k, stride, margin before, oh, ow.
     ///
     /// # Errors
     /// A device that fails.
     fn windowed(&self, name: &'static str, n: usize, g: &Geometry, args: &[Arg]) -> Result<()> {
-        let Window { kernel, stride, padding, .. } = g.window;
+        let (Window { kernel, stride, .. }, padding) = (g.window, before(g));
         let (oh, ow) = (g.out_height(), g.out_width());
         let sizes = [g.height, g.width, g.input, kernel, stride, padding, oh, ow].map(Arg::from);
         self.kernels.each(name, n, &[&sizes[..], args].concat())
     }
+}
+
+/// Pixels of margin before a side. How many lie behind follows from the number of positions.
+fn before(g: &Geometry) -> usize {
+    let [above, left] = g.before();
+    assert_eq!(above, left, "a network's pictures are square");
+    left
 }

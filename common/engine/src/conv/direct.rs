@@ -215,7 +215,7 @@ impl<'a> Group<'a> {
     fn find(&mut self, start: usize, n: usize) {
         let g = self.g;
         let (oh, ow) = (g.out_height(), g.out_width());
-        let (k, s, p) = (g.window.kernel, g.window.stride, g.window.padding);
+        let (k, s, [above, left]) = (g.window.kernel, g.window.stride, g.before());
         let mut corners = [(0, 0, 0); ROWS];
         for (r, (corner, output)) in corners.iter_mut().zip(&mut self.outputs).enumerate() {
             let i = start + r.min(n - 1);
@@ -231,8 +231,8 @@ impl<'a> Group<'a> {
         for ky in 0..k {
             for kx in 0..k {
                 let pixel = |(picture, y, x): (usize, usize, usize)| {
-                    let iy = (y + ky).checked_sub(p).filter(|v| *v < g.height)?;
-                    let ix = (x + kx).checked_sub(p).filter(|v| *v < g.width)?;
+                    let iy = (y + ky).checked_sub(above).filter(|v| *v < g.height)?;
+                    let ix = (x + kx).checked_sub(left).filter(|v| *v < g.width)?;
                     Some((picture + iy * g.width + ix) * g.input)
                 };
                 let pixels = corners.map(pixel);

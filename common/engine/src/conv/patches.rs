@@ -17,17 +17,17 @@ pub(super) struct Channels {
 /// covers, as `(patch offset in taps, first pixel, number of pixels)`; taps outside are left out.
 #[inline]
 fn covered(g: &Geometry, oy: usize, ox: usize, mut f: impl FnMut(usize, usize, usize)) {
-    let (k, s, p) = (g.window.kernel, g.window.stride, g.window.padding);
-    let skip = p.saturating_sub(ox * s);
-    let left = (ox * s + skip).saturating_sub(p);
-    let taps = (k - skip.min(k)).min(g.width.saturating_sub(left));
+    let (k, s, [above, left]) = (g.window.kernel, g.window.stride, g.before());
+    let skip = left.saturating_sub(ox * s);
+    let first = (ox * s + skip).saturating_sub(left);
+    let taps = (k - skip.min(k)).min(g.width.saturating_sub(first));
     if taps == 0 {
         return;
     }
     for ky in 0..k {
         let y = oy * s + ky;
-        if y >= p && y - p < g.height {
-            f(ky * k + skip, (y - p) * g.width + left, taps);
+        if y >= above && y - above < g.height {
+            f(ky * k + skip, (y - above) * g.width + first, taps);
         }
     }
 }
@@ -77,12 +77,12 @@ fn gather_line<const N: usize>(
     oy: usize,
     columns: Range<usize>,
 ) {
-    let (k, s, p, c) = (g.window.kernel, g.window.stride, g.window.padding, g.input);
+    let (k, s, c, [above, left]) = (g.window.kernel, g.window.stride, g.input, g.before());
     let n = k * c;
     for ky in 0..k {
         let y = oy * s + ky;
-        let line = if y >= p && y - p < g.height {
-            &x[(y - p) * g.width * c..(y - p + 1) * g.width * c]
+        let line = if y >= above && y - above < g.height {
+            &x[(y - above) * g.width * c..(y - above + 1) * g.width * c]
         } else {
             &[]
         };
@@ -92,9 +92,9 @@ fn gather_line<const N: usize>(
                 to.fill(0.0);
                 continue;
             }
-            let inside = ox * s >= p && ox * s - p + k <= g.width;
+            let inside = ox * s >= left && ox * s - left + k <= g.width;
             if inside {
-                let from = &line[(ox * s - p) * c..];
+                let from = &line[(ox * s - left) * c..];
                 match (from.first_chunk::<N>(), to.first_chunk_mut::<N>()) {
                     (Some(from), Some(to)) if N > 0 => *to = *from,
                     _ => to.copy_from_slice(&from[..n]),
@@ -102,7 +102,7 @@ fn gather_line<const N: usize>(
                 continue;
             }
             for (kx, to) in to.chunks_exact_mut(c).enumerate() {
-                match (ox * s + kx).checked_sub(p) {
+                match (ox * s + kx).checked_sub(left) {
                     Some(ix) if ix < g.width => to.copy_from_slice(&line[ix * c..(ix + 1) * c]),
                     _ => to.fill(0.0),
                 }

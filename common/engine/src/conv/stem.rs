@@ -34,7 +34,7 @@ pub(crate) fn forward(
         let x = &x[b * picture..(b + 1) * picture];
         // Input lines that the band sees, with the margin.
         let seen = (y.len() / row * k - 1) * g.window.stride + g.window.kernel;
-        let padded = seen * (g.width + 2 * g.window.padding) * g.input;
+        let padded = seen * wide(g) * g.input;
         with_scratch(padded + if pool.is_some() { k * line } else { 0 }, |scratch| {
             let (padded, lines) = scratch.split_at_mut(padded);
             pad(x, g, first * k * g.window.stride, padded);
@@ -52,16 +52,21 @@ pub(crate) fn forward(
     });
 }
 
+/// Pixels of a line of the picture with its margin.
+fn wide(g: &Geometry) -> usize {
+    g.before()[1] + g.width + g.window.behind(g.width)
+}
+
 /// Lines of the picture `x` `[h, w, in]` with its margin, from line `first` of the latter on.
 fn pad(x: &[f32], g: &Geometry, first: usize, padded: &mut [f32]) {
-    let (p, c) = (g.window.padding, g.input);
-    let (row, wide) = (g.width * c, (g.width + 2 * p) * c);
+    let ([above, left], c) = (g.before(), g.input);
+    let (row, wide) = (g.width * c, wide(g) * c);
     for (i, to) in padded.chunks_exact_mut(wide).enumerate() {
-        let (left, rest) = to.split_at_mut(p * c);
+        let (left, rest) = to.split_at_mut(left * c);
         let (middle, right) = rest.split_at_mut(row);
         left.fill(0.0);
         right.fill(0.0);
-        match (first + i).checked_sub(p).filter(|y| *y < g.height) {
+        match (first + i).checked_sub(above).filter(|y| *y < g.height) {
             Some(y) => middle.copy_from_slice(&x[y * row..(y + 1) * row]),
             None => middle.fill(0.0),
         }
@@ -77,9 +82,9 @@ fn one_line(
     oy: usize,
     g: &Geometry,
 ) {
-    let Window { kernel, stride, padding, .. } = g.window;
+    let Window { kernel, stride, .. } = g.window;
     let (c, out, ow) = (g.input, g.output, g.out_width());
-    let (line, inner) = ((g.width + 2 * padding) * c, kernel * kernel * c);
+    let (line, inner) = (wide(g) * c, kernel * kernel * c);
     for p in 0..out.div_ceil(PANEL) {
         let (first, width) = (p * PANEL, PANEL.min(out - p * PANEL));
         let finish = Finish::Store { bias, bounds }.columns(first..first + width);

@@ -22,7 +22,7 @@ impl Run for AvgPool {
 /// picture (PyTorch's `avg_pool2d`).
 fn counted(o: usize, n: usize, win: Window) -> usize {
     let start = o * win.stride;
-    (start + win.kernel).min(n + 2 * win.padding) - start
+    (start + win.kernel).min(n + 2 * win.before(n)) - start
 }
 
 /// Means `y` `[b, oh, ow, c]` of the windows of `x` `[b, h, w, c]`; padding counts as zeros.

@@ -1,8 +1,8 @@
 //! EfficientNet-B0 as in torchvision (Tan & Le 2019, "EfficientNet: rethinking model scaling for convolutional
 //! neural networks", table 1).
 
-use super::inverted_residual::{Gate, InvertedResidual, ends_within};
-use super::{Family, Knobs, conv_norm_act_in, dense, pointwise};
+use super::inverted_residual::{Gate, InvertedResidual, Names};
+use super::{Family, Knobs, centred, conv_norm_act_in, dense, pointwise};
 use crate::error::Result;
 use crate::network::{Builder, Graph};
 use crate::op::{Activation, GlobalAvgPool, Linear, Window};
@@ -16,7 +16,7 @@ pub(super) const FAMILY: Family = Family {
 };
 
 /// Expansion, side of the filters, output width, number of blocks, stride of the first.
-const STAGES: [(usize, usize, usize, usize, usize); 7] = [
+pub(super) const STAGES: [(usize, usize, usize, usize, usize); 7] = [
     (1, 3, 16, 1, 1),
     (6, 3, 24, 2, 2),
     (6, 5, 40, 2, 2),
@@ -39,13 +39,12 @@ fn build(knobs: &Knobs) -> Result<Graph> {
                 input,
                 inner: (expansion != 1).then_some(input * expansion),
                 output,
-                kernel,
-                stride: if i == 0 { first } else { 1 },
+                window: centred(kernel, if i == 0 { first } else { 1 }),
                 act,
                 gate: Some(Gate { squeezed: (input / 4).max(1), acts: [act, Activation::Sigmoid] }),
                 is_residual: i > 0,
             };
-            block.push(&mut net, &format!("features.{}.{i}.block", stage + 1), ends_within);
+            block.push(&mut net, &format!("features.{}.{i}.block", stage + 1), Names::Within);
             input = output;
         }
     }

@@ -3,9 +3,9 @@
 //! section 3.3). In the later two the filtered channels are multiplied by factors that follow from their means
 //! (Hu et al. 2018, "Squeeze-and-excitation networks", section 3).
 
-use super::{conv_norm, conv_norm_act_in, depthwise, pointwise};
+use super::{conv_norm, conv_norm_act, filters, pointwise};
 use crate::network::Builder;
-use crate::op::{Activation, Add, Conv, GlobalAvgPool, Mul};
+use crate::op::{Activation, Add, Conv, GlobalAvgPool, Mul, Window};
 
 /// One block.
 pub(super) struct InvertedResidual {
@@ -15,10 +15,8 @@ pub(super) struct InvertedResidual {
     pub(super) inner: Option<usize>,
     /// Channels it gives.
     pub(super) output: usize,
-    /// Side of the filters, pixels.
-    pub(super) kernel: usize,
-    /// Stride of the filters, pixels.
-    pub(super) stride: usize,
+    /// Of the filters.
+    pub(super) window: Window,
     /// Behind all convolutions but the last.
     pub(super) act: Activation,
     /// Squeeze-and-excitation of the filtered channels.
@@ -35,25 +33,57 @@ pub(super) struct Gate {
     pub(super) acts: [Activation; 2],
 }
 
+/// What a convolution of a block and its batch norm are called below the block's name.
+#[derive(Clone, Copy)]
+pub(super) enum Names {
+    /// By the number of the part, each in a `Sequential` of its own: torchvision's MobileNetV3 and EfficientNet.
+    Within,
+    /// So, but the last two one behind the other: torchvision's MobileNetV2.
+    InLine,
+    /// By what they are for: EfficientNet-Lite.
+    ByRole,
+}
+
+/// What a convolution of a block is for.
+#[derive(Clone, Copy)]
+enum Role {
+    Widen,
+    Filter,
+    Narrow,
+}
+
+impl Names {
+    /// Of the convolution for `role`, which is part number `part`, in the block `name`.
+    fn of(self, name: &str, role: Role, part: usize) -> [String; 2] {
+        let ends = match (self, role) {
+            (Self::InLine, Role::Narrow) => [part.to_string(), (part + 1).to_string()],
+            (Self::InLine | Self::Within, _) => [format!("{part}.0"), format!("{part}.1")],
+            (Self::ByRole, Role::Widen) => ["_expand_conv", "_bn0"].map(str::to_owned),
+            (Self::ByRole, Role::Filter) => ["_depthwise_conv", "_bn1"].map(str::to_owned),
+            (Self::ByRole, Role::Narrow) => ["_project_conv", "_bn2"].map(str::to_owned),
+        };
+        ends.map(|end| format!("{name}.{end}"))
+    }
+}
+
 impl InvertedResidual {
-    /// Behind the latest node. `ends` are the names, below `name`, of the last convolution and its norm, by
-    /// the number of parts before these.
-    pub(super) fn push(&self, net: &mut Builder, name: &str, ends: fn(usize) -> [String; 2]) {
-        let path = |part: usize| format!("{name}.{part}");
+    /// Behind the latest node.
+    pub(super) fn push(&self, net: &mut Builder, name: &str, names: Names) {
         let (start, mut part) = (net.last(), 0);
         if let Some(inner) = self.inner {
-            conv_norm_act_in(net, &path(part), pointwise(self.input, inner), self.act);
+            let [conv, norm] = names.of(name, Role::Widen, part);
+            conv_norm_act(net, [&conv, &norm], pointwise(self.input, inner), self.act);
             part += 1;
         }
         let inner = self.inner.unwrap_or(self.input);
-        let spatial = depthwise(inner, self.kernel, self.stride);
-        let mut last = conv_norm_act_in(net, &path(part), spatial, self.act);
+        let [conv, norm] = names.of(name, Role::Filter, part);
+        let mut last = conv_norm_act(net, [&conv, &norm], filters(inner, self.window), self.act);
         part += 1;
         if let Some(gate) = &self.gate {
-            last = gate.push(net, &path(part), inner);
+            last = gate.push(net, &format!("{name}.{part}"), inner);
             part += 1;
         }
-        let [conv, norm] = ends(part).map(|end| format!("{name}.{end}"));
+        let [conv, norm] = names.of(name, Role::Narrow, part);
         let end = conv_norm(net, [&conv, &norm], pointwise(inner, self.output), last);
         if self.is_residual {
             net.push("", Add, vec![start, end]);
@@ -74,14 +104,4 @@ impl Gate {
         }
         net.push("", Mul, vec![map, net.last()])
     }
-}
-
-/// As torchvision names them in MobileNetV3 and EfficientNet: in a `Sequential` of their own.
-pub(super) fn ends_within(part: usize) -> [String; 2] {
-    [format!("{part}.0"), format!("{part}.1")]
-}
-
-/// As torchvision names them in MobileNetV2: one behind the other.
-pub(super) fn ends_in_line(part: usize) -> [String; 2] {
-    [part.to_string(), (part + 1).to_string()]
 }

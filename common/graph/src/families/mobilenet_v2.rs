@@ -1,8 +1,8 @@
 //! MobileNetV2 as in torchvision (Sandler et al. 2018, "MobileNetV2: inverted residuals and linear
 //! bottlenecks", table 2).
 
-use super::inverted_residual::{InvertedResidual, ends_in_line};
-use super::{Family, Knobs, conv_norm_act_in, dense, pointwise};
+use super::inverted_residual::{InvertedResidual, Names};
+use super::{Family, Knobs, centred, conv_norm_act_in, dense, pointwise};
 use crate::error::Result;
 use crate::network::{Builder, Graph};
 use crate::op::{Activation, GlobalAvgPool, Linear, Window};
@@ -40,13 +40,12 @@ fn build(knobs: &Knobs) -> Result<Graph> {
                 input,
                 inner: (expansion != 1).then_some(input * expansion),
                 output,
-                kernel: 3,
-                stride: if i == 0 { first } else { 1 },
+                window: centred(3, if i == 0 { first } else { 1 }),
                 act,
                 gate: None,
                 is_residual: i > 0,
             };
-            block.push(&mut net, &format!("features.{number}.conv"), ends_in_line);
+            block.push(&mut net, &format!("features.{number}.conv"), Names::InLine);
             (input, number) = (output, number + 1);
         }
     }

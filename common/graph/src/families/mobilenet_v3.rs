@@ -1,7 +1,7 @@
 //! MobileNetV3 as in torchvision (Howard et al. 2019, "Searching for MobileNetV3", tables 1 and 2).
 
-use super::inverted_residual::{Gate, InvertedResidual, ends_within};
-use super::{Family, Knobs, conv_norm_act_in, dense, pointwise};
+use super::inverted_residual::{Gate, InvertedResidual, Names};
+use super::{Family, Knobs, centred, conv_norm_act_in, dense, pointwise};
 use crate::error::Result;
 use crate::network::{Builder, Graph};
 use crate::op::{Activation, GlobalAvgPool, Linear, Window};
@@ -79,13 +79,12 @@ fn build(rows: &[Row], last: usize, knobs: &Knobs) -> Result<Graph> {
             input: knobs.scaled(width),
             inner: (filters != width).then_some(inner),
             output: knobs.scaled(next),
-            kernel,
-            stride,
+            window: centred(kernel, stride),
             act,
             gate: is_gated.then(|| Gate { squeezed: eights(inner / 4), acts }),
             is_residual: stride == 1 && width == next,
         };
-        block.push(&mut net, &format!("features.{}.block", i + 1), ends_within);
+        block.push(&mut net, &format!("features.{}.block", i + 1), Names::Within);
         width = next;
     }
     let (input, last) = (knobs.scaled(width), knobs.scaled(last));

@@ -3,6 +3,7 @@
 
 mod densenet;
 mod efficientnet;
+mod efficientnet_lite;
 mod inverted_residual;
 mod mobilenet_v1;
 mod mobilenet_v2;
@@ -73,6 +74,7 @@ pub const ALL: &[Family] = &[
     mobilenet_v3::FAMILY_SMALL,
     mobilenet_v3::FAMILY_LARGE,
     efficientnet::FAMILY,
+    efficientnet_lite::FAMILY,
     shufflenet_v2::FAMILY,
     squeezenet::FAMILY,
     densenet::FAMILY_121,
@@ -240,7 +242,16 @@ const fn dense(input: usize, output: usize, window: Window) -> Conv {
 
 /// A `kernel` × `kernel` convolution of each channel alone, padded to keep the size at stride 1.
 const fn depthwise(channels: usize, kernel: usize, stride: usize) -> Conv {
-    let window = Window::new(kernel, stride, kernel / 2);
+    filters(channels, centred(kernel, stride))
+}
+
+/// A window with the margin that keeps the size at stride 1.
+const fn centred(kernel: usize, stride: usize) -> Window {
+    Window::new(kernel, stride, kernel / 2)
+}
+
+/// A convolution of each channel alone.
+const fn filters(channels: usize, window: Window) -> Conv {
     Conv { input: channels, output: channels, window, groups: channels, bias: false }
 }
 

@@ -28,7 +28,7 @@ const FIRES: [(usize, usize, usize); 8] = [
 
 fn build(knobs: &Knobs) -> Result<Graph> {
     let (stride, pool) = stem(knobs);
-    let half = MaxPool(Window { ceil: true, ..Window::new(3, 2, 0) });
+    let half = MaxPool(Window::ceil(3, 2, 0));
     let mut net = Builder::new();
     let mut input = knobs.scaled(64);
     conv_relu(&mut net, "features.0", dense(3, input, Window::new(3, stride, 0)));

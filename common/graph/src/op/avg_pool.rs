@@ -1,7 +1,7 @@
 //! The mean of each window. Padding counts as zeros, what lies beyond it does not count (PyTorch's
 //! `AvgPool2d` with its defaults).
 
-use super::{Operation, Result, Walk, Window, Words};
+use super::{Margin, Operation, Result, Walk, Window, Words, ensure};
 
 /// Average pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,11 @@ impl AvgPool {
 impl Operation for AvgPool {
     fn channels(&self, channels: &[usize]) -> Result<usize> {
         self.0.check(true)?;
+        // TensorFlow's mean is one of the pixels inside, PyTorch's counts the margin.
+        ensure!(
+            self.0.margin != Margin::Same,
+            "an average pool has no margin of the kind \"same\""
+        );
         Ok(channels[0])
     }
 

@@ -1,7 +1,8 @@
 //! Convolution: `y[o] = bias[o] + Σ x[i] ∗ weight[o, i]`, square kernels, zero padding.
 
 use super::{
-    Change, Operation, Parameter, Result, Role, Walk, Window, Words, ensure, in_range, kept, meets,
+    Change, Margin, Operation, Parameter, Result, Role, Walk, Window, Words, ensure, in_range,
+    kept, meets,
 };
 
 /// Convolution; weight `[output, input / groups, k, k]`, bias `[output]`.
@@ -11,7 +12,7 @@ pub struct Conv {
     pub input: usize,
     /// Output channels.
     pub output: usize,
-    /// Kernel, stride, zero padding; never `ceil`.
+    /// Kernel, stride, margin of zeros; never `ceil`.
     pub window: Window,
     /// Channel groups: 1 = all see all, the number of channels = depthwise.
     pub groups: usize,
@@ -52,7 +53,7 @@ impl Operation for Conv {
         in_range(output)?;
         in_range(groups)?;
         self.window.check(false)?;
-        ensure!(!self.window.ceil, "a convolution has no ceil");
+        ensure!(!matches!(self.window.margin, Margin::Ceil(_)), "a convolution has no ceil");
         let divides = input.is_multiple_of(groups) && output.is_multiple_of(groups);
         ensure!(divides, "{groups} groups do not divide {input} and {output} channels");
         Ok(output)

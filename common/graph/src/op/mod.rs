@@ -41,7 +41,7 @@ pub use scale_shift::ScaleShift;
 pub use shuffle::Shuffle;
 pub use split::Split;
 pub use walk::{Axis, Walk};
-pub use window::Window;
+pub use window::{Margin, Window};
 pub(crate) use words::Words;
 
 use crate::error::{Result, ensure};

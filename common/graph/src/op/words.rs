@@ -72,12 +72,18 @@ impl<'a> Words<'a> {
         self.letter('k')
     }
 
-    /// `kN sN pN ceil`; stride 1 and padding 0 where they are left out.
+    /// `kN sN pN ceil` or `kN sN same`; stride 1 and padding 0 where they are left out.
     pub(crate) fn window(&mut self) -> Result<Window> {
         let Some(kernel) = self.letter('k')? else { bail!("expected a window kN") };
+        // Before the stride, whose letter it begins with. Beside it `p1` and `ceil` stay, as unknown words.
+        let same = self.flag("same");
         let stride = self.stride()?;
+        if same {
+            return Ok(Window::same(kernel, stride));
+        }
         let padding = self.letter('p')?.unwrap_or(0);
-        Ok(Window { ceil: self.flag("ceil"), ..Window::new(kernel, stride, padding) })
+        let window = if self.flag("ceil") { Window::ceil } else { Window::new };
+        Ok(window(kernel, stride, padding))
     }
 
     /// `epsX`.

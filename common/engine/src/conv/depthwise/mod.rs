@@ -30,7 +30,7 @@ fn pack(w: &[f32], channels: usize, mirrored: bool) -> Vec<f32> {
 
 /// 3×3, stride 1, padding 1.
 fn is_same3(g: &Geometry) -> bool {
-    g.window.kernel == 3 && g.window.stride == 1 && g.window.padding == 1
+    g.window.kernel == 3 && g.window.stride == 1 && g.before() == [1; 2]
 }
 
 /// Floats of taps and summands together.
@@ -204,18 +204,18 @@ fn same3_weight_body<const FMA: bool>(x: &[f32], grad: &[f32], dw: &mut [f32], h
 /// Calls `f(output position, input position, tap)` for every tap of output rows that falls inside the picture.
 #[inline(always)]
 fn for_taps(g: &Geometry, rows: Range<usize>, mut f: impl FnMut(usize, usize, usize)) {
-    let (k, s, p) = (g.window.kernel, g.window.stride, g.window.padding);
+    let (k, s, [above, left]) = (g.window.kernel, g.window.stride, g.before());
     for oy in rows {
         for ox in 0..g.out_width() {
             for ky in 0..k {
                 let iy = oy * s + ky;
-                if iy < p || iy - p >= g.height {
+                if iy < above || iy - above >= g.height {
                     continue;
                 }
                 for kx in 0..k {
                     let ix = ox * s + kx;
-                    if ix >= p && ix - p < g.width {
-                        let from = (iy - p) * g.width + ix - p;
+                    if ix >= left && ix - left < g.width {
+                        let from = (iy - above) * g.width + ix - left;
                         f(oy * g.out_width() + ox, from, ky * k + kx);
                     }
                 }

@@ -80,7 +80,10 @@ pub(crate) fn gradient_tile(g: &Geometry) -> Option<Tile> {
 /// Whether tiles can compute this convolution, its channels are worth it, and its map is at least `side` high and wide.
 fn covers(g: &Geometry, side: usize) -> bool {
     let window = g.window;
-    let fits = window.kernel == 3 && window.stride == 1 && window.padding <= 2 && g.groups == 1;
+    let fits = window.kernel == 3
+        && window.stride == 1
+        && g.before().iter().all(|p| *p <= 2)
+        && g.groups == 1;
     let channels = g.input >= FEWEST_CHANNELS && g.input.max(g.output) <= tiles::MOST_CHANNELS;
     fits && channels && g.out_height().min(g.out_width()) >= side
 }

@@ -56,7 +56,8 @@ pub(super) struct Maps<'a> {
     height: usize,
     width: usize,
     channels: usize,
-    padding: usize,
+    /// Pixels of margin above and to the left.
+    before: [usize; 2],
     /// Floats from one tile's transformed values to the next one's.
     pub(super) stride: usize,
 }
@@ -69,8 +70,8 @@ impl<'a> Maps<'a> {
         let (height, width, channels) = (g.height, g.width, g.input);
         // An odd number of cache lines: rows of a product do not fall into the same places of L1.
         let stride = (channels.div_ceil(LANES) | 1) * LANES;
-        let padding = g.window.padding;
-        Self { values, role: Role::Input, tiling, height, width, channels, padding, stride }
+        let before = g.before();
+        Self { values, role: Role::Input, tiling, height, width, channels, before, stride }
     }
 
     /// The gradient of the output of `g`, whose transformed values are read in panels of `panel` channels.
@@ -79,7 +80,16 @@ impl<'a> Maps<'a> {
         assert!(g.output <= MOST_CHANNELS, "channels of {g:?}");
         let (height, width, channels) = (g.out_height(), g.out_width(), g.output);
         let stride = channels.next_multiple_of(panel);
-        Self { values, role: Role::Gradient, tiling, height, width, channels, padding: 0, stride }
+        Self {
+            values,
+            role: Role::Gradient,
+            tiling,
+            height,
+            width,
+            channels,
+            before: [0; 2],
+            stride,
+        }
     }
 
     /// `tiles`, transformed, into `to` `[points, n, stride]`.
@@ -101,10 +111,11 @@ impl<'a> Maps<'a> {
     fn pixels(&self, tile: usize) -> [&'a [f32]; 36] {
         let side = self.tiling.tile.side() + if self.role == Role::Input { 2 } else { 0 };
         let (picture, y, x) = self.tiling.place(tile);
+        let [above, left] = self.before;
         let mut pixels = [&ZEROS[..self.channels]; 36];
         for (i, pixel) in pixels.iter_mut().take(side * side).enumerate() {
-            let iy = (y + i / side).checked_sub(self.padding).filter(|v| *v < self.height);
-            let ix = (x + i % side).checked_sub(self.padding).filter(|v| *v < self.width);
+            let iy = (y + i / side).checked_sub(above).filter(|v| *v < self.height);
+            let ix = (x + i % side).checked_sub(left).filter(|v| *v < self.width);
             if let (Some(iy), Some(ix)) = (iy, ix) {
                 let at = ((picture * self.height + iy) * self.width + ix) * self.channels;
                 *pixel = &self.values[at..at + self.channels];
