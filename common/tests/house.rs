@@ -90,7 +90,7 @@ const FLOORS: [&[&str]; 8] = [
     &["device"],
     &["forward"],
     &["score"],
-    &["cost"],
+    &["cost", "calibration"],
     &["cli"],
     &["training", "interrupt"],
     &["run"],

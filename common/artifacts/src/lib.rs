@@ -10,12 +10,14 @@
 //! | [`classes`] | class names: which make sense, whether two lists agree |
 //! | [`images`] | prepared pictures with labels and names |
 //! | [`model`] | a network with its weights, plain or coded |
+//! | [`calibration`] | what a shipped file's probabilities are worth |
 //! | [`answers`] | a model's logits for labelled pictures |
 //! | [`logits`] | a teacher's logits for views of pictures |
 //! | [`plan`] | how a network is to be quantized to a budget |
 
 pub mod answers;
 pub mod artifact;
+pub mod calibration;
 pub mod classes;
 pub mod images;
 pub mod logits;
@@ -25,6 +27,7 @@ pub mod plan;
 
 pub use answers::Answers;
 pub use artifact::{Artifact, Header, Kind, Provenance, Source};
+pub use calibration::Calibration;
 pub use images::Images;
 pub use logits::Logits;
 pub use model::Model;
