@@ -142,11 +142,9 @@ mod tests {
     #[test]
     fn the_temperature_makes_confidence_the_share_of_right_answers() {
         let logits = [[4.0f32, 0.0]; 8].concat();
-        for (labels, expected) in [
-            ([0, 0, 0, 1, 0, 0, 1, 0], 3.641),
-            ([0, 1, 0, 1, 0, 1, 0, 1], FURTHEST),
-            ([0; 8], 1.0),
-        ] {
+        for (labels, expected) in
+            [([0, 0, 0, 1, 0, 0, 1, 0], 3.641), ([0, 1, 0, 1, 0, 1, 0, 1], FURTHEST), ([0; 8], 1.0)]
+        {
             let found = fit(&logits, &labels, Share::of_parts(0, 1)).unwrap();
             assert_eq!(found.temperature, expected, "{labels:?}");
         }
@@ -156,7 +154,8 @@ mod tests {
     /// as good as random; 0.921433, where 33 of 40 answers are right.
     #[test]
     fn the_temperature_is_the_likeliest() {
-        let row = |i: usize| [0, 1, 2, 3].map(|c| ((i * 7 + c * 5) % 11 * (1 + i % 3)) as f32 / 4.0);
+        let row =
+            |i: usize| [0, 1, 2, 3].map(|c| ((i * 7 + c * 5) % 11 * (1 + i % 3)) as f32 / 4.0);
         let logits = (0..40).flat_map(row).collect::<Vec<_>>();
         let any = |i: usize| (i * i + i) / 2 % 4;
         let most = |i: usize| if i % 5 == 0 { any(i) } else { argmax(&row(i)) };
@@ -177,9 +176,12 @@ mod tests {
         let probability = [0.52, 0.6, 0.6, 0.7, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98f64];
         let rows = probability.map(|p| [(p / (1.0 - p)).ln() as f32, 0.0]);
         // All right, so the temperature is 1 and the probabilities are those.
-        for (share, threshold, rejected) in
-            [((0, 1), 0.5199, 0.0), ((1, 10), 0.5999, 0.1), ((2, 10), 0.5999, 0.1), ((3, 10), 0.6999, 0.3)]
-        {
+        for (share, threshold, rejected) in [
+            ((0, 1), 0.5199, 0.0),
+            ((1, 10), 0.5999, 0.1),
+            ((2, 10), 0.5999, 0.1),
+            ((3, 10), 0.6999, 0.3),
+        ] {
             let found = fit(&rows.concat(), &[0; 10], Share::of_parts(share.0, share.1)).unwrap();
             let off = (found.threshold - threshold).abs();
             assert!(off < 1.01e-4 && found.rejected == rejected, "{share:?}: {found:?}");
