@@ -180,6 +180,61 @@ $bin/quantize unpack --model artifacts/smoke/model.bin --out "$work/plain.safete
 $bin/infer predict --model "$work/plain.safetensors" --photos "$photos/testing" --out "$work/plain.csv" >/dev/null
 cmp "$work/plain.csv" artifacts/smoke/prediction.csv || fail "the unpacked model predicts otherwise"
 pass "the unpacked model predicts the same"
+# --- what probabilities are worth, and "none of these": Python reckons again
+$bin/quantize pack --model $model --bits 4 --out "$work/plain.bin" >/dev/null
+$bin/quantize pack --model $model --bits 4 --calibrate artifacts/smoke/validation.safetensors --out "$work/calibrated.bin" >"$work/told"
+$bin/quantize pack --model $model --bits 4 --calibrate artifacts/smoke/validation.safetensors --false-reject 0 --out "$work/all.bin" >/dev/null
+$bin/infer eval --model "$work/calibrated.bin" --images artifacts/smoke/validation.safetensors --out "$work/calibrated.csv" >/dev/null
+for file in plain calibrated all; do
+    $bin/infer predict --model "$work/$file.bin" --photos artifacts/smoke/photos/validation --json --out "$work/$file.jsonl" 2>/dev/null >/dev/null
+done
+for file in plain calibrated; do
+    $bin/infer predict --model "$work/$file.bin" --photos "$photos/testing" --out "$work/$file.prediction" 2>/dev/null >/dev/null
+done
+cmp "$work/plain.prediction" "$work/calibrated.prediction" || fail "a calibration changes answers"
+python3 - "$work" <<'END' | told || fail "Python reckons otherwise: $(cat "$work/told")"
+import json, math, pathlib, re, struct, sys
+work = pathlib.Path(sys.argv[1])
+def header(raw):
+    n = struct.unpack("<Q", raw[:8])[0]
+    return n, json.loads(raw[8 : 8 + n])
+body = lambda name: json.loads(header((work / name).read_bytes())[1]["__metadata__"]["crumb"])["body"]
+assert "calibration" not in body("plain.bin")
+found = body("calibrated.bin")["calibration"]
+raw = (work / "calibrated.answers.safetensors").read_bytes()
+n, head = header(raw)
+part = lambda k: raw[8 + n + head[k]["data_offsets"][0] : 8 + n + head[k]["data_offsets"][1]]
+count, classes = head["logits"]["shape"]
+values = struct.unpack(f"<{count * classes}f", part("logits"))
+rows = [values[i * classes : (i + 1) * classes] for i in range(count)]
+labels, names = list(part("labels")), part("names").decode().split("\n")
+def softmax(row, t):
+    powers = [math.exp((v - max(row)) / t) for v in row]
+    return [p / sum(powers) for p in powers]
+nll = lambda t: -sum(math.log(softmax(r, t)[l]) for r, l in zip(rows, labels)) / count
+t = found["temperature"]
+assert nll(t) < min(nll(t + 0.01), nll(t - 0.01)), (t, nll(t))
+before, after = (float(v) for v in re.search(r"log-likelihood ([\d.]+) → ([\d.]+)", (work / "told").read_text()).groups())
+assert abs(before - nll(1)) < 6e-5 and abs(after - nll(t)) < 6e-5, (before, after)
+lines = lambda name: {d["file"]: d for d in map(json.loads, (work / name).read_text().splitlines())}
+plain, calibrated = lines("plain.jsonl"), lines("calibrated.jsonl")
+for name, row in zip(names, rows):
+    for d, t in ((plain[name], 1), (calibrated[name], found["temperature"])):
+        p = softmax(row, t)
+        assert d["label"] == max(range(classes), key=lambda c: row[c]) and abs(d["probability"] - max(p)) < 2e-6, (d, p)
+assert not any("unknown" in d for d in plain.values()) and len(plain) == count
+unknown = sum(d["unknown"] for d in calibrated.values())
+assert 0 < unknown <= 0.05 * count and abs(unknown / count - found["rejected"]) < 1e-4, (unknown, found)
+assert not any(d["unknown"] for d in lines("all.jsonl").values())
+print(f"ok: temperature {found['temperature']}, mean negative log-likelihood {nll(1):.4f} → {nll(found['temperature']):.4f}; {unknown} of {count} are none of the classes")
+END
+$bin/report show "$work/calibrated.bin" >"$work/stdout"
+grep -qE '^unknown below 0\.[0-9]+ \([0-9.]+ % of its pictures of known classes\)' "$work/stdout" || fail "$(head -12 "$work/stdout")"
+# --- the same answers everywhere; report.sh asks the page, too
+$bin/infer check --model artifacts/smoke/model.bin --photos "$photos/testing" --pictures 100 --page "$work/none.wasm" --onnx-python "$work/none" >"$work/stdout"
+grep -qE '^candle +100 +[0-9.e-]+ +0$' "$work/stdout" || fail "$(cat "$work/stdout")"
+grep -q '^page  *- *not checked: no .*none.wasm' "$work/stdout" || fail "$(cat "$work/stdout")"
+pass "infer check: $(tail -1 "$work/stdout")"
 # --- a budget is met from below, by the file on the disk
 for budget in 90000 150000 250000; do
     $bin/quantize plan --model $model --images artifacts/smoke/validation.safetensors --pictures 200 \

@@ -103,9 +103,15 @@ fi
 # --- the page that classifies
 refused=$(target/release/report page --model "$out/model.bin" --wasm "$work/none.wasm" --out "$work/p.html" 2>&1) && fail "no engine"
 grep -q 'rustup target add wasm32-unknown-unknown' <<<"$refused" || fail "$refused"
-if ! tools/wasm/build.sh target/page.wasm >"$work/log" 2>&1; then
-    skip "the page: $(tail -1 "$work/log")"
-elif [ -n "${CHROMIUM:-}" ] && [ -n "${NODE_MODULES:-}" ]; then
+engine=target/page.wasm
+tools/wasm/build.sh $engine >"$work/log" 2>&1 || { skip "the page: $(tail -1 "$work/log")"; engine=; }
+if [ -n "$engine" ] && command -v node >/dev/null; then
+    cp common/photos/tests/pictures/*.jpg "$data/testing/"
+    $bin/infer check --model artifacts/smoke/model.bin --photos "$data/testing" --onnx-python "$work/none" --page $engine >"$work/log"
+    grep -qE '^page, node v[0-9.]+ +[0-9]+ .*e-[0-9]+ +0$' "$work/log" || fail "infer check: $(cat "$work/log")"
+    pass "infer check: $(grep '^page' "$work/log" | tr -s ' '); $(tail -1 "$work/log")"
+fi
+if [ -n "$engine" ] && [ -n "${CHROMIUM:-}" ] && [ -n "${NODE_MODULES:-}" ]; then
     target/release/report page --model artifacts/smoke/model.bin --examples artifacts/smoke/photos/validation --out "$work/page.html" | tee "$work/told"
     [ "$(stat -c %s "$work/page.html")" -le 650000 ] || fail "the page has $(stat -c %s "$work/page.html") bytes"
     mkdir "$work/large" && head -c 30000 /dev/zero >"$work/large/0_0.jpg"

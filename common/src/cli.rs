@@ -1,13 +1,13 @@
 //! What every stage's `main` shares: errors, threads, progress.
 
-use crate::catalogue::Split;
+use crate::catalogue::{Catalogue, Split};
 use crate::cost::{self, Cost};
 use crate::device::{Device, Precision, Wanted};
 use anyhow::{Context, Result};
 use artifacts::{Framing, artifact, classes};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -60,6 +60,34 @@ pub struct Classes {
     /// a name are no part of it [default: the numbers].
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = trimmed)]
     classes: Vec<String>,
+}
+
+/// Flags of every stage that reads photos: a split of a catalogue instead of a folder of files.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Listed {
+    /// What prepare catalogue made of the folder: its pictures, their classes and splits.
+    #[arg(long, value_name = "FILE", requires = "split")]
+    catalogue: Option<PathBuf>,
+    /// The split of the catalogue that is read.
+    #[arg(long, value_name = "SPLIT", requires = "catalogue", value_parser = splits())]
+    split: Option<Split>,
+}
+
+impl Listed {
+    /// The file, where one was given.
+    pub fn catalogue(&self) -> Option<&Path> {
+        self.catalogue.as_deref()
+    }
+
+    /// The catalogue, the hash of its file, and the split; None where none was given.
+    ///
+    /// # Errors
+    /// As [`Catalogue::load`].
+    pub fn load(&self) -> Result<Option<(Catalogue, String, Split)>> {
+        let (Some(path), Some(split)) = (&self.catalogue, self.split) else { return Ok(None) };
+        let (catalogue, hash) = Catalogue::load_hashed(path)?;
+        Ok(Some((catalogue, hash, split)))
+    }
 }
 
 fn trimmed(name: &str) -> Result<String> {

@@ -8,12 +8,14 @@
 //! | [`sizing`] | how large a fresh network is | `train`, `distill`, `bench` |
 //! | [`forward`] | pictures → logits | `training`, `infer`, `quantize plan` |
 //! | [`score`] | accuracy with its interval, the row every evaluation writes | `training`, `infer`, `quantize`, `report` |
+//! | [`calibration`] | logits → probabilities, and how far they can be believed | `quantize pack`, `infer`, `report` |
 //! | [`cost`] | seconds, pictures and memory of a stage, beside its output | `cli`, `report` |
 //! | [`cli`] | main wrapper, common flags, progress bars | every stage |
 //! | [`interrupt`] | Ctrl-C: save, stop, say how to go on | `run`, `infer logits`, `quantize plan` |
 //! | [`training`] | the training loop | `train`, `distill` |
 //! | [`run`] | a training run on disk: progress, files, going on after an interruption | `train`, `distill` |
 
+pub mod calibration;
 pub mod catalogue;
 pub mod cli;
 pub mod cost;

@@ -35,6 +35,7 @@ fn answers(folder: &Path, name: &str, images: &Images, logits: [f32; 8]) -> Answ
         parameters: 5,
         bytes: 6,
         multiplications: 7,
+        temperature: None,
     };
     let provenance = Provenance::new("test", &()).unwrap();
     Answers::save(&path, &about, &provenance, images, logits.to_vec()).unwrap();

@@ -93,7 +93,7 @@ const FLOORS: [&[&str]; 8] = [
     &["device"],
     &["forward"],
     &["score"],
-    &["cost"],
+    &["cost", "calibration"],
     &["cli"],
     &["training", "interrupt"],
     &["run"],

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use artifacts::answers::About;
-use artifacts::{Answers, Images, Model, Provenance, Source, artifact};
+use artifacts::{Answers, Artifact, Calibration, Images, Model, Provenance, Source, artifact};
 use common::cli;
 use common::device::{Device, Precision};
 use common::forward::forward_images;
@@ -44,7 +44,9 @@ impl Eval {
         let _claim = self.out.as_deref().map(claim).transpose()?;
         let beside = self.out.as_deref().map(Answers::beside);
         let _claim_beside = beside.as_deref().map(claim).transpose()?;
-        let (model, source) = Model::load(&self.model)?;
+        let artifact = Artifact::read(&self.model)?;
+        let temperature = Calibration::of(&artifact)?.map(|c| c.temperature);
+        let (model, source) = Model::of(artifact)?;
         let images = Images::load(&self.images)?;
         model.check_images(&images)?;
         let labels = images.all_labels()?;
@@ -70,7 +72,7 @@ impl Eval {
         };
         if let (Some(out), Some(beside)) = (&self.out, &beside) {
             let how = (row.name.as_str(), device, self.products.precision);
-            save_answers(beside, how, (&model, &source), &images, logits)?;
+            save_answers(beside, how, (&model, &source, temperature), &images, logits)?;
             row.save(out)?;
             cli::record(out, "infer eval", row.pictures);
         }
@@ -84,7 +86,7 @@ impl Eval {
 fn save_answers(
     path: &Path,
     (name, device, precision): (&str, Device, Precision),
-    (model, source): (&Model, &Source),
+    (model, source, temperature): (&Model, &Source, Option<f64>),
     images: &Images,
     logits: Vec<f32>,
 ) -> Result<()> {
@@ -106,6 +108,7 @@ fn save_answers(
         parameters: model.graph.parameter_count(),
         bytes: source.bytes,
         multiplications: usize::try_from(model.graph.multiplications(images.size())?)?,
+        temperature,
     };
     Answers::save(path, &about, &provenance, images, logits)
 }

@@ -2,7 +2,7 @@
 
 use crate::onnx;
 use anyhow::Result;
-use artifacts::{Model, artifact};
+use artifacts::{Model, Source, artifact};
 use common::cli;
 use std::path::PathBuf;
 
@@ -27,21 +27,24 @@ impl Export {
     pub(crate) fn run(self) -> Result<String> {
         let _claim = artifact::claim(&self.onnx, &[&self.model])?;
         let (model, source) = Model::load(&self.model)?;
-        let (graph, weights) = model.graph.fold(model.weights)?;
-        let normalization = model.input.normalization;
-        let metadata = [
-            ("preparation", serde_json::to_string(&model.input.preparation)?),
-            ("classes", serde_json::to_string(&model.classes)?),
-            ("made_from", source.hash),
-        ];
-        let bytes = onnx::file(
-            &graph,
-            &weights,
-            model.input.preparation.size,
-            (normalization.mean, normalization.std),
-            &metadata,
-        )?;
+        let bytes = bytes(model, &source)?;
         artifact::save_bytes(&self.onnx, &bytes)?;
         Ok(format!("{}: {} bytes", self.onnx.display(), cli::count(bytes.len())))
     }
+}
+
+/// The ONNX file of `model`, which was read from `source`.
+///
+/// # Errors
+/// Weights that do not fit the graph.
+pub(crate) fn bytes(model: Model, source: &Source) -> Result<Vec<u8>> {
+    let (graph, weights) = model.graph.fold(model.weights)?;
+    let normalization = model.input.normalization;
+    let metadata = [
+        ("preparation", serde_json::to_string(&model.input.preparation)?),
+        ("classes", serde_json::to_string(&model.classes)?),
+        ("made_from", source.hash.clone()),
+    ];
+    let size = model.input.preparation.size;
+    onnx::file(&graph, &weights, size, (normalization.mean, normalization.std), &metadata)
 }

@@ -3,6 +3,7 @@
 // A new operation or activation is to be asked about, not to be taken for another.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod check;
 mod eval;
 mod export;
 mod logits;
@@ -21,6 +22,7 @@ enum Command {
     Eval(eval::Eval),
     Predict(predict::Predict),
     Export(export::Export),
+    Check(check::Check),
 }
 
 fn main() -> ExitCode {
@@ -29,5 +31,6 @@ fn main() -> ExitCode {
         Command::Eval(c) => c.run(),
         Command::Predict(c) => c.run(),
         Command::Export(c) => c.run(),
+        Command::Check(c) => c.run(),
     })
 }

@@ -1,11 +1,14 @@
-//! `infer predict`: pictures → a CSV of class numbers.
+//! `infer predict`: pictures → a CSV of class numbers, or a line of JSON each.
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use artifacts::{Model, artifact};
+use artifacts::{Artifact, Calibration, Model, artifact};
+use common::calibration::probabilities;
+use common::catalogue::folder_of;
 use common::forward::forward_all;
 use common::{cli, score};
 use photos::listing::Listing;
 use photos::{MAX_PIXELS, Trouble};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -17,16 +20,24 @@ use std::sync::Mutex;
 /// that is a picture by its name (.jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .gif) or, where the name does
 /// not tell, by its content gets its line, or the run fails and lists those that cannot be read. Names that
 /// begin with a dot are skipped; whatever else is passed over is told on stderr: how much, what and why.
+///
+/// --json writes an object per line instead: id, file, label, class, probability, and, if the model was
+/// calibrated (quantize pack --calibrate), unknown: whether the picture is none of the classes.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  infer predict --model model.bin --photos food-11/testing --out prediction.csv")]
+  infer predict --model model.bin --photos food-11/testing --out prediction.csv
+  infer predict --model model.bin --photos photos --json --out prediction.jsonl
+  infer predict --model model.bin --photos photos --catalogue catalogue.csv --split testing --out prediction.csv")]
 pub(crate) struct Predict {
     /// Model to ask, plain or coded.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Folder of pictures: JPEG, PNG, WebP, BMP, GIF.
+    /// Folder of pictures: JPEG, PNG, WebP, BMP, GIF; with --catalogue whatever it was made of. Ids are the
+    /// catalogue's files then.
     #[arg(long, value_name = "FOLDER")]
     photos: PathBuf,
+    #[command(flatten)]
+    listed: cli::Listed,
     /// Fail if a picture of this folder, named [class]_[anything], has a class number that the model does
     /// not have. A folder that shows no class numbers says nothing. May be given again.
     #[arg(long, value_name = "FOLDER")]
@@ -34,7 +45,13 @@ pub(crate) struct Predict {
     /// Pictures of more pixels are refused, as in prepare images.
     #[arg(long, value_name = "N", default_value_t = MAX_PIXELS)]
     max_pixels: u64,
-    /// Where to write the CSV.
+    /// Write a JSON object per line instead of the CSV.
+    #[arg(long)]
+    json: bool,
+    /// Write the probability of every class, too: a column each, with --json a list.
+    #[arg(long)]
+    probabilities: bool,
+    /// Where to write the predictions.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
@@ -43,25 +60,50 @@ pub(crate) struct Predict {
     compute: cli::Compute,
 }
 
+/// A picture to be answered.
+struct Asked {
+    /// What its line is called.
+    id: String,
+    /// What the file is called, in the folder that was named.
+    file: String,
+    path: PathBuf,
+}
+
+/// What is written of a picture, in this order.
+#[derive(Serialize)]
+struct Line<'a> {
+    id: &'a str,
+    file: &'a str,
+    label: usize,
+    class: &'a str,
+    probability: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probabilities: Option<Vec<f64>>,
+}
+
 impl Predict {
     pub(crate) fn run(self) -> Result<String> {
         let device = self.compute.start()?;
         // Fail before the work, not after it.
         let _claim = artifact::claim(&self.out, &[&self.model])?;
-        let (model, source) = Model::load(&self.model)?;
+        let artifact = Artifact::read(&self.model)?;
+        let calibration = Calibration::of(&artifact)?;
+        let (model, source) = Model::of(artifact)?;
         let classes = model.classes.join(", ");
         cli::note(&format!("model {} (hash {}): {classes}", source.name, source.hash));
         self.classes_of.iter().try_for_each(|folder| check_classes(folder, &model))?;
         let mut executor = device.executor_at(&model, self.products.precision)?;
-        let paths = photos::list(&self.photos, cli::note)?;
-        check_ids(&paths)?;
-        let bar = cli::progress(paths.len(), "pictures");
+        let asked = self.asked()?;
+        let bar = cli::progress(asked.len(), "pictures");
         let unreadable = Mutex::new(Vec::new());
         let how = model.input.preparation;
         let fill = |i: usize, x: &mut [f32]| {
-            match photos::prepare(&paths[i], &how, self.max_pixels) {
+            let path = &asked[i].path;
+            match photos::prepare(path, &how, self.max_pixels) {
                 Ok(pixels) => model.input.normalization.apply(&pixels, x),
-                Err(e @ Trouble::Disk(_)) => bail!("{}: {e}", paths[i].display()),
+                Err(e @ Trouble::Disk(_)) => bail!("{}: {e}", path.display()),
                 Err(Trouble::Picture(reason)) => {
                     unreadable.lock().map_err(|_| anyhow!("a thread failed"))?.push((i, reason));
                 }
@@ -72,20 +114,85 @@ impl Predict {
             bar.inc(n as u64);
             Ok(())
         };
-        let logits = forward_all(&mut *executor, paths.len(), how.bytes(), fill, tick)?;
+        let logits = forward_all(&mut *executor, asked.len(), how.bytes(), fill, tick)?;
         bar.finish_and_clear();
-        check_readable(&paths, unreadable.into_inner().map_err(|_| anyhow!("a thread failed"))?)?;
-        let mut csv = csv::Writer::from_writer(Vec::new());
-        csv.write_record(["Id", "label"])?;
-        for (path, row) in paths.iter().zip(logits.chunks_exact(executor.classes())) {
-            let name = path.file_name().and_then(|n| n.to_str());
-            let name = name.with_context(|| format!("{}: not UTF-8", path.display()))?;
-            csv.write_record([photos::id_of(name), score::argmax(row).to_string()])?;
-        }
-        artifact::save_bytes(&self.out, &csv.into_inner()?)?;
-        cli::record(&self.out, "infer predict", paths.len());
-        Ok(format!("{}: {} predictions", self.out.display(), paths.len()))
+        check_readable(&asked, unreadable.into_inner().map_err(|_| anyhow!("a thread failed"))?)?;
+        let rows: Vec<&[f32]> = logits.chunks_exact(executor.classes()).collect();
+        let lines =
+            asked.iter().zip(rows).map(|(asked, row)| self.line(asked, row, &model, calibration));
+        let text = if self.json { json(lines)? } else { csv(lines, self.probabilities, &model)? };
+        artifact::save_bytes(&self.out, &text)?;
+        cli::record(&self.out, "infer predict", asked.len());
+        Ok(format!("{}: {} predictions", self.out.display(), asked.len()))
     }
+
+    /// The pictures of the folder, or of a split of its catalogue; of that there may be none.
+    fn asked(&self) -> Result<Vec<Asked>> {
+        let Some((catalogue, _, split)) = self.listed.load()? else {
+            return of_folder(&self.photos);
+        };
+        let folder = folder_of(&self.photos);
+        let asked = |file: &String| {
+            let path = folder.join(file);
+            Asked { id: file.clone(), file: file.clone(), path }
+        };
+        Ok(catalogue.of(split).map(|entry| asked(&entry.file)).collect())
+    }
+
+    /// What the logits of a picture say.
+    fn line<'a>(
+        &self,
+        asked: &'a Asked,
+        logits: &[f32],
+        model: &'a Model,
+        calibration: Option<Calibration>,
+    ) -> Line<'a> {
+        let label = score::argmax(logits);
+        let all = probabilities(logits, calibration.map_or(1.0, |c| c.temperature));
+        // Six decimals: more is rounding, and differs from device to device.
+        let short = |p: &f64| (p * 1e6).round() / 1e6;
+        Line {
+            id: &asked.id,
+            file: &asked.file,
+            label,
+            class: &model.classes[label],
+            probability: short(&all[label]),
+            unknown: calibration.map(|c| c.is_unknown(all[label])),
+            probabilities: self.probabilities.then(|| all.iter().map(short).collect()),
+        }
+    }
+}
+
+/// The pictures of a folder, in the order of their names.
+fn of_folder(folder: &Path) -> Result<Vec<Asked>> {
+    let paths = photos::list(folder, cli::note)?;
+    check_ids(&paths)?;
+    let asked = |path: PathBuf| {
+        let name = path.file_name().and_then(|n| n.to_str());
+        let file = name.with_context(|| format!("{}: not UTF-8", path.display()))?.to_owned();
+        Ok(Asked { id: photos::id_of(&file), file, path })
+    };
+    paths.into_iter().map(asked).collect()
+}
+
+fn csv<'a>(lines: impl Iterator<Item = Line<'a>>, all: bool, model: &Model) -> Result<Vec<u8>> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    let classes = model.classes.iter().filter(|_| all).map(String::as_str);
+    csv.write_record(["Id", "label"].into_iter().chain(classes))?;
+    for Line { id, label, probabilities, .. } in lines {
+        let all = probabilities.into_iter().flatten().map(|p| p.to_string());
+        csv.write_record([id.to_owned(), label.to_string()].into_iter().chain(all))?;
+    }
+    Ok(csv.into_inner()?)
+}
+
+fn json<'a>(lines: impl Iterator<Item = Line<'a>>) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut out, &line)?;
+        out.push(b'\n');
+    }
+    Ok(out)
 }
 
 /// Checks that `model` has every class that the names of the pictures of `folder` show. Fewer are no sign:
@@ -115,12 +222,12 @@ fn check_ids(paths: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-fn check_readable(paths: &[PathBuf], mut unreadable: Vec<(usize, String)>) -> Result<()> {
+fn check_readable(asked: &[Asked], mut unreadable: Vec<(usize, String)>) -> Result<()> {
     unreadable.sort();
     for (i, reason) in &unreadable {
-        cli::note(&format!("unreadable: {}: {reason}", paths[*i].display()));
+        cli::note(&format!("unreadable: {}: {reason}", asked[*i].path.display()));
     }
-    let (bad, all) = (unreadable.len(), paths.len());
+    let (bad, all) = (unreadable.len(), asked.len());
     ensure!(bad == 0, "{bad} of {all} pictures are unreadable; nothing was written");
     Ok(())
 }

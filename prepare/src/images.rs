@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use artifacts::images::MOST_CLASSES;
 use artifacts::{Framing, Preparation, artifact};
-use common::catalogue::{Catalogue, Split, folder_of};
+use common::catalogue::folder_of;
 use common::cli;
 use common::share::Share;
 use photos::MAX_PIXELS;
@@ -31,12 +31,8 @@ use std::path::PathBuf;
 pub(crate) struct Images {
     /// Folder of pictures: JPEG, PNG, WebP, BMP, GIF; with --catalogue whatever it was made of.
     folder: PathBuf,
-    /// What prepare catalogue made of the folder: classes of pictures, their order and splits.
-    #[arg(long, value_name = "FILE", requires = "split", conflicts_with = "classes")]
-    catalogue: Option<PathBuf>,
-    /// The split of the catalogue that is prepared.
-    #[arg(long, value_name = "SPLIT", requires = "catalogue", value_parser = cli::splits())]
-    split: Option<Split>,
+    #[command(flatten)]
+    listed: cli::Listed,
     /// Side of the prepared squares, pixels.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(8..=4096))]
     size: u16,
@@ -66,19 +62,20 @@ pub(crate) struct Images {
 impl Images {
     pub(crate) fn run(self) -> Result<String> {
         self.threads.start()?;
-        let (out, inputs) = (&self.out, self.catalogue.as_deref());
+        let (out, inputs) = (&self.out, self.listed.catalogue());
         let _claim = artifact::claim(out, inputs.as_slice())?;
         let most = MOST_CLASSES;
         let names = self.classes.names()?;
         ensure!(names.len() <= most, "--classes: at most {most} classes are supported");
+        let listed = self.listed.load()?;
+        ensure!(
+            names.is_empty() || listed.is_none(),
+            "--classes: the catalogue names the classes; give it to prepare catalogue"
+        );
         let how = Preparation { size: self.size.into(), framing: self.fit, exif: self.exif };
         let limits = Limits { unreadable: self.unreadable, max_pixels: self.max_pixels };
-        let listed = match (&self.catalogue, self.split) {
-            (Some(path), Some(split)) => Some((Catalogue::load_hashed(path)?, split)),
-            _ => None,
-        };
         let total = match &listed {
-            Some(((catalogue, _), split)) => catalogue.of(*split).count(),
+            Some((catalogue, _, split)) => catalogue.of(*split).count(),
             None => Listing::of(&self.folder)?.pictures.len(),
         };
         // The scratch file and the artifact.
@@ -86,7 +83,7 @@ impl Images {
         let bar = cli::progress(total, "decoding");
         let tick = |n| bar.inc(n as u64);
         let report = match listed {
-            Some(((catalogue, hash), split)) => {
+            Some((catalogue, hash, split)) => {
                 let folder = folder_of(&self.folder);
                 let listed = Listed { catalogue: &catalogue, split, hash };
                 folder::prepare_listed(folder, &listed, how, limits, out, tick)?

@@ -2,6 +2,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod calibrate;
 mod pack;
 mod plan;
 mod state_dict;

@@ -19,6 +19,8 @@ fn flags_that_exclude_each_other_are_refused() {
         ("pack", "--format encode8 --bits 4", course),
         ("pack", "--format encode16 --plan none", course),
         ("pack", "--format encode8 --grid tensor", course),
+        ("pack", "--format encode8 --calibrate none", course),
+        ("pack", "--false-reject 0.1", "not provided:\n  --calibrate <IMAGES>"),
         // The usual form by name excludes nothing.
         ("pack", "--format crumb --bits 4", "cannot read none"),
         ("pack", "--format crumb --grid tensor", "cannot read none"),

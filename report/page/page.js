@@ -57,9 +57,10 @@ async function logitsOf(blob) {
 }
 
 function show(logits, milliseconds) {
-  const top = Math.max(...logits), powers = logits.map((v) => Math.exp(v - top));
+  const top = Math.max(...logits), powers = logits.map((v) => Math.exp((v - top) / temperature));
   const sum = powers.reduce((a, b) => a + b);
   const rows = powers.map((p, i) => [p / sum, about.classes[i]]).sort((a, b) => b[0] - a[0]);
+  if (rows[0][0] < threshold) rows.unshift([null, "none of these"]);
   $("bars").replaceChildren(...rows.map(([share, name]) => {
     const row = document.createElement("tr"), cells = ["name", "bar", "share"].map((c) => {
       const cell = row.insertCell();
@@ -70,7 +71,7 @@ function show(logits, milliseconds) {
     const bar = document.createElement("div");
     bar.style.width = `${100 * share}%`;
     cells[1].append(bar);
-    cells[2].textContent = `${(100 * share).toFixed(1)} %`;
+    cells[2].textContent = share === null ? "" : `${(100 * share).toFixed(1)} %`;
     return row;
   }));
   $("told").textContent = `Answered in ${milliseconds.toFixed(0)} ms.`;

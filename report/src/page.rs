@@ -1,7 +1,7 @@
 //! `report page`: a model as one web page.
 
 use anyhow::{Context, Result, ensure};
-use artifacts::{Model, artifact};
+use artifacts::{Artifact, Calibration, Model, artifact};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use common::cli::{self, count};
@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 ///
 /// A picture can be dropped, pasted, chosen or taken with the camera. The engine is that of these programs,
 /// compiled to WebAssembly by make page; pictures are prepared as everywhere else, so the page answers what
-/// infer predict answers. The page is one file and opens from a disk, too.
+/// infer predict answers, with the same probabilities, and "none of these" where the model was calibrated
+/// (quantize pack --calibrate). The page is one file and opens from a disk, too.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   make page                                       # compiles the engine, then the page of OUT/model.bin
@@ -48,7 +49,12 @@ impl Page {
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
         };
         let model = read(&self.model)?;
-        let (parsed, _) = Model::parse(&self.model.display().to_string(), model.clone())?;
+        let artifact = Artifact::parse(&self.model.display().to_string(), model.clone())?;
+        // The script reads the two numbers it needs; of a file that was not calibrated there are none.
+        let calibration = Calibration::of(&artifact)?;
+        let calibration =
+            calibration.map_or_else(|| Ok("{}".to_owned()), |c| serde_json::to_string(&c))?;
+        let (parsed, _) = Model::of(artifact)?;
         ensure!(
             self.wasm.exists(),
             "{}: no engine for web pages: run make page (it needs rustup target add \
@@ -67,6 +73,7 @@ impl Page {
         let parts = BTreeMap::from([
             ("title", escaped(&self.title)),
             ("style", include_str!("../page/page.css").to_owned()),
+            ("calibration", calibration),
             ("script", include_str!("../page/page.js").to_owned()),
             ("examples", examples),
             ("model_bytes", model_bytes),

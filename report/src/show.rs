@@ -1,7 +1,7 @@
 //! `report show`: what a file is, what it was made from, what it holds.
 
 use anyhow::Result;
-use artifacts::{Artifact, Kind, Model, Plan};
+use artifacts::{Artifact, Calibration, Kind, Model, Plan};
 use codec::Part;
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli::count;
@@ -38,6 +38,9 @@ impl Show {
         fields(&mut out, "with", &source.provenance.settings)?;
         match source.kind {
             Kind::Model | Kind::Coded => {
+                if let Some(c) = Calibration::of(&artifact)? {
+                    out += &calibration(&c)?;
+                }
                 out += &network(&Model::from_artifact(&artifact)?)?;
                 if let Some(parts) = Model::parts(&artifact)? {
                     out += &waterfall(&artifact, &parts)?;
@@ -88,6 +91,16 @@ fn plain(value: &Value) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// What probabilities are worth.
+fn calibration(found: &Calibration) -> Result<String> {
+    let mut out = String::new();
+    line(&mut out, "temperature", &found.temperature.to_string())?;
+    let rejected = 100.0 * found.rejected;
+    let told = format!("{} ({rejected:.2} % of its pictures of known classes)", found.threshold);
+    line(&mut out, "unknown below", &told)?;
+    Ok(out)
 }
 
 fn network(model: &Model) -> Result<String> {

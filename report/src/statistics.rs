@@ -1,6 +1,7 @@
 //! What answers say: right per class, confused with what, how sure, and whether two models differ.
 
 use artifacts::Answers;
+use common::calibration::{self, Reliability};
 use common::score::argmax;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
@@ -19,56 +20,13 @@ pub(crate) fn confusion(answers: &Answers) -> Vec<Vec<usize>> {
     counts
 }
 
-/// Probabilities of logits: softmax, in f64.
-fn probabilities(logits: &[f32]) -> Vec<f64> {
-    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits.iter().map(|v| f64::from(v - top).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.iter().map(|p| p / sum).collect()
-}
+/// Bins of confidence: tenths.
+const BINS: usize = 10;
 
-/// Pictures whose largest probability lies in one tenth of 0..1.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Bin {
-    /// How many.
-    pub(crate) pictures: usize,
-    /// Share of them that was right.
-    pub(crate) accuracy: f64,
-    /// Mean of their largest probabilities.
-    pub(crate) confidence: f64,
-}
-
-/// How far probabilities can be believed (Guo et al. 2017, section 2).
-#[derive(Clone, Debug)]
-pub(crate) struct Calibration {
-    /// Ten bins of confidence, from (0, 0.1] to (0.9, 1].
-    pub(crate) bins: Vec<Bin>,
-    /// Expected calibration error: the mean distance of confidence from accuracy over pictures.
-    pub(crate) error: f64,
-    /// Mean negative logarithm of the right class's probability.
-    pub(crate) nll: f64,
-}
-
-/// The calibration of `answers`.
-pub(crate) fn calibration(answers: &Answers) -> Calibration {
-    const BINS: usize = 10;
-    let mut bins = vec![Bin::default(); BINS];
-    let (mut nll, n) = (0.0, answers.labels.len() as f64);
-    for (row, label) in answers.logits().zip(&answers.labels) {
-        let p = probabilities(row);
-        let best = argmax(row);
-        let bin = &mut bins[((p[best] * BINS as f64).ceil() as usize).clamp(1, BINS) - 1];
-        bin.pictures += 1;
-        bin.accuracy += f64::from(u8::from(best == *label));
-        bin.confidence += p[best];
-        nll -= p[*label].max(f64::MIN_POSITIVE).ln();
-    }
-    let error = bins.iter().map(|b| (b.accuracy - b.confidence).abs()).sum::<f64>() / n;
-    for bin in &mut bins {
-        bin.accuracy /= bin.pictures.max(1) as f64;
-        bin.confidence /= bin.pictures.max(1) as f64;
-    }
-    Calibration { bins, error, nll: nll / n }
+/// The reliability of `answers`, in tenths of confidence; their logits over the temperature that the model's file has.
+pub(crate) fn calibration(answers: &Answers) -> Reliability {
+    let temperature = answers.about.temperature.unwrap_or(1.0);
+    calibration::reliability(answers.logits(), &answers.labels, temperature, BINS)
 }
 
 /// Two models on the same pictures: how many each alone has right, and McNemar's exact test (1947):
@@ -156,6 +114,7 @@ pub(crate) mod tests {
             parameters: 5,
             bytes: 6,
             multiplications: 7,
+            temperature: None,
         };
         let provenance = Provenance::new("test", &()).unwrap();
         let (name, hash) = (String::new(), String::new());
@@ -184,7 +143,7 @@ pub(crate) mod tests {
         bin(4, 1, 1.0, 0.5);
         bin(7, 2, 0.5, 0.75);
         bin(9, 1, 1.0, 0.95);
-        assert_eq!(c.bins[0], Bin::default());
+        assert_eq!(c.bins[0], calibration::Bin::default());
         // (|1 - 1/2| + |1 - 3/2| + |1 - 19/20|) / 4
         near(c.error, 1.05 / 4.0);
         // -(ln 3/4 + ln 19/20 + ln 1/4 + ln 1/2) / 4
@@ -192,6 +151,16 @@ pub(crate) mod tests {
         // The other is right where this one is wrong, and wrong twice where it is right: p = 1.
         let b = answers(&labels, &[[0., 1.], [1., 0.], [0., 1.], [1., 0.]]);
         assert_eq!(paired(&a, &b), Paired { only_a: 2, only_b: 1, p: 1.0 });
+    }
+
+    /// Over a temperature of 2, ln 9 becomes ln 3.
+    #[test]
+    fn the_temperature_of_the_file_counts() {
+        let mut a = answers(&[0, 1], &[[9f32.ln(), 0.0]; 2]);
+        let confidence = |a: &Answers, bin: usize| calibration(a).bins[bin].confidence;
+        assert!((confidence(&a, 8) - 0.9).abs() < 1e-6);
+        a.about.temperature = Some(2.0);
+        assert!((confidence(&a, 7) - 0.75).abs() < 1e-6);
     }
 
     /// `scipy.stats.binomtest(min(b, c), b + c, 0.5).pvalue`, SciPy 1.17.1.
@@ -236,12 +205,5 @@ pub(crate) mod tests {
         ] {
             assert!((quantile(n) - t).abs() < 1e-6, "{n}: {} not {t}", quantile(n));
         }
-    }
-
-    /// By hand: e^1 / (e^1 + e^0) = 0.731059.
-    #[test]
-    fn probabilities_sum_to_one() {
-        let p = probabilities(&[1001.0, 1000.0]);
-        assert!((p[0] - 0.731_058_578_6).abs() < 1e-9 && (p[0] + p[1] - 1.0).abs() < 1e-12);
     }
 }

@@ -40,6 +40,7 @@ fn answers(folder: &Path, images: &Images, name: &str, right: [usize; 8], parame
         parameters,
         bytes: 200,
         multiplications: 300,
+        temperature: None,
     };
     let answer = |(label, right): (usize, usize)| if right == 1 { label } else { 1 - label };
     let of = |class: usize| if class == 0 { [3f32.ln(), 0.0] } else { [0.0, 3f32.ln()] };

@@ -26,6 +26,9 @@ pub struct About {
     pub bytes: usize,
     /// Multiplications per picture.
     pub multiplications: usize,
+    /// What the model's file divides logits by before they become probabilities; None where it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
 }
 
 /// Logits `[n, classes]` of labelled pictures.

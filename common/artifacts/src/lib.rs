@@ -11,12 +11,14 @@
 //! | [`images`] | prepared pictures with labels and names |
 //! | [`model`] | a network with its weights, plain or coded |
 //! | [`head`] | a model's last layer, for other classes |
+//! | [`calibration`] | what a shipped file's probabilities are worth |
 //! | [`answers`] | a model's logits for labelled pictures |
 //! | [`logits`] | a teacher's logits for views of pictures |
 //! | [`plan`] | how a network is to be quantized to a budget |
 
 pub mod answers;
 pub mod artifact;
+pub mod calibration;
 pub mod classes;
 pub mod head;
 pub mod images;
@@ -27,6 +29,7 @@ pub mod plan;
 
 pub use answers::Answers;
 pub use artifact::{Artifact, Header, Kind, Provenance, Source};
+pub use calibration::Calibration;
 pub use head::Head;
 pub use images::Images;
 pub use logits::Logits;

@@ -1,6 +1,7 @@
 //! A model: network, weights, and everything needed to feed it pictures and read its answers.
 
 use crate::artifact::{self, Artifact, Data, Header, Kind, Provenance, Source, Tensor};
+use crate::calibration::Calibration;
 use crate::classes;
 use crate::images::Images;
 use crate::pictures::{Input, MAX_SIZE};
@@ -24,6 +25,9 @@ struct Body {
     codec: Option<Spec>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     grids: BTreeMap<String, StoredGrid>,
+    /// Read by [`Calibration::of`], so that the page, which only hands it on, has no code for it.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    calibration: Option<Calibration>,
 }
 
 /// A grid in JSON.
@@ -106,7 +110,11 @@ impl Model {
         Self::of(Artifact::parse(name, bytes)?)
     }
 
-    fn of(artifact: Artifact) -> Result<(Self, Source)> {
+    /// The model that an artifact is, plain or coded.
+    ///
+    /// # Errors
+    /// Another kind of file, or contents that do not fit together.
+    pub fn of(artifact: Artifact) -> Result<(Self, Source)> {
         let artifact = artifact.of(&[Kind::Model, Kind::Coded])?;
         let model = Self::from_artifact(&artifact)
             .with_context(|| format!("{}: malformed model", artifact.source.name))?;
@@ -166,12 +174,12 @@ impl Model {
     /// # Errors
     /// What the file system says.
     pub fn save(&self, path: &Path, provenance: &Provenance) -> Result<()> {
-        let header = Header::new(Kind::Model, provenance, &self.body(None))?;
+        let header = Header::new(Kind::Model, provenance, &self.body(None, None))?;
         let tensors = self.weights.iter().map(|(name, a)| Tensor::f32(name, a)).collect();
         artifact::save(path, &header, tensors)
     }
 
-    fn body(&self, codec: Option<Spec>) -> Body {
+    fn body(&self, codec: Option<Spec>, calibration: Option<Calibration>) -> Body {
         // What is coded holds its own grids.
         let grids = self.grids.iter().filter(|_| codec.is_none());
         let stored = |g: &Grid| StoredGrid {
@@ -184,6 +192,7 @@ impl Model {
             input: self.input,
             codec,
             grids: grids.map(|(n, g)| (n.clone(), stored(g))).collect(),
+            calibration,
         }
     }
 
@@ -209,7 +218,21 @@ impl Model {
         payload: Vec<u8>,
         provenance: &Provenance,
     ) -> Result<(Header, Vec<Tensor>)> {
-        let header = Header::new(Kind::Coded, provenance, &self.body(Some(spec)))?;
+        self.calibrated(spec, payload, provenance, None)
+    }
+
+    /// [`Model::coded`], with what these weights' probabilities are worth.
+    ///
+    /// # Errors
+    /// Only what JSON refuses.
+    pub fn calibrated(
+        &self,
+        spec: Spec,
+        payload: Vec<u8>,
+        provenance: &Provenance,
+        calibration: Option<Calibration>,
+    ) -> Result<(Header, Vec<Tensor>)> {
+        let header = Header::new(Kind::Coded, provenance, &self.body(Some(spec), calibration))?;
         let n = payload.len();
         Ok((header, vec![Tensor::u8("q", &[n], Data::Bytes(payload))]))
     }
