@@ -20,10 +20,12 @@ function answers(file) {
   const names = part("names").toString().split("\n"), [n, classes] = header.logits.shape;
   const values = Buffer.from(part("logits"));
   const row = (i) => Array.from({ length: classes }, (_, c) => values.readFloatLE(4 * (i * classes + c)));
-  return new Map(names.map((name, i) => [name, row(i)]));
+  // What the model's file divides logits by, if it was calibrated.
+  const { temperature = 1 } = JSON.parse(header.__metadata__.crumb).body;
+  return [new Map(names.map((name, i) => [name, row(i)])), temperature];
 }
 
-const known = answers(answers_file);
+const [known, temperature] = answers(answers_file);
 const all = readdirSync(photos).filter((name) => known.has(name)).sort();
 const chosen = Array.from({ length: Math.min(20, all.length) }, (_, i) => all[Math.floor(i * all.length / Math.min(20, all.length))]);
 const browser = await chromium.launch({
@@ -72,6 +74,11 @@ const first = join(photos, chosen[0]);
 await page.setInputFiles("#file", first);
 await page.waitForFunction(() => /Answered in \d+ ms/.test(document.querySelector("#told").textContent));
 const by_choice = (await bars()).join();
+const row = known.get(chosen[0]), share = 1 / row.reduce((sum, v) => sum + Math.exp((v - Math.max(...row)) / temperature), 0);
+const shown = await bars(), unknown = shown[0] === "none of these", best = shown[Number(unknown)];
+if (!(Math.abs(parseFloat(best.match(/([\d.]+) %$/)[1]) - 100 * share) <= 0.051)) fail(`${best}, not ${100 * share} %`);
+if (unknown !== share < (await page.evaluate("threshold") ?? 0)) fail(`none of these: ${unknown}, at ${share}`);
+pass(`${best}, over a temperature of ${temperature}${unknown ? ": none of these" : ""}`);
 for (const kind of ["drop", "paste"]) {
   await page.evaluate(() => document.querySelector("#bars").replaceChildren());
   await page.evaluate(([kind, data]) => {

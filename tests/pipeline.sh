@@ -235,6 +235,22 @@ $bin/infer check --model artifacts/smoke/model.bin --photos "$photos/testing" --
 grep -qE '^candle +100 +[0-9.e-]+ +0$' "$work/stdout" || fail "$(cat "$work/stdout")"
 grep -q '^page  *- *not checked: no .*none.wasm' "$work/stdout" || fail "$(cat "$work/stdout")"
 pass "infer check: $(tail -1 "$work/stdout")"
+# A Python whose onnxruntime says nothing but zeros.
+cat >"$work/zeros" <<'END'
+#!/usr/bin/env python3
+import struct, sys
+take = lambda: sys.stdin.buffer.read(struct.unpack("<I", sys.stdin.buffer.read(4) or sys.exit())[0])
+def give(data):
+    sys.stdout.buffer.write(struct.pack("<I", len(data)) + data)
+    sys.stdout.buffer.flush()
+give(b"zeros")
+take()
+while True:
+    give(bytes(4 * 10 * (len(take()) // (4 * 3 * 36 * 36))))
+END
+chmod +x "$work/zeros"
+refuses "a way that answers otherwise" "ONNX, zeros answers 40 of 40 pictures otherwise: more than rounding explains" \
+    $bin/infer check --model artifacts/smoke/model.bin --photos "$photos/testing" --pictures 40 --page "$work/none.wasm" --onnx-python "$work/zeros"
 # --- a budget is met from below, by the file on the disk
 for budget in 90000 150000 250000; do
     $bin/quantize plan --model $model --images artifacts/smoke/validation.safetensors --pictures 200 \

@@ -126,7 +126,7 @@ if [ -n "$engine" ] && [ -n "${CHROMIUM:-}" ] && [ -n "${NODE_MODULES:-}" ]; the
     $bin/prepare images "$work/jpegs" --size 128 --classes "$(tr -d '"' <<<"$classes")" --out "$work/j.safetensors" >/dev/null
     $bin/train --images "$work/j.safetensors" --validation "$work/j.safetensors" --arch studentnet --width 2 --epochs 1 \
         --out "$work/big.safetensors" >/dev/null
-    $bin/quantize pack --model "$work/big.safetensors" --bits 2 --out "$work/big.bin" >/dev/null
+    $bin/quantize pack --model "$work/big.safetensors" --bits 2 --calibrate "$work/j.safetensors" --false-reject 0.3 --out "$work/big.bin" >/dev/null
     $bin/infer eval --model "$work/big.bin" --images "$work/j.safetensors" --out "$work/big.csv" >/dev/null
     $bin/report page --model "$work/big.bin" --out "$work/big.html" >/dev/null
     node tests/page.mjs "$work/big.html" "$work/big.answers.safetensors" "$work/jpegs" | told

@@ -74,7 +74,7 @@ impl Page {
             ("title", escaped(&self.title)),
             ("style", include_str!("../page/page.css").to_owned()),
             ("calibration", calibration),
-            ("script", include_str!("../page/page.js").to_owned()),
+            ("script", shortened(include_str!("../page/page.js"))),
             ("examples", examples),
             ("model_bytes", model_bytes),
             ("model", text_of(&model)),
@@ -128,6 +128,13 @@ fn text_of(bytes: &[u8]) -> String {
 /// UTF-16, little end first. Its mark at the front tells browsers so, before any server's word.
 fn utf16(text: &str) -> Vec<u8> {
     std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+}
+
+/// `script` without comments and indentation, each character of which is two bytes of the page. No literal of it
+/// goes over lines.
+fn shortened(script: &str) -> String {
+    let lines = script.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("//"));
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 /// `template` with every `{{name}}` replaced.
@@ -191,6 +198,7 @@ mod tests {
     fn templates_are_filled() {
         let parts = BTreeMap::from([("a", "1 < 2".to_owned())]);
         assert_eq!(filled("x {{a}} y {{b}}{{a}}", &parts), "x 1 < 2 y 1 < 2");
+        assert_eq!(shortened("a;\n\n  // why\n  b(`//`); // c\n"), "a;\nb(`//`); // c\n");
         assert_eq!(escaped("\"<&"), "&quot;&lt;&amp;");
     }
 }
