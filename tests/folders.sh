@@ -8,7 +8,7 @@
 photos=$work/photos out=$work/out
 while IFS=: read -r class name; do
     mkdir -p "$photos/$name"
-    find artifacts/smoke/photos/training -name "${class}_*" | sort | head -25 | xargs -I{} cp {} "$photos/$name/"
+    find artifacts/smoke/photos/training -name "${class}_*" | sort | awk "NR <= 25" | xargs -I{} cp {} "$photos/$name/"
 done <<<"0:T-shirt, \"top\"
 5:sandal's
 9:ankle boot"
