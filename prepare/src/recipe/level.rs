@@ -39,12 +39,16 @@ pub(super) struct Counts {
     pub(super) testing: usize,
     /// Median of the shorter sides, pixels.
     pub(super) side: u32,
+    /// Whether the teacher goes on from weights that were trained elsewhere.
+    pub(super) has_init: bool,
 }
 
 impl Counts {
-    /// The levels that make sense: pictures enlarged by more than a quarter show nothing new.
+    /// The levels that make sense: pictures enlarged by more than a quarter show nothing new. A teacher that was
+    /// trained on larger ones knows more of pictures twice as large.
     pub(super) fn levels(&self) -> &'static [Level] {
-        let fits = |level: &&Level| u32::from(level.size) * 4 <= self.side * 5;
+        let quarters = if self.has_init { 8 } else { 5 };
+        let fits = |level: &&Level| u32::from(level.size) * 4 <= self.side * quarters;
         &LEVELS[..LEVELS.iter().take_while(fits).count().max(1)]
     }
 }
@@ -85,14 +89,20 @@ pub(super) struct Epochs {
 }
 
 impl Epochs {
-    /// `factor` times what `n` training pictures ask for at least: 30 epochs of the teacher where there are
-    /// 5,000 and more, up to 150 where there are few; half as many again of the student, a third on grids.
-    pub(super) fn of(n: usize, factor: f64) -> Self {
-        let teacher = (30.0 * (5000.0 / n as f64).sqrt()).clamp(30.0, 150.0) * factor;
+    /// `factor` times what the training pictures ask for at least: 30 epochs of the teacher where there are 5,000
+    /// and more, up to 150 where there are few, a third of it if it goes on from other weights; half as many again
+    /// of the student, a third on grids.
+    pub(super) fn of(counts: &Counts, factor: f64) -> Self {
+        let n = counts.training as f64;
+        let epochs = (30.0 * (5000.0 / n).sqrt()).clamp(30.0, 150.0) * factor;
         let whole = |epochs: f64| epochs.round().max(2.0) as u32;
-        let student = whole(1.5 * teacher);
-        let views = student.min(VIEWS);
-        Self { teacher: whole(teacher), views, student, quantized: whole(teacher / 3.0) }
+        let student = whole(1.5 * epochs);
+        Self {
+            teacher: whole(if counts.has_init { epochs / 3.0 } else { epochs }),
+            views: student.min(VIEWS),
+            student,
+            quantized: whole(epochs / 3.0),
+        }
     }
 }
 
@@ -128,22 +138,21 @@ const MOST: f64 = 8.0;
 
 /// As many epochs as `seconds` allow, but not fewer than a fifth of what is asked for.
 pub(super) fn epochs(counts: &Counts, speed: &Speed, seconds: f64) -> Epochs {
-    let fits =
-        |factor| Takes::of(counts, speed, Epochs::of(counts.training, factor)).total() <= seconds;
+    let fits = |factor| Takes::of(counts, speed, Epochs::of(counts, factor)).total() <= seconds;
     let (mut low, mut high) = (0.2, MOST);
     if fits(high) {
-        return Epochs::of(counts.training, high);
+        return Epochs::of(counts, high);
     }
     for _ in 0..30 {
         let middle = f64::midpoint(low, high);
         if fits(middle) { low = middle } else { high = middle }
     }
-    Epochs::of(counts.training, low)
+    Epochs::of(counts, low)
 }
 
 /// Whether a level can be used: what is asked for at least takes no longer than `seconds`.
 pub(super) fn fits(counts: &Counts, speed: &Speed, seconds: f64) -> bool {
-    Takes::of(counts, speed, Epochs::of(counts.training, 1.0)).total() <= seconds
+    Takes::of(counts, speed, Epochs::of(counts, 1.0)).total() <= seconds
 }
 
 /// For people: seconds below two minutes, minutes below two hours, then hours.
@@ -160,7 +169,8 @@ pub(super) fn told(seconds: f64) -> String {
 mod tests {
     use super::*;
 
-    const COUNTS: Counts = Counts { training: 1000, validation: 200, testing: 100, side: 100 };
+    const COUNTS: Counts =
+        Counts { training: 1000, validation: 200, testing: 100, side: 100, has_init: false };
     const SPEED: Speed = Speed {
         decode: 0.001,
         teacher_step: 0.01,
@@ -174,11 +184,13 @@ mod tests {
     /// By hand: √5 · 30 = 67.08 epochs of the teacher; 100.6 of the student, 22.4 on grids.
     #[test]
     fn few_pictures_are_shown_more_often() {
-        let of = |n| Epochs::of(n, 1.0);
+        let of = |training| Epochs::of(&Counts { training, ..COUNTS }, 1.0);
         assert_eq!(of(1000), Epochs { teacher: 67, views: 40, student: 101, quantized: 22 });
         assert_eq!(of(9866), Epochs { teacher: 30, views: 40, student: 45, quantized: 10 });
         assert_eq!(of(28), Epochs { teacher: 150, views: 40, student: 225, quantized: 50 });
-        assert_eq!(Epochs::of(5000, 0.01).quantized, 2);
+        assert_eq!(Epochs::of(&COUNTS, 0.01).quantized, 2);
+        let on = Epochs::of(&Counts { has_init: true, ..COUNTS }, 1.0);
+        assert_eq!(on, Epochs { teacher: 22, ..of(1000) });
     }
 
     /// By hand, 10 epochs of everything but 20 of the student: 1.4 s of pictures; 10 · (10 + 0.4) of the teacher;
@@ -202,9 +214,9 @@ mod tests {
         }
         assert!(!fits(&COUNTS, &SPEED, 1000.0) && fits(&COUNTS, &SPEED, 1400.0));
         let most = epochs(&COUNTS, &SPEED, 1e9);
-        assert_eq!(most, Epochs::of(1000, 8.0), "there is a most");
+        assert_eq!(most, Epochs::of(&COUNTS, 8.0), "there is a most");
         let least = epochs(&COUNTS, &SPEED, 1.0);
-        assert_eq!(least, Epochs::of(1000, 0.2), "and a least");
+        assert_eq!(least, Epochs::of(&COUNTS, 0.2), "and a least");
     }
 
     /// 100 px may be enlarged to 125, 20 px not even to 32: there the smallest is all there is.
@@ -213,6 +225,8 @@ mod tests {
         let largest = |side| Counts { side, ..COUNTS }.levels().last().map(|l| l.size);
         let found = [20, 26, 64, 100, 128, 384].map(largest);
         assert_eq!(found, [32, 32, 64, 96, 160, 224].map(Some));
+        let with = |side| Counts { side, has_init: true, ..COUNTS }.levels().last().map(|l| l.size);
+        assert_eq!([20, 64].map(with), [32, 128].map(Some));
     }
 
     #[test]

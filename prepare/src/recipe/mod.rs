@@ -6,7 +6,7 @@ mod text;
 
 use anyhow::{Context, Result, ensure};
 use artifacts::{Model, Source, artifact};
-use common::catalogue::{Catalogue, Split};
+use common::catalogue::{Catalogue, Split, folder_of};
 use common::cli;
 use common::device::Device;
 use common::sizing::Sizing;
@@ -81,24 +81,22 @@ impl Recipe {
         }
         let catalogue = Catalogue::load(&self.catalogue)?;
         let paths = self.training_paths(&catalogue);
-        let counts = counts(&catalogue, &paths)?;
+        let counts = Counts { has_init: self.init.is_some(), ..counts(&catalogue, &paths)? };
         let classes = catalogue.classes().len();
         let seconds = self.hours * 3600.0;
         let Measured { level, speed } = self.measure(&counts, &paths, classes, device)?;
         let epochs = level::epochs(&counts, &speed, seconds);
         let takes = Takes::of(&counts, &speed, epochs);
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         let recipe = text::Recipe {
             made: &made,
             counts: &counts,
             classes,
             is_tested: is_tested(&catalogue),
-            has_init: self.init.is_some(),
             level,
             budget: self.budget,
             epochs,
             takes: &takes,
-            threads,
+            threads: rayon::current_num_threads(),
         };
         artifact::save_bytes(&self.out, recipe.text().as_bytes())?;
         let told = level::told(takes.total());
@@ -118,7 +116,8 @@ impl Recipe {
     }
 
     fn training_paths(&self, catalogue: &Catalogue) -> Vec<PathBuf> {
-        catalogue.of(Split::Training).map(|entry| self.folder.join(&entry.file)).collect()
+        let folder = folder_of(&self.folder);
+        catalogue.of(Split::Training).map(|entry| folder.join(&entry.file)).collect()
     }
 
     /// The recipe's first line: the command, and the contents of what it was given.
@@ -170,10 +169,13 @@ impl Recipe {
     }
 
     fn teacher(&self, level: Level, sample: &Sample) -> Result<Model> {
-        let _ = &self.init;
-        let sizing =
-            Sizing { width: 0.5, stem_stride: Some(level.stem_stride.into()), ..sizing(None) };
-        sample.fresh(|n| sizing.graph("resnet18", n))
+        let Some(path) = &self.init else {
+            let stem_stride = Some(level.stem_stride.into());
+            let sizing = Sizing { width: 0.5, stem_stride, ..sizing(None) };
+            return sample.fresh(|n| sizing.graph("resnet18", n));
+        };
+        let (model, source) = Model::load(path)?;
+        sample.go_on(model).with_context(|| source.name.clone())
     }
 }
 
@@ -203,6 +205,7 @@ fn counts(catalogue: &Catalogue, training: &[PathBuf]) -> Result<Counts> {
     let side = *sides.get(sides.len() / 2).context("none of the training pictures can be read")?;
     Ok(Counts {
         training: training.len(),
+        has_init: false,
         validation: count(Split::Validation),
         testing: count(Split::Testing),
         side,

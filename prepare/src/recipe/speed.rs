@@ -97,6 +97,14 @@ impl Sample {
         Model::fresh(build, &self.images, false, 1)
     }
 
+    /// A network that was trained elsewhere, for pictures like these.
+    ///
+    /// # Errors
+    /// One that cannot go on with them.
+    pub(super) fn go_on(&self, model: Model) -> Result<Model> {
+        Ok(model.for_images(&self.images, 1)?.0)
+    }
+
     /// Seconds that training takes for a picture, views and all.
     fn step(&self, model: Model, on_grids: Option<OnGrids>, device: Device) -> Result<f64> {
         let targets = Targets::Labels(views()?);

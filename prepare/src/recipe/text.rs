@@ -13,8 +13,6 @@ pub(super) struct Recipe<'a> {
     pub(super) classes: usize,
     /// Whether every picture to predict has a label.
     pub(super) is_tested: bool,
-    /// Whether the teacher goes on from weights that were trained elsewhere.
-    pub(super) has_init: bool,
     pub(super) level: Level,
     pub(super) budget: usize,
     pub(super) epochs: Epochs,
@@ -30,7 +28,7 @@ fn ema(steps: usize) -> f64 {
 impl Recipe<'_> {
     /// The file.
     pub(super) fn text(&self) -> String {
-        let Counts { training, validation, testing, side } = *self.counts;
+        let Counts { training, validation, testing, side, .. } = *self.counts;
         let Epochs { views, student, quantized, .. } = self.epochs;
         let Self { made, classes, level, budget, threads, .. } = self;
         let (size, arch, few) = (level.size, level.student, (student / 4).max(2));
@@ -91,7 +89,7 @@ BITS := 8 6 5 4 3 2
     fn teacher(&self) -> String {
         let epochs = self.epochs.teacher;
         let (warm_up, average) = (warm_up(epochs), self.average(epochs));
-        if self.has_init {
+        if self.counts.has_init {
             return format!(
                 "--epochs {epochs} --batch 32 --lr 1e-3 --warmup {warm_up} --weight-decay 1e-2 --ema {average}"
             );
