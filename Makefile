@@ -266,10 +266,12 @@ $(STEPS:%=$(OUT)/tuned%.safetensors): $(OUT)/tuned%.safetensors: $(OUT)/cut%.saf
 	$(stage)
 
 # --- the file that ships: planned for the budget and trained for the plan, or packed by QUANTIZE
+# What quantize pack --calibrate adds at most stays free.
+PLANNED := $(shell expr $(BUDGET) - 136)
 ifeq ($(QUANTIZE),)
 READY := $(OUT)/quantized.safetensors
-$(OUT)/plan.safetensors: command = quantize plan --reuse --model $(LAST) --images $(VALIDATION) --budget $(BUDGET) \
-  $(ON_DEVICE) $(PLAN)
+$(OUT)/plan.safetensors: command = quantize plan --reuse --model $(LAST) --images $(VALIDATION) \
+  --budget $(PLANNED) $(ON_DEVICE) $(PLAN)
 $(OUT)/plan.safetensors: $(LAST) $(VALIDATION) $$(changed) | tools lock
 	$(stage)
 
@@ -281,9 +283,9 @@ else
 READY := $(LAST)
 endif
 
-$(OUT)/model.bin: command = quantize pack --model $(READY) \
+$(OUT)/model.bin: command = quantize pack --model $(READY) --calibrate $(VALIDATION) \
   $(if $(findstring --budget,$(QUANTIZE)),,--budget $(BUDGET)) $(QUANTIZE)
-$(OUT)/model.bin: $(READY) $$(changed) | tools lock
+$(OUT)/model.bin: $(READY) $(VALIDATION) $$(changed) | tools lock
 	$(stage)
 
 $(OUT)/prediction.csv: command = infer predict --model $(OUT)/model.bin --photos $(call from,testing) $(ON_DEVICE)
@@ -320,7 +322,7 @@ $(OUT)/table.txt: $(TABLE) | tools lock
 # --- what is made of them
 page: $(OUT)/page.html ## a web page with the shipped file inside, which classifies pictures
 $(OUT)/page.html: $(OUT)/model.bin target/page.wasm | tools lock
-	$(RUN) $(BIN)/report page --model '$<' --examples '$(PHOTOS)/validation' --out '$@'
+	$(RUN) $(BIN)/report page --model '$<' --examples $(call from,validation) --out '$@'
 target/page.wasm: FORCE
 	tools/wasm/build.sh $@
 

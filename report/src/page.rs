@@ -4,7 +4,8 @@ use anyhow::{Context, Result, ensure};
 use artifacts::{Artifact, Calibration, Model, artifact};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use common::cli::{self, count};
+use common::catalogue::folder_of;
+use common::cli;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,8 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:
   make page                                       # compiles the engine, then the page of OUT/model.bin
   report page --model model.bin --out page.html
-  report page --model model.bin --examples food-11/validation --out page.html")]
+  report page --model model.bin --examples food-11/validation --out page.html
+  report page --model model.bin --examples photos --catalogue catalogue.csv --split validation --out page.html")]
 pub(crate) struct Page {
     /// Model to put in, plain or coded.
     #[arg(long, value_name = "FILE")]
@@ -26,10 +28,12 @@ pub(crate) struct Page {
     /// The engine as WebAssembly.
     #[arg(long, value_name = "FILE", default_value = "target/page.wasm")]
     wasm: PathBuf,
-    /// Folder of pictures [class]_[anything].jpg or .png: the first of each class of at most 20,000 bytes
-    /// becomes an example.
+    /// Folder of pictures [class]_[anything].jpg or .png, or with --catalogue whatever it was made of: the first of
+    /// each class of at most 20,000 bytes becomes an example, or where there is none the first, made smaller.
     #[arg(long, value_name = "FOLDER")]
     examples: Option<PathBuf>,
+    #[command(flatten)]
+    listed: cli::Listed,
     /// Headline of the page.
     #[arg(long, default_value = "What is in the picture?")]
     title: String,
@@ -41,7 +45,21 @@ pub(crate) struct Page {
 /// Most bytes of an example, a photo of some 128 px: each makes the page larger.
 const LARGEST_EXAMPLE: u64 = 20_000;
 
+/// Most pixels of a side of an example that is made smaller: some 15 kB.
+const EXAMPLE_SIDE: u32 = 256;
+
 impl Page {
+    /// The pictures that examples are taken of, with their classes.
+    fn labelled(&self, folder: &Path) -> Result<Vec<(PathBuf, usize)>> {
+        let Some((catalogue, _, split)) = self.listed.load()? else {
+            let labelled = |path: PathBuf| photos::class_of(&path).map(|class| (path, class));
+            return Ok(photos::list(folder, cli::note)?.into_iter().filter_map(labelled).collect());
+        };
+        let folder = folder_of(folder);
+        let of = catalogue.of(split);
+        Ok(of.filter_map(|e| e.label.map(|class| (folder.join(&e.file), class))).collect())
+    }
+
     pub(crate) fn run(self) -> Result<String> {
         let inputs: [&Path; 2] = [&self.model, &self.wasm];
         let _claim = artifact::claim(&self.out, &inputs)?;
@@ -66,7 +84,7 @@ impl Page {
         ensure!(is_wasm, "{}: not WebAssembly: run make page again", self.wasm.display());
         let engine = zipped(&wasm)?;
         let examples = match &self.examples {
-            Some(folder) => examples(folder, &parsed.classes)?,
+            Some(folder) => examples(&self.labelled(folder)?, &parsed.classes)?,
             None => String::new(),
         };
         let (model_bytes, engine_bytes) = (model.len().to_string(), engine.len().to_string());
@@ -153,32 +171,34 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
-/// The first picture of each class that is small enough, as an element of the page.
-fn examples(folder: &Path, classes: &[String]) -> Result<String> {
-    let mut first = BTreeMap::new();
-    for path in photos::list(folder, cli::note)? {
+/// An example of each class, as an element of the page: the first picture that is small enough, else the first that
+/// can be read, made smaller.
+fn examples(pictures: &[(PathBuf, usize)], classes: &[String]) -> Result<String> {
+    let (mut small, mut large) = (BTreeMap::new(), BTreeMap::new());
+    for (path, class) in pictures.iter().filter(|(_, class)| *class < classes.len()) {
         let wrong = || format!("cannot read {}", path.display());
-        let class = photos::class_of(&path).filter(|c| *c < classes.len());
-        if let Some(class) = class.filter(|c| !first.contains_key(c))
-            && path.metadata().with_context(wrong)?.len() <= LARGEST_EXAMPLE
-        {
-            first.insert(class, std::fs::read(&path).with_context(wrong)?);
+        if small.contains_key(class) {
+            continue;
+        }
+        if path.metadata().with_context(wrong)?.len() <= LARGEST_EXAMPLE {
+            small.insert(*class, std::fs::read(path).with_context(wrong)?);
+        } else if !large.contains_key(class) {
+            let bytes = std::fs::read(path).with_context(wrong)?;
+            if let Ok(shrunk) = photos::thumbnail(&bytes, EXAMPLE_SIDE, photos::MAX_PIXELS) {
+                large.insert(*class, shrunk);
+            }
         }
     }
-    if first.len() < classes.len() {
-        let (most, found) = (count(LARGEST_EXAMPLE as usize), first.len());
-        cli::note(&format!(
-            "{}: {found} examples for {} classes, of pictures of at most {most} bytes",
-            folder.display(),
-            classes.len()
-        ));
+    let found = large.into_iter().chain(small).collect::<BTreeMap<_, _>>();
+    if found.len() < classes.len() {
+        cli::note(&format!("{} examples for {} classes", found.len(), classes.len()));
     }
     let example = |(class, bytes): (usize, Vec<u8>)| {
         let kind = photos::listing::media_type_of(&bytes);
         let (data, name) = (BASE64_STANDARD.encode(&bytes), escaped(&classes[class]));
         format!("\n  <img src=\"data:{kind};base64,{data}\" alt=\"{name}\" tabindex=\"0\">")
     };
-    Ok(first.into_iter().map(example).collect::<String>() + "\n")
+    Ok(found.into_iter().map(example).collect::<String>() + "\n")
 }
 
 #[cfg(test)]
