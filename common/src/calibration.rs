@@ -2,7 +2,14 @@
 //!
 //! One number does (Guo et al. 2017, "On calibration of modern neural networks", section 4.2): logits are divided by a
 //! temperature, which changes no answer, only how sure it is. A second number tells pictures of the known classes from
-//! others: the largest probability, the usual yardstick of that trade (Hendrycks and Gimpel 2017, section 3).
+//! others: the largest probability (Hendrycks and Gimpel 2017, section 3).
+//!
+//! The energy, the logarithm of the sum of the powers of logits (Liu et al. 2020, section 3), and the largest logit
+//! were measured, too (area under the curve of known against unknown, largest probability / energy / largest logit). A
+//! network for clothes, asked about food: 0.87 / 0.93 / 0.93; one for eight of ten kinds of clothes, asked about the
+//! other two: 0.68 / 0.63 / 0.63; one for food that is right of four answers in ten, asked about clothes: 0.23 /
+//! 0.23 / 0.22. What is like a known class is found a little better by the probability, what is like none by the
+//! others, and where the network knows little none of them helps; so it is the number that people see anyway.
 
 use crate::score::{argmax, correct};
 use crate::share::Share;
@@ -158,7 +165,7 @@ mod tests {
             |i: usize| [0, 1, 2, 3].map(|c| ((i * 7 + c * 5) % 11 * (1 + i % 3)) as f32 / 4.0);
         let logits = (0..40).flat_map(row).collect::<Vec<_>>();
         let any = |i: usize| (i * i + i) / 2 % 4;
-        let most = |i: usize| if i % 5 == 0 { any(i) } else { argmax(&row(i)) };
+        let most = |i: usize| if i.is_multiple_of(5) { any(i) } else { argmax(&row(i)) };
         for (label, expected) in [(&any as &dyn Fn(usize) -> usize, 9.252), (&most, 0.921)] {
             let labels: Vec<usize> = (0..40).map(label).collect();
             let found = fit(&logits, &labels, Share::of_parts(1, 20)).unwrap();

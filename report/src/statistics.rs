@@ -153,14 +153,14 @@ pub(crate) mod tests {
         assert_eq!(paired(&a, &b), Paired { only_a: 2, only_b: 1, p: 1.0 });
     }
 
-    /// Over a temperature of 2, ln 9 becomes ln 3.
+    /// By hand: ln 16 makes 16 / 17; over a temperature of 2 it is ln 4, which makes 4 / 5.
     #[test]
     fn the_temperature_of_the_file_counts() {
-        let mut a = answers(&[0, 1], &[[9f32.ln(), 0.0]; 2]);
-        let confidence = |a: &Answers, bin: usize| calibration(a).bins[bin].confidence;
-        assert!((confidence(&a, 8) - 0.9).abs() < 1e-6);
+        let mut a = answers(&[0, 1], &[[16f32.ln(), 0.0]; 2]);
+        let nll = |a: &Answers| calibration(a).nll;
+        assert!((nll(&a) + (16.0f64 / 289.0).ln() / 2.0).abs() < 1e-6);
         a.about.temperature = Some(2.0);
-        assert!((confidence(&a, 7) - 0.75).abs() < 1e-6);
+        assert!((nll(&a) + (4.0f64 / 25.0).ln() / 2.0).abs() < 1e-6);
     }
 
     /// `scipy.stats.binomtest(min(b, c), b + c, 0.5).pvalue`, SciPy 1.17.1.
