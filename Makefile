@@ -40,6 +40,9 @@ FEATURES ?=
 # Threads per stage. Default: all cores. Results do not depend on it, so it is no flag.
 THREADS ?=
 
+# A Python with onnxruntime, for check-everywhere.
+PYTHON ?= python3
+
 # Where the recipe's finished file is copied; empty: nowhere but $(OUT). Recipes that are a hand-in set it.
 HAND_IN ?=
 # yes: the pictures to predict have labels, and the table gets a row about them. Recipe auto knows.
@@ -89,11 +92,11 @@ export RAYON_NUM_THREADS := $(THREADS)
 ON_DEVICE := $(if $(DEVICE),--device $(DEVICE))
 PRETRAINED := $(OUT)/pretrained.safetensors
 
-.PHONY: help submission page report typeset experiments settled announce check test faults tools lock clean FORCE
+.PHONY: help submission page check-everywhere report typeset experiments settled announce check test faults tools lock clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t18
 	@echo 'recipes: auto $(basename $(notdir $(wildcard recipes/*.mk)))'
 
 # The file that ships is read once more: its sum must be right, and the table's row must be about it.
@@ -320,6 +323,8 @@ $(OUT)/table.txt: $(TABLE) | tools lock
   $(addprefix $(OUT)/,teacher.safetensors logits.safetensors plan.safetensors model.bin prediction.csv)
 
 # --- what is made of them
+check-everywhere: $(OUT)/model.bin | tools ## the shipped file's logits in engine, candle, onnxruntime (PYTHON=) and page, beside each other
+	$(RUN) $(BIN)/infer check --model '$<' --photos $(PHOTOS)/testing --onnx-python $(PYTHON) --page target/page.wasm
 page: $(OUT)/page.html ## a web page with the shipped file inside, which classifies pictures
 $(OUT)/page.html: $(OUT)/model.bin target/page.wasm | tools lock
 	$(RUN) $(BIN)/report page --model '$<' --examples $(call from,validation) --out '$@'

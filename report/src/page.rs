@@ -5,7 +5,7 @@ use artifacts::{Artifact, Calibration, Model, artifact};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use common::catalogue::folder_of;
-use common::cli;
+use common::cli::{self, count};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
