@@ -67,6 +67,7 @@ impl Catalog {
         let unreadable: Vec<_> =
             unreadable.into_iter().map(|(s, reason)| (found.folder.join(s.file), reason)).collect();
         folder::check_readable(&found.folder, &unreadable, total, self.unreadable)?;
+        folder::say_unreadable(&unreadable);
         // Of what is left, too.
         found.pictures = seen.iter().map(|s| s.shown.clone()).collect();
         found.check_classes()?;
