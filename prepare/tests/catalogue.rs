@@ -134,6 +134,20 @@ fn given_splits_are_kept() {
     assert_eq!((counts(&made, "cat"), counts(&made, "dog")), ([8, 2, 0], [8, 2, 0]));
     let told = done(&["catalogue", "q", "--out", "q.csv"], dir.path());
     assert_eq!(told, "q.csv: 20 pictures, 2 classes; 16 training, 4 validation, 0 testing\n");
+    // Numbers that leave some out are names.
+    let output = run(&["catalogue", "p/train", "--out", "n.csv"], dir.path());
+    assert_eq!(output.stderr, b"");
+    for i in 0..20 {
+        save(dir.path(), &format!("r/{}_{i}.png", 5 + i % 2), &png(i));
+    }
+    let output = run(&["catalogue", "r", "--out", "n.csv"], dir.path());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.ends_with("none is left out: class 5 has number 0\n"), "{said}");
+    let made = Catalogue::load(&dir.path().join("n.csv")).unwrap();
+    assert_eq!(
+        (made.classes(), counts(&made, "6")),
+        (&["5".to_owned(), "6".to_owned()][..], [6, 2, 2])
+    );
     let refusal = refused(&["catalogue", "q/train", "--out", "p/test/0000.png/x.csv"], dir.path());
     assert!(refusal.contains("cannot write"), "{refusal}");
 }
@@ -161,6 +175,11 @@ fn unreadable_pictures_are_left_out() {
     }
     let refusal = refused(&["catalogue", "p", "--out", "d.csv", "--unreadable", "0.5"], dir.path());
     assert!(refusal.contains("class b has 2 pictures to be divided, 3 at least"), "{refusal}");
+    for i in [0, 3] {
+        fs::write(dir.path().join(format!("p/b/{i}.png")), b"").unwrap();
+    }
+    let refusal = refused(&["catalogue", "p", "--out", "d.csv", "--unreadable", "0.6"], dir.path());
+    assert!(refusal.contains("class b: none of its pictures can be read"), "{refusal}");
 }
 
 /// The artifact of a split has the catalogue's labels, all of its classes and its paths for names.

@@ -92,7 +92,7 @@ fn tables() {
     assert_eq!(
         find(&format!(
             "list.CSV=\u{feff}Category,Id,Split|cat,p/1.jpg,Train|dog,p/2.jpg,VALID|,q.jpg,test| {pictures} \
-             others.csv=name,score|x,1|"
+             others.csv=name,score|x,1| finds.csv=kind,file,label|leak,q.jpg,x|"
         )),
         "p/1.jpg:cat:training p/2.jpg:dog:validation q.jpg:-:testing"
     );
