@@ -1,8 +1,8 @@
 //! `prepare catalogue`: a folder of pictures → which there are, of which class, in which split.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use artifacts::artifact;
-use common::catalogue::{Catalogue, Entry, Split};
+use common::catalogue::{self, Entry, Split};
 use common::cli::{self, count};
 use common::share::Share;
 use photos::MAX_PIXELS;
@@ -27,7 +27,7 @@ use std::path::PathBuf;
   prepare catalogue photos --out catalogue.csv
   prepare images photos --catalogue catalogue.csv --split training --size 64 --out training.safetensors
   prepare check photos --catalogue catalogue.csv --html check.html")]
-pub(crate) struct Catalog {
+pub(crate) struct Catalogue {
     /// Folder of pictures, or a CSV file that lists them.
     data: PathBuf,
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub(crate) struct Catalog {
     threads: cli::Threads,
 }
 
-impl Catalog {
+impl Catalogue {
     pub(crate) fn run(self) -> Result<String> {
         self.threads.start()?;
         let inputs: &[&std::path::Path] = if self.data.is_file() { &[&self.data] } else { &[] };
@@ -58,7 +58,8 @@ impl Catalog {
             found.name_classes(names)?;
         }
         found.check_classes()?;
-        let total = found.pictures.len();
+        let (total, known) = (found.pictures.len(), found.classes());
+        say_order(&known);
         let bar = cli::progress(total, "looking");
         let pictures = std::mem::take(&mut found.pictures);
         let Survey { mut seen, unreadable } =
@@ -67,18 +68,22 @@ impl Catalog {
         let unreadable: Vec<_> =
             unreadable.into_iter().map(|(s, reason)| (found.folder.join(s.file), reason)).collect();
         folder::check_readable(&found.folder, &unreadable, total, self.unreadable)?;
+        folder::say_unreadable(&unreadable);
         // Of what is left, too.
         found.pictures = seen.iter().map(|s| s.shown.clone()).collect();
+        if let Some(class) = known.iter().find(|c| !found.classes().contains(c)) {
+            bail!("class {class}: none of its pictures can be read");
+        }
         found.check_classes()?;
         let division = split::fill(&mut seen);
         division.notes.iter().for_each(|note| cli::note(note));
-        let catalogue = catalogue(&seen)?;
+        let catalogue = listed(&seen)?;
         artifact::save_bytes(&self.out, &catalogue.to_bytes()?)?;
         cli::record(&self.out, "prepare catalogue", total);
         Ok(self.told(&catalogue, division.together, unreadable.len()))
     }
 
-    fn told(&self, catalogue: &Catalogue, together: usize, unreadable: usize) -> String {
+    fn told(&self, catalogue: &catalogue::Catalogue, together: usize, unreadable: usize) -> String {
         let parts = Split::ALL.map(|s| format!("{} {s}", count(catalogue.of(s).count())));
         let mut told = format!(
             "{}: {} pictures, {} classes; {}",
@@ -97,8 +102,20 @@ impl Catalog {
     }
 }
 
-fn catalogue(seen: &[Seen]) -> Result<Catalogue> {
-    let classes = layout::classes(seen.iter().filter_map(|s| s.shown.label.as_deref()));
+/// Says so where classes are called by numbers that are not theirs.
+fn say_order(classes: &[String]) {
+    let are_numbers = classes.iter().all(|c| c.parse::<u64>().is_ok());
+    let other = classes.iter().enumerate().find(|(i, class)| **class != i.to_string());
+    if let (true, Some((number, class))) = (are_numbers, other) {
+        cli::note(&format!(
+            "classes are numbered from 0 and none is left out: class {class} has number {number}"
+        ));
+    }
+}
+
+/// The catalogue of pictures that all have a split.
+fn listed(seen: &[Seen]) -> Result<catalogue::Catalogue> {
+    let classes = layout::classes(seen.iter().map(|s| &s.shown));
     let mut entries = Vec::new();
     for Seen { shown, .. } in seen {
         let label = shown.label.as_ref().and_then(|l| classes.iter().position(|c| c == l));
@@ -106,5 +123,5 @@ fn catalogue(seen: &[Seen]) -> Result<Catalogue> {
         let split = shown.split.unwrap_or(Split::Training);
         entries.push(Entry { file: shown.file.clone(), label, split });
     }
-    Catalogue::new(classes, entries)
+    catalogue::Catalogue::new(classes, entries)
 }

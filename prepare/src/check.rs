@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Look for copies, leaks, wrong labels and broken files among pictures.
 ///
 /// DATA is laid out as prepare catalogue wants it. Found are pictures that are copies of each other, to the byte
-/// or but for saving, shrinking and small changes of colour: in two splits, with two labels, or within one;
+/// or but for saving and shrinking: in two splits, with two labels, or within one;
 /// classes without a picture in a split; files that cannot be read; pictures with a side below 32 px, more than
 /// four times as long as wide, or of a single colour. The sizes of pictures and classes are told besides.
 ///

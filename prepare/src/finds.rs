@@ -148,12 +148,11 @@ fn place(seen: &Seen) -> Place {
 
 /// Classes that a split with labels lacks.
 fn missing(seen: &[Seen]) -> Vec<Find> {
-    let labels = || seen.iter().filter_map(|s| s.shown.label.as_deref());
     let there: BTreeSet<_> =
         seen.iter().filter_map(|s| Some((s.shown.split?, s.shown.label.as_deref()?))).collect();
     let mut all = Vec::new();
     for split in Split::ALL.into_iter().filter(|s| there.iter().any(|(of, _)| of == s)) {
-        for class in classes(labels()) {
+        for class in classes(seen.iter().map(|s| &s.shown)) {
             if !there.contains(&(split, &class)) {
                 let place = Place { split: Some(split), label: Some(class), ..Place::default() };
                 let (kind, other, detail) = (Kind::Missing, None, String::new());
@@ -259,8 +258,8 @@ pub fn summary(name: &str, survey: &Survey, finds: &[Find], limit: usize) -> Str
 
 /// How many pictures of which sizes.
 fn about(seen: &[Seen]) -> String {
-    let labels = seen.iter().filter_map(|s| s.shown.label.as_deref());
-    let mut out = format!("{}, {} classes", pictures(seen.len()), classes(labels).len());
+    let classes = classes(seen.iter().map(|s| &s.shown));
+    let mut out = format!("{}, {} classes", pictures(seen.len()), classes.len());
     let of = |split| seen.iter().filter(|s| s.shown.split == split).count();
     if of(None) < seen.len() {
         let parts = Split::ALL.map(|s| format!("{} {s}", count(of(Some(s)))));
@@ -282,8 +281,7 @@ fn about(seen: &[Seen]) -> String {
 
 /// How many pictures classes have, split by split.
 fn balance(seen: &[Seen]) -> String {
-    let labels = seen.iter().filter_map(|s| s.shown.label.as_deref());
-    let names = classes(labels);
+    let names = classes(seen.iter().map(|s| &s.shown));
     let mut of = BTreeMap::<(&str, Option<Split>), usize>::new();
     for s in seen {
         let label = s.shown.label.as_deref().unwrap_or_default();

@@ -162,11 +162,10 @@ fn decode(
     Ok(Decoded { scratch, kept, unreadable })
 }
 
-/// Names the pictures of `folder` that cannot be read, and checks that they are no more than this `share` of the
-/// `all` there are.
+/// Checks that the pictures of `folder` that cannot be read are no more than this `share` of the `all` there are.
 ///
 /// # Errors
-/// More of them, or no others.
+/// More of them, or no others; each is named on stderr.
 pub fn check_readable(
     folder: &Path,
     unreadable: &[(PathBuf, String)],
@@ -174,17 +173,23 @@ pub fn check_readable(
     share: Share,
 ) -> Result<()> {
     let allowed = share.at_most(all);
-    for (path, reason) in unreadable {
-        cli::note(&format!("unreadable: {}: {reason}", path.display()));
+    if unreadable.len() <= allowed && unreadable.len() < all {
+        return Ok(());
     }
-    ensure!(
-        unreadable.len() <= allowed && unreadable.len() < all,
+    say_unreadable(unreadable);
+    bail!(
         "{} of {all} pictures of {} are unreadable, {allowed} are allowed: mend or remove them, or \
          raise --unreadable",
         unreadable.len(),
         folder.display()
     );
-    Ok(())
+}
+
+/// Names pictures that cannot be read on stderr, with the reasons.
+pub fn say_unreadable(unreadable: &[(PathBuf, String)]) {
+    for (path, reason) in unreadable {
+        cli::note(&format!("unreadable: {}: {reason}", path.display()));
+    }
 }
 
 /// The label of each picture, and the names of all classes.

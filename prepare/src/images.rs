@@ -92,6 +92,7 @@ impl Images {
         };
         bar.finish_and_clear();
         cli::record(&self.out, "prepare images", total);
+        folder::say_unreadable(&report.unreadable);
         Ok(format!(
             "{}: {} pictures of {} px, {} classes, {} unlabelled, {} unreadable",
             self.out.display(),

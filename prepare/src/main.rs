@@ -20,7 +20,7 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 enum Command {
-    Catalogue(catalogue::Catalog),
+    Catalogue(catalogue::Catalogue),
     Check(check::Check),
     Images(images::Images),
     Model(model::Model),

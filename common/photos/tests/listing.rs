@@ -4,7 +4,7 @@
 
 use artifacts::{Framing, Preparation};
 use photos::MAX_PIXELS;
-use photos::listing::media_type_of;
+use photos::listing::{Listing, media_type_of};
 use std::fs;
 use std::path::Path;
 
@@ -123,4 +123,40 @@ fn media_types() {
     assert_eq!(of("rgb.webp"), "image/webp");
     assert_eq!(of("rgb.bmp"), "image/bmp");
     assert_eq!(of("moving.gif"), "image/gif");
+}
+
+/// Below a folder there is everything that is in its folders, links to folders included, hidden ones not.
+#[test]
+fn folders_below_are_looked_into() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir_all(at("b/deep/deeper")).unwrap();
+    fs::create_dir(at(".hidden")).unwrap();
+    for name in ["z.jpg", "b/1.jpg", "b/deep/deeper/2.jpg", ".hidden/3.jpg", "b/notes.txt"] {
+        fs::write(at(name), b"").unwrap();
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(at("b/deep"), at("a")).unwrap();
+    let found = Listing::below(dir.path()).unwrap();
+    let names = |paths: &[std::path::PathBuf]| {
+        let inside =
+            |p: &std::path::PathBuf| p.strip_prefix(dir.path()).unwrap().display().to_string();
+        paths.iter().map(inside).collect::<Vec<_>>().join(" ")
+    };
+    let linked = if cfg!(unix) { "a/deeper/2.jpg " } else { "" };
+    assert_eq!(names(&found.pictures), format!("{linked}b/1.jpg b/deep/deeper/2.jpg z.jpg"));
+    assert_eq!(names(&found.passed_over["no pictures by name or content"]), "b/notes.txt");
+    assert!(found.folders().is_empty());
+    let here = Listing::of(dir.path()).unwrap();
+    assert_eq!(names(here.folders()), if cfg!(unix) { "a b" } else { "b" });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_its_own_folder_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("cats")).unwrap();
+    std::os::unix::fs::symlink(dir.path(), dir.path().join("cats/all")).unwrap();
+    let error = Listing::below(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("leads back to the folder it lies in"), "{error}");
 }

@@ -5,7 +5,7 @@
 //! | `DATA/class name/…/x.jpg` | classes by the folders |
 //! | `DATA/train/…`, `DATA/val/…`, `DATA/test/…` | the same in each, or names as below; splits as given |
 //! | `DATA/3_17.jpg` | classes by the numbers in the names |
-//! | a CSV file of files, labels and perhaps splits | what it says |
+//! | a CSV file of files, labels and perhaps splits, and of nothing else where it lies in `DATA` | what it says |
 //!
 //! What fits two rows, or half of one, is an error: a picture with the wrong label is worse than none.
 
@@ -78,9 +78,10 @@ pub fn find(data: &Path, except: Option<&Path>) -> Result<Layout> {
     }
 }
 
-/// All class names, sorted: by number where all are whole numbers, by their bytes otherwise.
-pub fn classes<'a>(labels: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let names: BTreeSet<&str> = labels.collect();
+/// The names of the classes of these pictures, sorted: by number where all are whole numbers, by their bytes
+/// otherwise.
+pub fn classes<'a>(pictures: impl Iterator<Item = &'a Shown>) -> Vec<String> {
+    let names: BTreeSet<&str> = pictures.filter_map(|p| p.label.as_deref()).collect();
     let mut names: Vec<String> = names.into_iter().map(str::to_owned).collect();
     if names.iter().all(|name| number(name).is_some()) {
         names.sort_by_key(|name| number(name));
@@ -95,6 +96,11 @@ fn number(name: &str) -> Option<u64> {
 }
 
 impl Layout {
+    /// The names of all classes, in the order of their numbers: [`classes`].
+    pub fn classes(&self) -> Vec<String> {
+        classes(self.pictures.iter())
+    }
+
     /// Calls class number k by the k-th of `names`, which name them all.
     ///
     /// # Errors
@@ -152,8 +158,8 @@ impl Layout {
             true => 2,
         };
         let unlabelled = if of.is_empty() { without_label } else { None };
-        let all = of.into_iter().chain(unlabelled.map(|n| ("without a label", n)));
-        for (class, n) in all.filter(|(_, n)| *n < least) {
+        let mut all = of.into_iter().chain(unlabelled.map(|n| ("without a label", n)));
+        if let Some((class, n)) = all.find(|(_, n)| *n < least) {
             ensure!(
                 n > 0,
                 "class {class} has pictures, but none in training: nothing can be learnt of it"
@@ -199,7 +205,11 @@ mod tests {
 
     #[test]
     fn classes_are_ordered_by_number_or_by_bytes() {
-        let order = |text: &str| classes(text.split(' ')).join(" ");
+        let order = |text: &str| {
+            let shown =
+                |l: &str| Shown { file: String::new(), label: Some(l.to_owned()), split: None };
+            classes(text.split(' ').map(shown).collect::<Vec<_>>().iter()).join(" ")
+        };
         assert_eq!(order("10 9 0 2 9"), "0 2 9 10");
         assert_eq!(order("10 9 0 x 2"), "0 10 2 9 x");
         assert_eq!(order("éclair apple Zebra"), "Zebra apple éclair");

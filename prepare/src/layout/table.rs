@@ -26,19 +26,29 @@ struct Columns {
 impl Columns {
     /// Of this header; None where it is not that of a table of pictures.
     fn of(header: &csv::StringRecord) -> Option<Self> {
-        let names: Vec<String> =
-            header.iter().map(|n| n.trim_start_matches('\u{feff}').trim().to_lowercase()).collect();
+        let names: Vec<String> = header.iter().map(plain).collect();
         let find =
             |called: &[&str]| called.iter().find_map(|c| names.iter().position(|name| name == c));
         Some(Self { file: find(&FILES)?, label: find(&LABELS)?, split: find(&SPLITS) })
     }
 }
 
-/// Whether a file is called a table and begins as one of pictures.
+/// Whether a file is called a table and its header is that of one of pictures, and says nothing else: tables of finds
+/// name files and labels, too.
 pub(super) fn is_one(path: &Path) -> bool {
     let is_called_one = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
-    let header = || Some(Columns::of(csv::Reader::from_path(path).ok()?.headers().ok()?)?.file);
-    is_called_one && header().is_some()
+    let header = || csv::Reader::from_path(path).ok()?.headers().ok().cloned();
+    let all = [&FILES[..], &LABELS, &SPLITS].concat();
+    is_called_one
+        && header().is_some_and(|header| {
+            Columns::of(&header).is_some()
+                && header.iter().all(|name| all.contains(&plain(name).as_str()))
+        })
+}
+
+/// The name of a column, without what spreadsheets put before the first.
+fn plain(name: &str) -> String {
+    name.trim_start_matches('\u{feff}').trim().to_lowercase()
 }
 
 /// Reads a table of pictures that lies in `folder`.
