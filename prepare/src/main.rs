@@ -4,6 +4,7 @@
 
 mod draft;
 mod evidence;
+mod feeding;
 mod images;
 mod model;
 mod names;
