@@ -24,12 +24,17 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// What it is, its text behind a convolution of 6 channels, and how many it makes of them.
-const OPERATIONS: [(&str, &str, usize); 28] = [
+const OPERATIONS: [(&str, &str, usize); 33] = [
     ("dense convolution", "b:conv 6>7 k3 s2 p1 bias", 7),
     ("pointwise convolution", "b:conv 6>7 k1", 7),
     ("strided pointwise convolution", "b:conv 6>7 k1 s2", 7),
     ("depthwise convolution", "b:conv 6>6 k3 p1 g6", 6),
     ("grouped convolution", "b:conv 6>10 k3 s2 p1 g2 bias", 10),
+    ("dense convolution, same", "b:conv 6>7 k3 s2 same bias", 7),
+    ("dense convolution, same, on 8 × 8", "b:conv 6>6 k2;c:conv 6>7 k5 s2 same", 7),
+    ("depthwise convolution, same", "b:conv 6>6 k5 same g6", 6),
+    ("depthwise convolution, same, on 8 × 8", "b:conv 6>6 k2;c:conv 6>6 k5 s2 same g6 bias", 6),
+    ("max pool, same, on 8 × 8", "b:conv 6>6 k2;max k3 s2 same", 6),
     ("linear layer on 9 × 9", "b:linear 6>5 k9 bias", 5),
     ("batch norm", "b:bn 6", 6),
     ("batch norm of another epsilon", "b:bn 6 eps0.1", 6),

@@ -259,7 +259,7 @@ pub(crate) fn file(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use graph::op::{AvgPool, BatchNorm, MaxPool};
+    use graph::op::{AvgPool, BatchNorm, Conv, MaxPool};
 
     /// The nodes of one operation that reads 4 channels of `side` × `side`.
     fn written(op: impl Into<Op>, side: usize) -> Vec<Message> {
@@ -288,6 +288,21 @@ mod tests {
             assert!(holds(node, &ints("pads", &pads)), "{window:?} on {side} px: {node:?}");
             let mode = Message::default().text(1, "ceil_mode");
             assert!(!holds(node, &mode), "{window:?} on {side} px: {node:?}");
+        }
+    }
+
+    /// By hand, see `graph::Window::before`: 12 px at stride 2 are 6 positions, which with windows of 5 read
+    /// 3 pixels more, one of them before; 13 px are 7 positions and read 4 more.
+    #[test]
+    fn convolutions_have_explicit_margins() {
+        let conv = |window| Conv { input: 4, output: 4, window, groups: 4, bias: false };
+        for (window, side, pads) in [
+            (Window::same(5, 2), 12, [1, 1, 2, 2]),
+            (Window::same(5, 2), 13, [2, 2, 2, 2]),
+            (Window::new(5, 2, 2), 12, [2, 2, 2, 2]),
+        ] {
+            let [node] = &written(conv(window), side)[..] else { panic!("one node") };
+            assert!(holds(node, &ints("pads", &pads)), "{window:?} on {side} px: {node:?}");
         }
     }
 

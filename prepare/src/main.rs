@@ -6,6 +6,7 @@ mod catalogue;
 mod check;
 mod draft;
 mod evidence;
+mod feeding;
 mod images;
 mod model;
 mod names;

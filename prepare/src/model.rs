@@ -1,23 +1,23 @@
 //! `prepare model`: weights from another program → a model artifact.
 
+use crate::feeding::{Colour, Feeding};
 use crate::names::{Known, Names};
 use crate::nearest::{few, nearest};
 use crate::{draft::draft, evidence};
 use anyhow::{Context, Result, bail, ensure};
 use artifacts::artifact::{self, Header, Kind};
-use artifacts::{Framing, Input, Model as Network, Preparation, Provenance, Source, classes};
+use artifacts::{Input, Model as Network, Preparation, Provenance, Source, classes};
 use checkpoint::{Bundle, Contents, Format, Tensor, Values};
 use clap::parser::ValueSource;
 use common::cli;
 use common::share::Share;
 use graph::grid::Grids;
 use graph::schedule::{Fusing, Schedule};
-use graph::{Graph, Margin, Op, Weights, families};
+use graph::{Graph, Op, Weights, families};
 use photos::MAX_PIXELS;
 use prepare::folder::Limits;
 use serde::Serialize;
 use std::path::PathBuf;
-use views::Normalization;
 
 /// Read weights written by PyTorch, NumPy or safetensors.
 ///
@@ -134,50 +134,6 @@ impl clap::FromArgMatches for Given {
     }
 }
 
-/// How the network was fed; no weights file says so. The defaults are the course's.
-#[derive(Serialize, clap::Args)]
-struct Feeding {
-    /// Side of the pictures it was trained on, pixels.
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(8..=4096))]
-    size: u16,
-    /// How its pictures became squares.
-    #[arg(long, default_value = "center", value_parser = cli::fits())]
-    fit: Framing,
-    /// Mean subtracted from each colour, 0 to 1.
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1, default_values_t = [0.0, 0.0, 0.0])]
-    mean: Vec<f32>,
-    /// Order of the colours it was trained on; bgr turns its first layer round.
-    #[arg(long, value_enum, default_value = "rgb")]
-    colour: Colour,
-    /// Standard deviation each colour was divided by.
-    #[arg(long, alias = "deviation", value_name = "R,G,B", value_delimiter = ',', num_args = 1, default_values_t = [1.0, 1.0, 1.0])]
-    std: Vec<f32>,
-    /// Its pictures were turned as their EXIF orientation says (not so in torchvision).
-    #[arg(long)]
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    exif: bool,
-    /// ε of every batch norm [default: what --graph says, else the family's own: 1e-3 of MobileNetV3, 1e-5 as in
-    /// PyTorch of the others; Keras has 1e-3].
-    #[arg(long, alias = "eps", value_name = "E", value_parser = epsilon)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    epsilon: Option<f32>,
-}
-
-fn epsilon(text: &str) -> Result<f32, &'static str> {
-    let value = text.parse().ok().filter(|v| graph::op::BatchNorm::RANGE.contains(v));
-    value.ok_or("expected a number from 1e-12 to 1, such as 1e-3")
-}
-
-/// Order of a picture's planes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-enum Colour {
-    /// As PIL and torchvision give them.
-    Rgb,
-    /// As OpenCV gives them.
-    Bgr,
-}
-
 impl Model {
     pub(crate) fn run(self) -> Result<String> {
         self.threads.start()?;
@@ -261,23 +217,15 @@ impl Model {
     }
 
     fn save_model(
-        self,
+        mut self,
         name: &str,
         graph: Graph,
         mut weights: Weights,
         format: Format,
         hash: String,
     ) -> Result<String> {
-        let triple = |name: &str, v: &[f32]| -> Result<[f32; 3]> {
-            let finite = v.iter().all(|x| x.is_finite());
-            ensure!(v.len() == 3 && finite, "--{name}: expected three numbers R,G,B, got {v:?}");
-            Ok([v[0], v[1], v[2]])
-        };
-        let normalization = Normalization {
-            mean: triple("mean", &self.input.mean)?,
-            std: triple("std", &self.input.std)?,
-        };
-        ensure!(normalization.std.iter().all(|d| *d > 0.0), "--std must be above 0");
+        self.input.complete(name, &self.given.0);
+        let normalization = self.input.normalization()?;
         graph.check_classes().with_context(|| self.file.display().to_string())?;
         let graph = match self.input.epsilon {
             None => graph,
@@ -364,40 +312,4 @@ fn with_epsilon(graph: &Graph, epsilon: f32) -> Result<Graph> {
     let is_norm = |n: &graph::Node| matches!(n.op, Op::BatchNorm(_));
     ensure!(graph.nodes().iter().any(is_norm), "the network has no batch norm");
     Ok(graph.with_epsilon(epsilon)?)
-}
-
-impl Feeding {
-    /// All that no file of weights says, in words.
-    fn assumed(&self, model: &Network) -> String {
-        let Self { mean, std, fit, colour, size, exif, .. } = self;
-        let graph = &model.graph;
-        let norms = graph
-            .nodes()
-            .iter()
-            .filter_map(|n| if let Op::BatchNorm(norm) = n.op { Some(norm.epsilon) } else { None });
-        let windows = graph.nodes().iter().filter_map(|n| Some(n.op.as_conv()?.window));
-        let paddings = windows.filter(|w| w.kernel > 1).map(|w| match w.margin {
-            Margin::Each(pixels) | Margin::Ceil(pixels) => pixels.to_string(),
-            Margin::Same => "TensorFlow's same".to_owned(),
-        });
-        let turned = if *exif { "turned" } else { "not turned" };
-        format!(
-            "{}{}{}; pictures of {size} px, {fit}, {turned} by EXIF; {colour:?}, mean {mean:?}, std {std:?}",
-            evidence::activations(graph),
-            each("padded by", paddings),
-            each("batch norms with ε", norms.map(|e| format!("{e:e}"))),
-        )
-    }
-}
-
-/// `, what A and B` for the values there are; nothing for none.
-fn each<T: PartialEq + std::fmt::Display>(what: &str, values: impl Iterator<Item = T>) -> String {
-    let mut found: Vec<T> = Vec::new();
-    for value in values {
-        if !found.contains(&value) {
-            found.push(value);
-        }
-    }
-    let found: Vec<String> = found.iter().map(T::to_string).collect();
-    if found.is_empty() { String::new() } else { format!(", {what} {}", found.join(" and ")) }
 }

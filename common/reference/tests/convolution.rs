@@ -27,9 +27,27 @@ const CASES: [[usize; 9]; 16] = [
     [1, 3, 3, 2, 2, 3, 1, 2, 1],    // padding 2: patches wholly outside in a row
 ];
 
+/// (batch, height, width, in, out, kernel, stride, groups) with TensorFlow's "same" margin, and that margin above,
+/// below, left and right: by hand, (⌈n / s⌉ − 1) · s + k − n pixels, half of them rounded down before.
+const SAME: [([usize; 8], [usize; 4]); 12] = [
+    ([2, 6, 7, 3, 5, 3, 2, 1], [0, 1, 1, 1]), // a stem
+    ([1, 7, 8, 3, 4, 5, 2, 1], [2, 2, 1, 2]),
+    ([2, 5, 6, 4, 6, 3, 1, 1], [1, 1, 1, 1]),
+    ([2, 6, 6, 17, 9, 3, 2, 1], [0, 1, 0, 1]), // summed directly
+    ([1, 5, 4, 18, 20, 5, 1, 1], [2, 2, 2, 2]),
+    ([1, 5, 4, 18, 20, 2, 1, 1], [0, 1, 0, 1]), // no convolution by itself backwards
+    ([2, 5, 4, 17, 17, 3, 1, 17], [1, 1, 1, 1]), // depthwise
+    ([2, 7, 6, 17, 17, 3, 2, 17], [1, 1, 0, 1]),
+    ([1, 7, 6, 25, 25, 5, 1, 25], [2, 2, 2, 2]),
+    ([2, 6, 7, 9, 9, 5, 2, 9], [1, 2, 2, 2]),
+    ([1, 2, 1, 8, 8, 5, 2, 8], [1, 2, 2, 2]), // smaller than the window
+    ([2, 6, 5, 6, 8, 3, 2, 2], [0, 1, 1, 1]), // two groups
+];
+
 fn reference(c: [usize; 9]) -> plain::Conv {
     let [batch, height, width, input, output, kernel, stride, padding, groups] = c;
-    plain::Conv { batch, height, width, input, output, kernel, stride, padding, groups }
+    let margin = [padding; 4];
+    plain::Conv { batch, height, width, input, output, kernel, stride, margin, groups }
 }
 
 fn conv([input, output]: [usize; 2], window: [usize; 3], groups: usize) -> Conv {
@@ -37,10 +55,22 @@ fn conv([input, output]: [usize; 2], window: [usize; 3], groups: usize) -> Conv 
     Conv { input, output, window: Window::new(kernel, stride, padding), groups, bias: false }
 }
 
+fn same((c, margin): ([usize; 8], [usize; 4])) -> (plain::Conv, Conv) {
+    let [batch, height, width, input, output, kernel, stride, groups] = c;
+    let window = Window::same(kernel, stride);
+    let plain = plain::Conv { batch, height, width, input, output, kernel, stride, margin, groups };
+    (plain, Conv { input, output, window, groups, bias: false })
+}
+
+fn padded(case: [usize; 9]) -> (plain::Conv, Conv) {
+    let [_, _, _, input, output, kernel, stride, padding, groups] = case;
+    (reference(case), conv([input, output], [kernel, stride, padding], groups))
+}
+
 #[test]
 fn values_and_gradients_equal_the_definition() {
-    for case in CASES {
-        let r = reference(case);
+    for (r, conv) in CASES.map(padded).into_iter().chain(SAME.map(same)) {
+        let case = (conv, r.height, r.width);
         let (x_shape, w_shape) = (
             [r.batch, r.height, r.width, r.input],
             [r.output, r.input / r.groups, r.kernel, r.kernel],
@@ -49,7 +79,6 @@ fn values_and_gradients_equal_the_definition() {
         let w = values(w_shape.iter().product(), 2);
         let b = values(r.output, 3);
         let (xv, wv, bv) = (var(&x, &x_shape), var(&w, &w_shape), var(&b, &[r.output]));
-        let conv = conv([r.input, r.output], [r.kernel, r.stride, r.padding], r.groups);
         let y = xv.apply_op3(&wv, &bv, ConvolveBias(conv)).unwrap();
         assert_eq!(y.dims(), [r.batch, r.out_height(), r.out_width(), r.output], "{case:?}");
         let (x64, w64, b64) = (f64s(&x), f64s(&w), f64s(&b));
@@ -75,20 +104,25 @@ fn values_and_gradients_equal_the_definition() {
 /// Large enough for several tiles, for partial weight gradients and for those by channel blocks.
 #[test]
 fn tiles_and_large_weights_equal_the_definition() {
-    for case in [
+    let all = [
         [3, 20, 21, 40, 24, 3, 1, 1, 1],
         [2, 5, 5, 130, 70, 3, 1, 1, 1],
         [2, 6, 6, 300, 260, 1, 1, 0, 1],
         [5, 13, 10, 33, 47, 3, 1, 1, 1],
         [3, 8, 8, 100, 20, 3, 1, 0, 1],
-    ] {
-        let r = reference(case);
+    ];
+    let margins = [
+        ([3, 20, 21, 40, 24, 3, 1, 1], [1; 4]),
+        ([3, 20, 21, 40, 24, 3, 2, 1], [0, 1, 1, 1]),
+        ([2, 6, 7, 130, 70, 5, 2, 1], [1, 2, 2, 2]),
+    ];
+    for (r, conv) in all.map(padded).into_iter().chain(margins.map(same)) {
+        let case = (conv, r.height, r.width);
         let (x_shape, w_shape) =
             ([r.batch, r.height, r.width, r.input], [r.output, r.input, r.kernel, r.kernel]);
         let x = values(x_shape.iter().product(), 5);
         let w = values(w_shape.iter().product(), 6);
         let (xv, wv) = (var(&x, &x_shape), var(&w, &w_shape));
-        let conv = conv([r.input, r.output], [r.kernel, r.stride, r.padding], 1);
         let y = xv.apply_op2(&wv, Convolve(conv)).unwrap();
         let (x64, w64, zero) = (f64s(&x), f64s(&w), vec![0.0; r.output]);
         assert!(error(&floats(&y), &r.run(&x64, &w64, &zero)) < 1e-5, "{case:?}");

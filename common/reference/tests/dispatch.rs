@@ -44,7 +44,7 @@ fn block() -> Vec<f32> {
     let y = y.apply_op1(Maxima::new(Window::new(3, 2, 1))).unwrap();
     let y = y.apply_op3(&square, &b2, conv(26, 26, [3, 1], 1)).unwrap();
     assert_eq!(tile(&y), Forward::Winograd(Tile::Two));
-    let y = y.apply_op1(Means(Window { ceil: true, ..Window::new(2, 1, 1) })).unwrap();
+    let y = y.apply_op1(Means(Window::ceil(2, 1, 1))).unwrap();
     let y = y.apply_op3(&square, &b2, conv(26, 26, [3, 1], 1)).unwrap();
     assert_eq!(tile(&y), Forward::Winograd(Tile::Four));
     let y = y.apply_op3(&wide, &b3, conv(26, 11, [3, 2], 1)).unwrap();

@@ -142,8 +142,9 @@ fn max_pool(x: &[f64], [b, h, w, c]: [usize; 4], win: Window) -> Vec<f64> {
                 let mut best = f64::NEG_INFINITY;
                 for (ky, kx) in (0..win.kernel).flat_map(|y| (0..win.kernel).map(move |x| (y, x))) {
                     let (iy, ix) = (oy * win.stride + ky, ox * win.stride + kx);
-                    if iy >= win.padding && ix >= win.padding {
-                        let (iy, ix) = (iy - win.padding, ix - win.padding);
+                    let (above, left) = (win.before(h), win.before(w));
+                    if iy >= above && ix >= left {
+                        let (iy, ix) = (iy - above, ix - left);
                         if iy < h && ix < w {
                             best = best.max(x[((i * h + iy) * w + ix) * c + ch]);
                         }
@@ -158,16 +159,16 @@ fn max_pool(x: &[f64], [b, h, w, c]: [usize; 4], win: Window) -> Vec<f64> {
 
 #[test]
 fn max_pool_equals_the_definition() {
-    for (kernel, stride, padding, ceil, h, w, c) in [
-        (2, 2, 0, false, 6, 8, 16),
-        (2, 2, 0, false, 7, 5, 3), // odd: the last row and column are left out
-        (2, 2, 0, true, 7, 5, 3),  // and here they are not
-        (3, 2, 1, false, 8, 8, 9), // ResNet
-        (3, 2, 0, true, 8, 6, 5),  // SqueezeNet
-        (3, 2, 1, false, 7, 5, 4),
-        (3, 1, 1, false, 4, 4, 2),
+    for (win, h, w, c) in [
+        (Window::new(2, 2, 0), 6, 8, 16),
+        (Window::new(2, 2, 0), 7, 5, 3), // odd: the last row and column are left out
+        (Window::ceil(2, 2, 0), 7, 5, 3), // and here they are not
+        (Window::new(3, 2, 1), 8, 8, 9), // ResNet
+        (Window::ceil(3, 2, 0), 8, 6, 5), // SqueezeNet
+        (Window::new(3, 2, 1), 7, 5, 4),
+        (Window::new(3, 1, 1), 4, 4, 2),
+        (Window::same(3, 2), 8, 7, 3),
     ] {
-        let win = Window { ceil, ..Window::new(kernel, stride, padding) };
         let shape = [2, h, w, c];
         let x = values(2 * h * w * c, 1);
         let xv = var(&x, &shape);
@@ -200,15 +201,16 @@ fn avg_pool(x: &[f64], [b, h, w, c]: [usize; 4], win: Window) -> Vec<f64> {
         for (oy, ox) in (0..win.output(h)).flat_map(|y| (0..win.output(w)).map(move |x| (y, x))) {
             for ch in 0..c {
                 let (mut sum, mut n) = (0.0, 0);
+                let padding = win.before(h);
                 for (ky, kx) in (0..win.kernel).flat_map(|y| (0..win.kernel).map(move |x| (y, x))) {
                     let (iy, ix) = (oy * win.stride + ky, ox * win.stride + kx);
-                    if iy >= h + 2 * win.padding || ix >= w + 2 * win.padding {
+                    if iy >= h + 2 * padding || ix >= w + 2 * padding {
                         continue;
                     }
                     n += 1;
-                    let inside = |v: usize, n: usize| v >= win.padding && v - win.padding < n;
+                    let inside = |v: usize, n: usize| v >= padding && v - padding < n;
                     if inside(iy, h) && inside(ix, w) {
-                        let (iy, ix) = (iy - win.padding, ix - win.padding);
+                        let (iy, ix) = (iy - padding, ix - padding);
                         sum += x[((i * h + iy) * w + ix) * c + ch];
                     }
                 }
@@ -224,16 +226,15 @@ fn avg_pool(x: &[f64], [b, h, w, c]: [usize; 4], win: Window) -> Vec<f64> {
 #[test]
 fn avg_pool_equals_the_definition() {
     let ones: Vec<f64> = [1.0, 2.0, 3.0].repeat(3);
-    let ceil = Window { ceil: true, ..Window::new(2, 2, 0) };
+    let ceil = Window::ceil(2, 2, 0);
     assert_eq!(avg_pool(&ones, [1, 3, 3, 1], ceil), [1.5, 3.0, 1.5, 3.0]);
     assert_eq!(avg_pool(&ones, [1, 3, 3, 1], Window::new(2, 2, 1))[0], 0.25);
-    for (kernel, stride, padding, ceil, h, w, c) in [
-        (2, 2, 0, false, 6, 8, 16),
-        (2, 2, 0, true, 7, 5, 3),
-        (3, 2, 1, true, 8, 6, 5),
-        (3, 1, 1, false, 4, 5, 2),
+    for (win, h, w, c) in [
+        (Window::new(2, 2, 0), 6, 8, 16),
+        (Window::ceil(2, 2, 0), 7, 5, 3),
+        (Window::ceil(3, 2, 1), 8, 6, 5),
+        (Window::new(3, 1, 1), 4, 5, 2),
     ] {
-        let win = Window { ceil, ..Window::new(kernel, stride, padding) };
         let shape = [2, h, w, c];
         let x = values(2 * h * w * c, 1);
         let xv = var(&x, &shape);

@@ -44,7 +44,7 @@ fn mutated(text: &str, rng: &mut Rng) -> String {
                 nodes[at] = format!("{} @{link}", nodes[at]);
             }
             3 => {
-                let words = [" ceil", " bias", " s2", " p1", " g1", " k15", " k2"];
+                let words = [" ceil", " same", " bias", " s2", " p1", " g1", " k15", " k2"];
                 nodes[at] += words[rng.below(words.len())];
             }
             _ => nodes[at] = with_number(&nodes[at], rng),

@@ -2,12 +2,16 @@
 weights of torch_networks.py.
 
     python3 torch_families.py > torch_families.rs      # PyTorch 2.15, torchvision 0.29
+
+EfficientNet-Lite0 is that of the PyPI package efficientnet-lite-pytorch 0.1.0 (pip install --no-deps --target FOLDER,
+FOLDER in PYTHONPATH), with margins that follow from each picture's size.
 """
 
 import numpy as np
 import torch
 import torch.nn as nn
 import torchvision
+from efficientnet_lite_pytorch import EfficientNet
 from torch_networks import formula, show
 
 
@@ -69,6 +73,7 @@ FAMILIES = {
     "mobilenet_v3_small": (lambda n: TV.mobilenet_v3_small(num_classes=n), (64, 224)),
     "mobilenet_v3_large": (lambda n: TV.mobilenet_v3_large(num_classes=n), (64, 224)),
     "efficientnet_b0": (lambda n: TV.efficientnet_b0(num_classes=n), (64, 224)),
+    "efficientnet_lite0": (lambda n: EfficientNet.from_name("efficientnet-lite0", num_classes=n, image_size=None), (64, 75, 224)),
     "shufflenet_v2": (lambda n: TV.shufflenet_v2_x1_0(num_classes=n), (64, 224)),
     "squeezenet1_1": (lambda n: TV.squeezenet1_1(num_classes=n), (64, 224)),
     "densenet121": (lambda n: TV.densenet121(num_classes=n), (64, 224)),

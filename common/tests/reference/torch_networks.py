@@ -227,6 +227,35 @@ class Excite(nn.Module):
         return self.fc(blur(x, [1, 2, 1], 2).mean((2, 3)))
 
 
+class Same(nn.Module):
+    """Margins as TensorFlow's "SAME" has them, written out: at 28 px that of every window but c2's is uneven."""
+
+    TEXT = (
+        "input 3;c0:conv 3>16 k3 s2 same;n0:bn 16 eps1e-3;relu6;c1:conv 16>16 k5 s2 same g16;n1:bn 16;relu6;"
+        "c2:conv 16>20 k3 same;n2:bn 20;relu;c3:conv 20>16 k2 same bias;relu;c4:conv 16>12 k4 s2 same g4;n4:bn 12;"
+        "relu;max k3 s2 same;gap;fc:linear 12>11 bias"
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.c0, self.n0 = nn.Conv2d(3, 16, 3, 2, bias=False), nn.BatchNorm2d(16, eps=1e-3)
+        self.c1, self.n1 = nn.Conv2d(16, 16, 5, 2, groups=16, bias=False), nn.BatchNorm2d(16)
+        self.c2, self.n2 = nn.Conv2d(16, 20, 3, bias=False), nn.BatchNorm2d(20)
+        self.c3 = nn.Conv2d(20, 16, 2)
+        self.c4, self.n4 = nn.Conv2d(16, 12, 4, 2, groups=4, bias=False), nn.BatchNorm2d(12)
+        self.fc = nn.Linear(12, 11)
+
+    def forward(self, x):
+        pad = lambda x, before, behind, v=0.0: nn.functional.pad(x, 2 * [before, behind], value=v)
+        x = nn.functional.relu6(self.n0(self.c0(pad(x, 0, 1))))  # 28 px to 14
+        x = nn.functional.relu6(self.n1(self.c1(pad(x, 1, 2))))  # 14 to 7
+        x = self.n2(self.c2(pad(x, 1, 1))).relu()
+        x = self.c3(pad(x, 0, 1)).relu()
+        x = self.n4(self.c4(pad(x, 1, 2))).relu()  # 7 to 4
+        x = nn.functional.max_pool2d(pad(x, 0, 1, -torch.inf), 3, 2)  # 4 to 2
+        return self.fc(x.mean((2, 3)))
+
+
 def show(values):
     return ", ".join(f"{float(f):.5e}" for f in values)
 
@@ -298,6 +327,7 @@ def main():
     case("swish", Swish.TEXT, 16, Swish())
     case("epsilons", Epsilons.TEXT, 16, Epsilons())
     case("excite", Excite.TEXT, 18, Excite())
+    case("same", Same.TEXT, 28, Same())
     print("];")
 
 

@@ -68,22 +68,26 @@ pub(crate) struct Conv {
     pub(crate) output: usize,
     pub(crate) kernel: usize,
     pub(crate) stride: usize,
-    pub(crate) padding: usize,
+    /// Pixels of margin above, below, left and right.
+    pub(crate) margin: [usize; 4],
     pub(crate) groups: usize,
 }
 
 impl Conv {
     pub(crate) fn out_height(&self) -> usize {
-        (self.height + 2 * self.padding - self.kernel) / self.stride + 1
+        let [above, below, ..] = self.margin;
+        (above + self.height + below - self.kernel) / self.stride + 1
     }
 
     pub(crate) fn out_width(&self) -> usize {
-        (self.width + 2 * self.padding - self.kernel) / self.stride + 1
+        let [_, _, left, right] = self.margin;
+        (left + self.width + right - self.kernel) / self.stride + 1
     }
 
     /// NHWC convolution by seven loops.
     pub(crate) fn run(&self, x: &[f64], w: &[f64], bias: &[f64]) -> Vec<f64> {
         let (oh, ow) = (self.out_height(), self.out_width());
+        let [above, _, left, _] = self.margin;
         let (per_in, per_out) = (self.input / self.groups, self.output / self.groups);
         let mut y = Vec::new();
         for picture in 0..self.batch {
@@ -95,8 +99,8 @@ impl Conv {
                             let channel = o / per_out * per_in + i;
                             for ky in 0..self.kernel {
                                 for kx in 0..self.kernel {
-                                    let iy = (oy * self.stride + ky) as i64 - self.padding as i64;
-                                    let ix = (ox * self.stride + kx) as i64 - self.padding as i64;
+                                    let iy = (oy * self.stride + ky) as i64 - above as i64;
+                                    let ix = (ox * self.stride + kx) as i64 - left as i64;
                                     let inside = (0..self.height as i64).contains(&iy)
                                         && (0..self.width as i64).contains(&ix);
                                     if inside {

@@ -4,7 +4,7 @@ use graph::families::Knobs;
 use graph::grid::{Grid, Grids, Scale};
 use graph::op::Activation;
 use graph::rng::Rng;
-use graph::{Graph, Role, Weights};
+use graph::{Graph, Role, Weights, Window};
 use std::fmt::Write;
 
 /// Puts a random network together.
@@ -40,21 +40,25 @@ impl Sketch<'_> {
             groups * (1 + rng.below(20 / groups + 1))
         };
         let bias = if rng.chance(0.5) { " bias" } else { "" };
-        let words = format!("k{kernel} s{stride} p{padding} g{groups}{bias}");
+        let same = rng.chance(0.3);
+        let margin = if same { "same".to_owned() } else { format!("p{padding}") };
+        let words = format!("k{kernel} s{stride} {margin} g{groups}{bias}");
         self.node(&format!("c{layer}:conv {channels}>{out} {words}"));
         self.channels = out;
-        self.side = (side + 2 * padding - kernel) / stride + 1;
+        let padded = (side + 2 * padding - kernel) / stride + 1;
+        self.side = if same { side.div_ceil(stride) } else { padded };
     }
 
     fn pool(&mut self) {
-        const POOLS: [(&str, usize, usize, usize, bool); 7] = [
-            ("max", 2, 2, 0, false),
-            ("max", 3, 2, 1, false),
-            ("max", 3, 3, 0, false),
-            ("max", 2, 1, 0, false),
-            ("max", 3, 2, 0, true),
-            ("avg", 2, 2, 0, false),
-            ("avg", 3, 2, 1, true),
+        const POOLS: [(&str, Window); 8] = [
+            ("max", Window::new(2, 2, 0)),
+            ("max", Window::new(3, 2, 1)),
+            ("max", Window::new(3, 3, 0)),
+            ("max", Window::new(2, 1, 0)),
+            ("max", Window::ceil(3, 2, 0)),
+            ("max", Window::same(3, 2)),
+            ("avg", Window::new(2, 2, 0)),
+            ("avg", Window::ceil(3, 2, 1)),
         ];
         if self.rng.chance(0.2) {
             let (taps, stride) =
@@ -63,9 +67,9 @@ impl Sketch<'_> {
             self.side = (self.side - 1) / stride + 1;
             return;
         }
-        let (verb, k, s, p, ceil) = POOLS[self.rng.below(POOLS.len())];
-        self.node(&format!("{verb} k{k} s{s} p{p}{}", if ceil { " ceil" } else { "" }));
-        self.side = graph::Window { ceil, ..graph::Window::new(k, s, p) }.output(self.side);
+        let (verb, window) = POOLS[self.rng.below(POOLS.len())];
+        self.node(&format!("{verb}{window}"));
+        self.side = window.output(self.side);
     }
 
     /// What joins and parts channels, reading `start`, a node of `before` channels and this side.

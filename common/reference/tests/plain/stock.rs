@@ -8,7 +8,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use graph::op::{Activation, Blur, Conv};
-use graph::{Graph, Op, Weights, Window};
+use graph::{Graph, Margin, Op, Weights, Window};
 use std::collections::BTreeMap;
 
 /// Gradients by name.
@@ -105,10 +105,25 @@ fn line(v: &Tensor) -> Result<Tensor> {
     v.reshape((1, (), 1, 1))
 }
 
+/// Pixels of margin before and behind a side of `n`, by the definitions of PyTorch and TensorFlow.
+fn margins(window: Window, n: usize) -> [usize; 2] {
+    match window.margin {
+        Margin::Each(padding) | Margin::Ceil(padding) => [padding; 2],
+        Margin::Same => {
+            let positions = n.div_ceil(window.stride);
+            let all = ((positions - 1) * window.stride + window.kernel).saturating_sub(n);
+            [all / 2, all - all / 2]
+        }
+    }
+}
+
 fn convolution(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Result<Tensor> {
     let Conv { output, input, window, groups, .. } = *conv;
     let w = w.reshape((output, input / groups, window.kernel, window.kernel))?;
-    let y = x.contiguous()?.conv2d(&w, window.padding, window.stride, 1, groups)?;
+    let (_, _, height, width) = x.dims4()?;
+    let ([above, below], [left, right]) = (margins(window, height), margins(window, width));
+    let x = x.pad_with_zeros(2, above, below)?.pad_with_zeros(3, left, right)?;
+    let y = x.contiguous()?.conv2d(&w, 0, window.stride, 1, groups)?;
     match bias {
         Some(b) => y.broadcast_add(&line(b)?),
         None => Ok(y),
@@ -124,7 +139,7 @@ fn taps(x: &Tensor, win: Window, outside: f64) -> Result<Vec<Tensor>> {
     let column = Tensor::full(outside, (b, c, h + 1, 1), cpu)?.to_dtype(x.dtype())?;
     let framed = Tensor::cat(&[&Tensor::cat(&[x, &row], 2)?, &column], 3)?.contiguous()?;
     let places = |n: usize, k: usize| {
-        let place = |o: usize| match (o * win.stride + k).checked_sub(win.padding) {
+        let place = |o: usize| match (o * win.stride + k).checked_sub(margins(win, n)[0]) {
             Some(i) if i < n => i as u32,
             _ => n as u32,
         };
@@ -162,7 +177,7 @@ fn average(x: &Tensor, win: Window) -> Result<Tensor> {
     let sum = taps(x, win, 0.0)?.into_iter().reduce(|a, b| (a + b).unwrap()).unwrap();
     // How many taps lie in the padded picture.
     let counts = |n: usize| -> Vec<f64> {
-        let end = |o: usize| (o * win.stride + win.kernel).min(n + 2 * win.padding);
+        let end = |o: usize| (o * win.stride + win.kernel).min(n + 2 * margins(win, n)[0]);
         (0..win.output(n)).map(|o| (end(o) - o * win.stride) as f64).collect()
     };
     let (rows, columns) = (counts(h), counts(w));

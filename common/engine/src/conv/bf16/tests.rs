@@ -282,10 +282,16 @@ fn pointwise_convolutions_are_those_of_the_definition() {
 /// Windows, strides and padding, on maps that are cut by rows of pictures and by pictures, of odd channels, too.
 #[test]
 fn direct_convolutions_are_those_of_the_definition() {
-    for (kernel, stride, padding, side, input, output) in
-        [(3, 2, 1, 7, 17, 40), (3, 1, 1, 2, 64, 33), (1, 2, 0, 16, 32, 8), (3, 1, 1, 10, 16, 32)]
-    {
-        let window = graph::Window { kernel, stride, padding, ceil: false };
+    let window = graph::Window::new;
+    for (window, padding, side, input, output) in [
+        (window(3, 2, 1), 1, 7, 17, 40),
+        (window(3, 1, 1), 1, 2, 64, 33),
+        (window(1, 2, 0), 0, 16, 32, 8),
+        (window(3, 1, 1), 1, 10, 16, 32),
+        // Of 3 pixels more than 8 one lies before.
+        (graph::Window::same(5, 2), 1, 8, 16, 24),
+    ] {
+        let (kernel, stride) = (window.kernel, window.stride);
         let g = graph::Geometry {
             batch: 3,
             height: side,

@@ -17,7 +17,7 @@ fn values(n: usize, seed: u64) -> Vec<f32> {
 
 /// Calls `f(input, weight, output)` with the places of every product of a convolution.
 fn products(g: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
-    let (oh, ow, p) = (g.out_height(), g.out_width(), g.window.padding);
+    let (oh, ow, p) = (g.out_height(), g.out_width(), g.before()[0]);
     for row in 0..g.rows() {
         let (picture, oy, ox) = (row / (oh * ow), row / ow % oh, row % ow);
         for tap in 0..9 {
