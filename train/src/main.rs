@@ -6,7 +6,7 @@ use clap::Parser;
 use common::cli;
 use common::device::Device;
 use common::run::{self, run as train_to};
-use common::sizing::Sizing;
+use common::sizing::{FRESH, Sizing};
 use common::training::{Pictures, Settings, Targets, Training, Tuning};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -61,9 +61,6 @@ struct Train {
     compute: cli::Compute,
 }
 
-/// The flags of [`Fresh`].
-const FRESH: [&str; 3] = ["arch", "raw_pixels", "Sizing"];
-
 /// A network that is not given as --init.
 #[derive(Serialize, clap::Args)]
 struct Fresh {
@@ -108,7 +105,11 @@ fn main() -> ExitCode {
 }
 
 /// The network to start from, how it is tuned, and what it comes from.
-fn start(args: &Train, train: &Images, device: Device) -> Result<(Model, Tuning, Provenance)> {
+fn start(
+    args: &Train,
+    train: &Images,
+    device: Device,
+) -> Result<(Model, Option<Tuning>, Provenance)> {
     let Train { init, fresh, tuning, views, settings, .. } = args;
     let record = Record {
         fresh: init.is_none().then_some(fresh),
@@ -123,7 +124,7 @@ fn start(args: &Train, train: &Images, device: Device) -> Result<(Model, Tuning,
         let Some(arch) = arch else { bail!("either --init or --arch is needed") };
         let build = |classes| sizing.graph(arch, classes);
         let model = Model::fresh(build, train, *raw_pixels, settings.seed)?;
-        return Ok((model, Tuning::NONE, provenance));
+        return Ok((model, None, provenance));
     };
     let (model, source) = Model::load(path)?;
     let (was, now) = (model.graph.classes(), train.classes.len());
@@ -136,7 +137,7 @@ fn start(args: &Train, train: &Images, device: Device) -> Result<(Model, Tuning,
             source.name
         ),
     });
-    Ok((model, *tuning, provenance.from("init", &source)))
+    Ok((model, Some(*tuning), provenance.from("init", &source)))
 }
 
 fn run(args: &Train) -> Result<String> {
@@ -157,8 +158,10 @@ fn run(args: &Train) -> Result<String> {
     artifact::check_room(&args.out, run::bytes(parameters))?;
     let targets = Targets::Labels(args.views.augment);
     let pictures = Pictures { train: &train, validation: &validation };
-    let training =
-        Training::new(model, pictures, &targets, &args.settings, None, device)?.tuned(tuning)?;
+    let mut training = Training::new(model, pictures, &targets, &args.settings, None, device)?;
+    if let Some(tuning) = tuning {
+        training = training.tuned(tuning)?;
+    }
     let summary = train_to(training, args.settings.epochs, &args.out, &provenance)?;
     Ok(format!("{}: {} parameters, {summary}", args.out.display(), cli::count(parameters)))
 }

@@ -4,7 +4,7 @@
 
 use artifacts::artifact::Data;
 use artifacts::images::Unsaved;
-use artifacts::{Framing, Preparation, Provenance};
+use artifacts::{Framing, Model, Preparation, Provenance};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -27,6 +27,20 @@ fn flags_that_exclude_each_other_are_refused() {
     ];
     let files = "--images none --validation none --out none/x --arch plain";
     let table = table.map(|(flags, told)| (format!("{files} {flags}"), told));
+    flags::refused(TRAIN, &table.each_ref().map(|(flags, told)| (flags.as_str(), *told)));
+    let table = [
+        ("--init m --arch plain", "'--init <FILE>' cannot be used with '--arch <ARCH>'"),
+        ("--init m --width 1", "cannot be used with"),
+        ("--init m --params 9", "cannot be used with"),
+        ("--init m --bytes 9", "cannot be used with"),
+        ("--init m --stem-stride 1", "cannot be used with"),
+        ("--init m --raw-pixels", "cannot be used with '--raw-pixels'"),
+        ("--arch plain --freeze 1", "cannot be used with"),
+        ("--arch plain --body-lr 1", "cannot be used with"),
+        ("", "not provided:\n  --arch <ARCH>"),
+    ];
+    let files = "--images none --validation none --out none/x";
+    let table = table.map(|(flags, told)| (format!("{files} {flags}").trim().to_owned(), told));
     flags::refused(TRAIN, &table.each_ref().map(|(flags, told)| (flags.as_str(), *told)));
 }
 
@@ -65,6 +79,66 @@ fn pictures(path: &Path) {
     }
     .save(path, &Provenance::new("test", &()).unwrap())
     .unwrap();
+}
+
+/// `train` on the pictures of `folder`; what it said on stderr.
+fn train(folder: &Path, flags: &str) -> String {
+    let images = folder.join("images.safetensors");
+    let done = Command::new(TRAIN)
+        .current_dir(folder)
+        .arg("--images")
+        .arg(&images)
+        .arg("--validation")
+        .arg(&images)
+        .args(flags.split(' '))
+        .output()
+        .unwrap();
+    let told = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success(), "{flags}: {told}");
+    told
+}
+
+/// Going on from a model: what is said, what the header keeps, what stays, and that a run given again is kept.
+#[test]
+fn training_goes_on_from_a_model() {
+    let folder = folder("init");
+    pictures(&folder.join("images.safetensors"));
+    train(&folder, "--arch plain --width 0.2 --batch 10 --epochs 1 --out a.safetensors");
+    let load = |name: &str| Model::load(&folder.join(name)).unwrap();
+    let (fresh, source) = load("a.safetensors");
+    let settings = &source.provenance.settings;
+    assert!(settings.get("freeze").is_none() && settings.get("body_lr").is_none());
+
+    let flags =
+        "--init a.safetensors --batch 10 --epochs 2 --freeze 2 --seed 3 --out b.safetensors";
+    let told = train(&folder, flags);
+    assert!(told.contains("a.safetensors: its last layer is kept"), "{told}");
+    let (tuned, made) = load("b.last.safetensors");
+    for (name, array) in &tuned.weights {
+        assert_eq!(*array == fresh.weights[name], !name.starts_with("fc."), "{name}");
+    }
+    let settings = &made.provenance.settings;
+    assert_eq!(settings["freeze"].to_string(), "2");
+    assert_eq!(settings["body_lr"], f64::from(0.1f32));
+    assert!(settings.get("arch").is_none() && settings.get("width").is_none());
+    assert_eq!(made.provenance.parents["init"], source.hash);
+    let before = std::fs::read(folder.join("b.safetensors")).unwrap();
+    train(&folder, &format!("{flags} --reuse"));
+    assert!(before == std::fs::read(folder.join("b.safetensors")).unwrap());
+
+    // The same model, of three classes.
+    let classes = ["x", "y", "z"].map(String::from).into();
+    let text = fresh.graph.to_string().replace(">2 bias", ">3 bias");
+    let graph: graph::Graph = text.parse().unwrap();
+    let weights = graph::init::weights(&graph, 5);
+    let other = Model { graph, weights, classes, ..fresh };
+    other.save(&folder.join("c.safetensors"), &Provenance::new("test", &()).unwrap()).unwrap();
+    let told = train(&folder, "--init c.safetensors --batch 10 --epochs 1 --out d.safetensors");
+    assert!(
+        told.contains("its last layer, for 3 classes, is drawn anew for the pictures' 2"),
+        "{told}"
+    );
+    assert_eq!(load("d.safetensors").0.classes, ["dark", "bright"]);
 }
 
 /// Where there is no terminal: a line per epoch, with the numbers of the CSV. Two steps an epoch; after

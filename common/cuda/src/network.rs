@@ -8,7 +8,7 @@ use crate::render::Kept;
 use crate::values::Engine;
 use anyhow::{Result, bail};
 use candle_core::Device;
-use executor::{Batch, Executor, Loss, MOMENTUM, Parametrisation, State, Update, Variables};
+use executor::{Batch, Executor, Loss, MOMENTUM, Parametrisation, Rule, State, Update, Variables};
 use graph::grid::Grids;
 use graph::{Graph, Layout, Weights};
 use std::sync::Arc;
@@ -141,7 +141,7 @@ impl Training {
             parameters,
             // Zeros: those of statistics stay so.
             gradient: network.memory.hold(&vec![0.0; p.len()])?,
-            kinds: Kinds::new(p, false, &network.kernels.device)?,
+            kinds: Kinds::new(p, &Update::new(Rule::Sgd, 0.0), &network.kernels.device)?,
         })
     }
 }
@@ -155,11 +155,11 @@ impl Network {
         views: &[(usize, View)],
         target: Loss,
         bit_price: f32,
-        momentum: f32,
+        mode: Mode,
     ) -> Result<()> {
         self.inference = None;
         let mut training = self.take_training()?;
-        let passed = self.pass(&mut training, batch, views, target, momentum);
+        let passed = self.pass(&mut training, batch, views, target, mode);
         let passed = passed.and_then(|()| match &self.rows {
             None => Ok(()),
             Some(rows) => {
@@ -177,7 +177,7 @@ impl Network {
         batch: &Batch,
         views: &[(usize, View)],
         target: Loss,
-        momentum: f32,
+        mode: Mode,
     ) -> Result<()> {
         let (kernels, variables) = (&self.kernels, self.variables.at);
         let Training { engine, parameters, gradient, .. } = training;
@@ -191,7 +191,6 @@ impl Network {
                 parameters.at
             }
         };
-        let mode = Mode::Training { statistics: variables, momentum };
         let fed = match &self.pictures {
             _ if views.is_empty() => engine.feed(&batch.pictures),
             Some(pictures) => engine.render(pictures, views),
@@ -214,7 +213,12 @@ impl Network {
             // Of the variables as they were before this step, statistics included.
             self.average = Some(self.variables.copy(&mut self.memory)?);
         }
-        self.passes(batch, views, target, update.bit_price, MOMENTUM)?;
+        let mode = if update.keeps_statistics() {
+            Mode::Stored { head_only: update.rests() }
+        } else {
+            self.by_batch(MOMENTUM)
+        };
+        self.passes(batch, views, target, update.bit_price, mode)?;
         let (n, device) = (self.parametrisation.len(), self.kernels.device.clone());
         if self.momenta.is_none() {
             let [first, second] = update.momenta(n);
@@ -224,8 +228,8 @@ impl Network {
         }
         self.steps += 1;
         let training = self.training.as_mut().expect("passes have run in it");
-        if !training.kinds.holds(update.settled) {
-            training.kinds = Kinds::new(&self.parametrisation, update.settled, &device)?;
+        if !training.kinds.holds(update) {
+            training.kinds = Kinds::new(&self.parametrisation, update, &device)?;
         }
         let buffers = Buffers {
             variables: &self.variables,
@@ -242,6 +246,11 @@ impl Network {
             self.kernels.each("average", n, args![self.variables.at, share, average.at])?;
         }
         Ok(())
+    }
+
+    /// By the statistics of the batch, towards which those of the variables move by the share `momentum`.
+    fn by_batch(&self, momentum: f32) -> Mode {
+        Mode::Training { statistics: self.variables.at, momentum }
     }
 
     /// What training needs, made at the first use; whoever takes it puts it back.
@@ -309,7 +318,7 @@ impl Executor for Network {
     }
 
     fn gradient(&mut self, batch: Batch, target: Loss) -> Result<(f64, Vec<f32>)> {
-        self.passes(&batch, &[], target, 0.0, 0.0)?;
+        self.passes(&batch, &[], target, 0.0, self.by_batch(0.0))?;
         let training = self.training.as_ref().expect("passes have run in it");
         let n = self.parametrisation.len();
         Ok((self.doubles()?[1], training.gradient.read(&self.kernels.device, n)?))
@@ -319,7 +328,7 @@ impl Executor for Network {
         let n = pictures.len() / (3 * self.size * self.size) * self.classes();
         // No labels: a loss of nothing.
         let batch = Batch { pictures, labels: vec![0.0; n], teacher: Vec::new() };
-        self.passes(&batch, &[], Loss::LABELS, 0.0, share)
+        self.passes(&batch, &[], Loss::LABELS, 0.0, self.by_batch(share))
     }
 
     fn logits(&mut self, pictures: &[f32]) -> Result<Vec<f32>> {

@@ -1,5 +1,6 @@
 // An update is one launch over all variables. What is done to a variable
-// stands in `kinds`: bit 0 = it is updated, bit 1 = it decays, bit 2 = it is a γ. 256 threads a block.
+// stands in `kinds`: bit 0 = it is updated, bit 1 = it decays, bit 2 = it is a γ, bit 3 = it is the head's, which has
+// the learning rate `lr`, the others `body_lr`. 256 threads a block.
 #include "index.cuh"
 
 // g += λ · sign γ.
@@ -24,25 +25,28 @@ extern "C" __global__ void clip_scale(const double *sum, float clip, float *scal
 }
 
 extern "C" __global__ void sgd(u64 n, const unsigned char *kinds, const float *grad, const float *scale, float lr,
-                               float momentum, float decay, float *p, float *m) {
+                               float body_lr, float momentum, float decay, float *p, float *m) {
   INDEX(n);
   if (!(kinds[i] & 1)) return;
   const float g = fmaf(kinds[i] & 2 ? decay : 0.f, p[i], scale ? grad[i] * scale[0] : grad[i]);
   m[i] = fmaf(momentum, m[i], g);
-  p[i] -= lr * fmaf(momentum, m[i], g);
+  p[i] -= (kinds[i] & 8 ? lr : body_lr) * fmaf(momentum, m[i], g);
 }
 
-// correct1 = 1 − β₁ᵗ, correct2 = √(1 − β₂ᵗ).
+// correct1 = 1 − β₁ᵗ, correct2 = √(1 − β₂ᵗ), of the steps t that the head, or the body, has been updated in.
 extern "C" __global__ void adamw(u64 n, const unsigned char *kinds, const float *grad, const float *scale, float lr,
-                                 float beta1, float beta2, float epsilon, float decay, float correct1, float correct2,
-                                 float *p, float *m, float *v) {
+                                 float body_lr, float beta1, float beta2, float epsilon, float decay, float correct1,
+                                 float correct2, float body_correct1, float body_correct2, float *p, float *m,
+                                 float *v) {
   INDEX(n);
   if (!(kinds[i] & 1)) return;
   const float g = scale ? grad[i] * scale[0] : grad[i];
   m[i] = fmaf(beta1, m[i], (1.f - beta1) * g);
   v[i] = fmaf(beta2, v[i], (1.f - beta2) * g * g);
-  const float keep = 1.f - lr * (kinds[i] & 2 ? decay : 0.f);
-  p[i] = p[i] * keep - lr / correct1 * m[i] / (sqrtf(v[i]) / correct2 + epsilon);
+  const bool head = kinds[i] & 8;
+  const float rate = head ? lr : body_lr, first = head ? correct1 : body_correct1;
+  const float keep = 1.f - rate * (kinds[i] & 2 ? decay : 0.f), second = head ? correct2 : body_correct2;
+  p[i] = p[i] * keep - rate / first * m[i] / (sqrtf(v[i]) / second + epsilon);
 }
 
 // average += share · (now − average).

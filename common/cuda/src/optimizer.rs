@@ -5,15 +5,22 @@ use crate::memory::{Buffer, Memory};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::{CudaDevice, Result};
 use executor::update::{ADAM_FLOOR, BETA1, BETA2, SGD_MOMENTUM};
-use executor::{Parametrisation, Rule, Update};
+use executor::{Parametrisation, Part, Rule, Update};
 use graph::Role;
 use graph::grid::top;
 
 /// What is done to each variable.
 pub(super) struct Kinds {
-    /// Bits: 1 it is updated, 2 it decays, 4 it is a γ.
+    /// Bits: 1 it is updated, 2 it decays, 4 it is a γ, 8 it is the head's.
     kinds: CudaSlice<u8>,
-    settled: bool,
+    of: Sort,
+}
+
+/// What [`Parametrisation::updates`] goes by: integers settled, head and body alike, the body at rest.
+type Sort = [bool; 3];
+
+fn sort(update: &Update) -> Sort {
+    [update.settled, update.is_even(), update.rests()]
 }
 
 /// Partial sums of squares: threads, and how many of them a second thread adds up.
@@ -21,18 +28,18 @@ const PARTS: usize = 4096;
 const PARTS_EACH: usize = 64;
 
 impl Kinds {
-    pub(super) fn new(p: &Parametrisation, settled: bool, device: &CudaDevice) -> Result<Self> {
+    pub(super) fn new(p: &Parametrisation, update: &Update, device: &CudaDevice) -> Result<Self> {
         let mut kinds = vec![0u8; p.len()];
-        for (range, decays) in p.updates(settled) {
-            kinds[range].fill(if decays { 3 } else { 1 });
+        for Part { range, decays, is_head } in p.updates(update) {
+            kinds[range].fill(1 + 2 * u8::from(decays) + 8 * u8::from(is_head));
         }
         p.layout().gammas().for_each(|r| kinds[r].iter_mut().for_each(|k| *k |= 4));
-        Ok(Self { kinds: device.clone_htod(&kinds)?, settled })
+        Ok(Self { kinds: device.clone_htod(&kinds)?, of: sort(update) })
     }
 
-    /// Whether they hold for an update with `settled`.
-    pub(super) fn holds(&self, settled: bool) -> bool {
-        self.settled == settled
+    /// Whether they hold for `update`.
+    pub(super) fn holds(&self, update: &Update) -> bool {
+        self.of == sort(update)
     }
 }
 
@@ -85,15 +92,24 @@ pub(super) fn step(
         kernels.grid("clip_scale", [1, 1, 1], 1, args![sum, update.clip, scale])?;
         scratch = Some(buffer);
     }
-    let (lr, decay) = (update.lr, update.weight_decay);
+    let (lr, body_lr, decay) = (update.rate(true), update.rate(false), update.weight_decay);
     match update.rule {
         Rule::Sgd => {
-            kernels.each("sgd", n, args![kinds, g, scale, lr, SGD_MOMENTUM, decay, p, first.at])?;
+            kernels.each(
+                "sgd",
+                n,
+                args![kinds, g, scale, lr, body_lr, SGD_MOMENTUM, decay, p, first.at],
+            )?;
         }
         Rule::AdamW => {
-            let (correct1, correct2) = (1.0 - BETA1.powi(step), (1.0 - BETA2.powi(step)).sqrt());
-            let mut all = args![kinds, g, scale, lr, BETA1, BETA2, ADAM_FLOOR, decay].to_vec();
-            all.extend_from_slice(args![correct1, correct2, p, first.at, second.at]);
+            let corrections = |is_head| {
+                let step = update.count(step, is_head);
+                [1.0 - BETA1.powi(step), (1.0 - BETA2.powi(step)).sqrt()]
+            };
+            let mut all = args![kinds, g, scale, lr, body_lr, BETA1, BETA2, ADAM_FLOOR].to_vec();
+            all.push(decay.into());
+            all.extend([true, false].into_iter().flat_map(corrections).map(Arg::from));
+            all.extend_from_slice(args![p, first.at, second.at]);
             kernels.each("adamw", n, &all)?;
         }
     }

@@ -40,6 +40,7 @@ impl Engine {
     /// A device that fails.
     pub(super) fn forward(&mut self, parameters: Ptr, mode: Mode) -> Result<Ptr> {
         let schedule = self.schedule.clone();
+        self.mode = mode;
         for (i, operation) in schedule.operations.iter().enumerate().skip(1) {
             self.prepare(i)?;
             let site = Site::new(self, &schedule, i, parameters);
@@ -77,11 +78,18 @@ impl Engine {
         // A pass that failed leaves some behind.
         self.values.iter_mut().for_each(|v| v.grad = None);
         self.values[last].grad = Some(grad);
-        for (i, operation) in schedule.operations.iter().enumerate().skip(1).rev() {
+        let head = schedule.operations.iter().rposition(|o| o.op.as_conv().is_some());
+        let ends_early = self.mode == Mode::Stored { head_only: true };
+        let first = if ends_early { head.unwrap_or(1) } else { 1 };
+        for (i, operation) in schedule.operations.iter().enumerate().skip(first).rev() {
             if let Some(grad) = self.values[i].grad.take() {
                 let site = Site::new(self, &schedule, i, parameters);
                 run(&operation.op).backward(self, &site, grad, gradients)?;
             }
+        }
+        // Where it ends early, what nobody takes.
+        for grad in self.values.iter_mut().filter_map(|v| v.grad.take()) {
+            self.memory.give(grad);
         }
         Ok(())
     }

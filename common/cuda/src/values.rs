@@ -2,6 +2,7 @@
 
 use crate::launch::{Kernels, Ptr, args};
 use crate::memory::{Buffer, Memory};
+use crate::op::Mode;
 use candle_core::Result;
 use graph::schedule::{Fusing, Schedule};
 use graph::{Bounds, Graph};
@@ -25,6 +26,8 @@ pub(super) struct Engine {
     pub(super) schedule: Arc<Schedule>,
     pub(super) values: Vec<Value>,
     pub(super) batch: usize,
+    /// Of the last pass.
+    pub(super) mode: Mode,
     /// Zeros and ones, `[c]` each of the widest layer: the statistics of what has none.
     pub(super) unit: [Buffer; 2],
 }
@@ -42,7 +45,8 @@ impl Engine {
         let unit = [memory.hold(&vec![0.0; widest])?, memory.hold(&vec![1.0; widest])?];
         let values = schedule.operations.iter().map(|_| Value::default()).collect();
         let (kernels, schedule) = (kernels.clone(), Arc::new(schedule));
-        Ok(Self { kernels, memory, schedule, values, batch: 0, unit })
+        let mode = Mode::Inference;
+        Ok(Self { kernels, memory, schedule, values, batch: 0, mode, unit })
     }
 
     /// The result of operation `i`.

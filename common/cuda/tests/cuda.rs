@@ -108,6 +108,10 @@ fn training_is_that_of_the_cpu() {
                     ema: 0.9,
                     bit_price: 0.02,
                     settled: k >= 4,
+                    // Head and body alike, the head alone, the body slower.
+                    body: [1.0, 0.0, 0.5][k as usize % 3],
+                    rested: i32::from(k % 3 == 2),
+                    stored: k % 2 == 1,
                     slim: 0.01,
                     ..Update::new(rule, lr)
                 };

@@ -114,6 +114,10 @@ fn training_on_grids_is_the_same_on_both() {
                 ema: 0.9,
                 bit_price: 0.02,
                 settled: k >= 4,
+                // Head and body alike, the head alone, the body slower.
+                body: [1.0, 0.0, 0.5][k as usize % 3],
+                rested: i32::from(k % 3 == 2),
+                stored: k % 2 == 1,
                 ..Update::new(rule, lr)
             };
             let batch = batch(&graph, 6, 12, seed + k);

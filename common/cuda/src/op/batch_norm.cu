@@ -52,6 +52,18 @@ extern "C" __global__ void stats_combine(u64 rows, u64 chunk, u32 chunks, u32 c,
   }
 }
 
+// The same of stored statistics, which stay.
+extern "C" __global__ void stats_stored(u64 n, const float *mean, const float *variance, const float *gamma,
+                                        const float *beta, float epsilon, float *mean_out, float *rstd, float *scale,
+                                        float *shift) {
+  INDEX(n);
+  const float r = 1.f / sqrtf(variance[i] + epsilon);
+  mean_out[i] = mean[i];
+  rstd[i] = r;
+  scale[i] = gamma[i] * r;
+  shift[i] = fmaf(-mean[i], gamma[i] * r, beta[i]);
+}
+
 // y = clamp(x · scale + shift); n = rows·c.
 extern "C" __global__ void normalize(u64 n, u32 c, const float *x, const float *scale, const float *shift, float lo,
                                      float hi, float *y) {

@@ -1,4 +1,4 @@
-//! Batch norm, by the statistics of the batch. What is kept are mean, 1 / deviation, scale and shift, `[c]` each.
+//! Batch norm, by the statistics of the batch or by stored ones. What is kept are mean, 1 / deviation, scale and shift, `[c]` each.
 
 use super::{Mode, Run, Site};
 use crate::launch::{Arg, Ptr, args};
@@ -11,13 +11,21 @@ use graph::op::BatchNorm;
 
 impl Run for BatchNorm {
     fn forward(&self, engine: &mut Engine, site: &Site, mode: Mode) -> Result<()> {
-        let Mode::Training { statistics, momentum } = mode else {
-            bail!("a batch norm that was not folded")
-        };
         let (c, x) = (site.channels(), site.x);
         let rows = site.n / c;
         let kept = engine.memory.fit(&mut engine.values[site.i].kept, 4 * c)?;
         let [mean, rstd, scale, shift] = [0, 1, 2, 3].map(|k| kept.at(k * c));
+        let (statistics, momentum) = match mode {
+            Mode::Training { statistics, momentum } => (statistics, momentum),
+            Mode::Stored { .. } => {
+                let [gamma, beta, stored, variance] = [0, 1, 2, 3].map(|k| site.parameter(k));
+                let mut all = args![stored, variance, gamma, beta, self.epsilon].to_vec();
+                all.extend_from_slice(args![mean, rstd, scale, shift]);
+                engine.kernels.each("stats_stored", c, &all)?;
+                return normalize(engine, site, scale, shift);
+            }
+            Mode::Inference => bail!("a batch norm that was not folded"),
+        };
         let (chunk, chunks) = parts(rows);
         let partials = engine.memory.take(chunks * 3 * c)?;
         engine.columns("stats_partials", [rows, c], args![x, partials.at])?;
@@ -39,7 +47,8 @@ impl Run for BatchNorm {
         gradients: Ptr,
     ) -> Result<()> {
         let (c, mean) = (site.channels(), engine.kept(site.i));
-        let inverse = 1.0 / (site.n / c) as f32;
+        let moves = !matches!(engine.mode, Mode::Stored { .. });
+        let inverse = if moves { 1.0 / (site.n / c) as f32 } else { 0.0 };
         denormalize(engine, site, &grad, gradients, [mean, mean.at(c)], inverse)?;
         engine.add(site.input, grad)
     }

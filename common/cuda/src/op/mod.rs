@@ -35,7 +35,12 @@ pub(super) enum Mode {
         /// 0: they stay.
         momentum: f32,
     },
-    /// By stored statistics; what is no longer needed is given back at once.
+    /// By stored statistics, which stay; everything the backward pass needs is kept.
+    Stored {
+        /// Gradients go back as far as the last layer with weights and end there.
+        head_only: bool,
+    },
+    /// Batch norms are folded; what is no longer needed is given back at once.
     Inference,
 }
 
