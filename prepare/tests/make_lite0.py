@@ -22,15 +22,18 @@ def main():
         net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file).double().eval()
     print(f"// Made by make_lite0.py with PyTorch {torch.__version__.split('+')[0]}")
     print("""
-/// Picture, its five likeliest classes with their logits, and the root of the mean square of all logits.
-const ANSWERS: &[(&str, [(usize, f64); 5], f64)] = &[""")
+/// The five likeliest classes of a picture with their logits, and the root of the mean square of all logits.
+type Answer = ([(usize, f64); 5], f64);
+
+/// Picture, answer.
+const ANSWERS: &[(&str, Answer)] = &[""")
     for path in sorted(folder.glob("*.png")):
         pixels = np.asarray(Image.open(path).convert("RGB"))[16:240, 16:240]
         x = (torch.tensor(pixels).double().permute(2, 0, 1)[None] - 127) / 128
         with torch.no_grad():
             logits = net(x)[0]
         top = ", ".join(f"({int(c)}, {float(logits[c]):.7f})" for c in logits.topk(5).indices)
-        print(f'    ("{path.name}", [{top}], {float(logits.square().mean().sqrt()):.7f}),')
+        print(f'    ("{path.name}", ([{top}], {float(logits.square().mean().sqrt()):.7f})),')
     print("];")
 
 

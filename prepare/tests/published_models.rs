@@ -70,7 +70,7 @@ fn efficientnet_lite0_answers_as_its_own_program() {
     assert_eq!(images.names.len(), ANSWERS.len());
     let mut worst = 0.0f64;
     for (name, row) in images.names.iter().zip(logits.chunks_exact(1000)) {
-        let (_, top, length) = ANSWERS.iter().find(|(n, ..)| n == name).unwrap();
+        let (_, (top, length)) = ANSWERS.iter().find(|(n, _)| n == name).unwrap();
         let mut order: Vec<usize> = (0..1000).collect();
         order.sort_by(|a, b| row[*b].total_cmp(&row[*a]));
         assert_eq!(order[..5], top.map(|(class, _)| class), "{name}");

@@ -102,10 +102,11 @@ impl Window {
     /// `ceil` reaches beyond it. With so much behind it a side has the same positions rounded down.
     pub const fn behind(&self, n: usize) -> usize {
         let reach = self.end(n).saturating_sub(n + self.before(n));
-        match self.margin {
-            Margin::Each(padding) | Margin::Ceil(padding) if reach < padding => padding,
-            _ => reach,
-        }
+        let least = match self.margin {
+            Margin::Each(padding) | Margin::Ceil(padding) => padding,
+            Margin::Same => 0,
+        };
+        if reach < least { least } else { reach }
     }
 
     /// Where the last position ends on a side of `n`, pixels from the begin of the first.
@@ -143,11 +144,8 @@ impl fmt::Display for Window {
         if self.stride != 1 {
             write!(f, " s{}", self.stride)?;
         }
-        match self.margin {
-            Margin::Each(padding) | Margin::Ceil(padding) if padding != 0 => {
-                write!(f, " p{padding}")?;
-            }
-            _ => {}
+        if let Margin::Each(padding @ 1..) | Margin::Ceil(padding @ 1..) = self.margin {
+            write!(f, " p{padding}")?;
         }
         f.write_str(match self.margin {
             Margin::Each(_) => "",
