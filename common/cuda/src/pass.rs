@@ -40,7 +40,8 @@ impl Engine {
     /// A device that fails.
     pub(super) fn forward(&mut self, parameters: Ptr, mode: Mode) -> Result<Ptr> {
         let schedule = self.schedule.clone();
-        self.mode = mode;
+        self.stored = matches!(mode, Mode::Stored { .. });
+        self.head_only = mode == Mode::Stored { head_only: true };
         for (i, operation) in schedule.operations.iter().enumerate().skip(1) {
             self.prepare(i)?;
             let site = Site::new(self, &schedule, i, parameters);
@@ -79,8 +80,7 @@ impl Engine {
         self.values.iter_mut().for_each(|v| v.grad = None);
         self.values[last].grad = Some(grad);
         let head = schedule.operations.iter().rposition(|o| o.op.as_conv().is_some());
-        let ends_early = self.mode == Mode::Stored { head_only: true };
-        let first = if ends_early { head.unwrap_or(1) } else { 1 };
+        let first = if self.head_only { head.unwrap_or(1) } else { 1 };
         for (i, operation) in schedule.operations.iter().enumerate().skip(first).rev() {
             if let Some(grad) = self.values[i].grad.take() {
                 let site = Site::new(self, &schedule, i, parameters);

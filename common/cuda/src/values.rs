@@ -2,7 +2,6 @@
 
 use crate::launch::{Kernels, Ptr, args};
 use crate::memory::{Buffer, Memory};
-use crate::op::Mode;
 use candle_core::Result;
 use graph::schedule::{Fusing, Schedule};
 use graph::{Bounds, Graph};
@@ -26,8 +25,10 @@ pub(super) struct Engine {
     pub(super) schedule: Arc<Schedule>,
     pub(super) values: Vec<Value>,
     pub(super) batch: usize,
-    /// Of the last pass.
-    pub(super) mode: Mode,
+    /// Whether batch norms went by stored statistics in the last pass, and whether gradients of the head are all that
+    /// is wanted of it.
+    pub(super) stored: bool,
+    pub(super) head_only: bool,
     /// Zeros and ones, `[c]` each of the widest layer: the statistics of what has none.
     pub(super) unit: [Buffer; 2],
 }
@@ -45,8 +46,8 @@ impl Engine {
         let unit = [memory.hold(&vec![0.0; widest])?, memory.hold(&vec![1.0; widest])?];
         let values = schedule.operations.iter().map(|_| Value::default()).collect();
         let (kernels, schedule) = (kernels.clone(), Arc::new(schedule));
-        let mode = Mode::Inference;
-        Ok(Self { kernels, memory, schedule, values, batch: 0, mode, unit })
+        let (stored, head_only) = (false, false);
+        Ok(Self { kernels, memory, schedule, values, batch: 0, stored, head_only, unit })
     }
 
     /// The result of operation `i`.

@@ -120,8 +120,8 @@ impl Settings {
 ///
 /// The head is the last layer with weights, which makes the logits, the body everything before it. Batch norms go by
 /// the statistics that they came with, which stay: those of a few dozen or hundred photos are noise, and move what the
-/// network knows. From EfficientNet-Lite0 with 300 photos in 11 classes, 8 epochs, body at a tenth: top-1 .434 on 500
-/// others, with those of the batch .364.
+/// network knows. From EfficientNet-Lite0 with photos of 128 px in 11 classes, the body at a tenth, top-1 on 500 others: of 300
+/// photos, 8 epochs, .434, with those of the batch .364; of 2,000, 3 epochs, .552 and .468.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, clap::Args)]
 pub struct Tuning {
     /// With --init: factor on the learning rate of everything but the last layer, 0 to 1; 1 = the same for all,

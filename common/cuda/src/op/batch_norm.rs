@@ -47,8 +47,7 @@ impl Run for BatchNorm {
         gradients: Ptr,
     ) -> Result<()> {
         let (c, mean) = (site.channels(), engine.kept(site.i));
-        let moves = !matches!(engine.mode, Mode::Stored { .. });
-        let inverse = if moves { 1.0 / (site.n / c) as f32 } else { 0.0 };
+        let inverse = if engine.stored { 0.0 } else { 1.0 / (site.n / c) as f32 };
         denormalize(engine, site, &grad, gradients, [mean, mean.at(c)], inverse)?;
         engine.add(site.input, grad)
     }
