@@ -79,6 +79,9 @@ pub(super) const CALIBRATION: usize = 500;
 /// Most views that logits are kept of: more cost the teacher time and a student sees no difference.
 const VIEWS: u32 = 40;
 
+/// Most epochs of a teacher that goes on from other weights.
+const TUNED: f64 = 40.0;
+
 /// How often everything is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Epochs {
@@ -90,7 +93,7 @@ pub(super) struct Epochs {
 
 impl Epochs {
     /// `factor` times what the training pictures ask for at least: 30 epochs of the teacher where there are 5,000
-    /// and more, up to 150 where there are few, a third of it if it goes on from other weights; half as many again
+    /// and more, up to 150 where there are few, a third of it and at most 40 if it goes on from other weights; half as many again
     /// of the student, a third on grids.
     pub(super) fn of(counts: &Counts, factor: f64) -> Self {
         let n = counts.training as f64;
@@ -98,7 +101,7 @@ impl Epochs {
         let whole = |epochs: f64| epochs.round().max(2.0) as u32;
         let student = whole(1.5 * epochs);
         Self {
-            teacher: whole(if counts.has_init { epochs / 3.0 } else { epochs }),
+            teacher: whole(if counts.has_init { (epochs / 3.0).min(TUNED) } else { epochs }),
             views: student.min(VIEWS),
             student,
             quantized: whole(epochs / 3.0),
