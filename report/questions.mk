@@ -85,9 +85,10 @@ $(OUT)/q1/quantized.bin: $(OUT)/teacher.safetensors $$(changed) | tools lock
 	$(stage)
 $(OUT)/eval/q1/quantization.csv: model = $(OUT)/q1/quantized.bin
 
-# --- 2: teachers, and the student from labels and from each of them
-$(OUT)/q2/scratch-%.safetensors: command = $(call fresh,$(Q2_STUDENT))
-$(SEEDS:%=$(OUT)/q2/scratch-%.safetensors): $(PICTURES) $$(changed) | tools lock
+# --- 2: teachers, and the student from labels and from each of them. All see the same stored views; from labels
+# alone means that the teacher's logits weigh nothing, so that nothing but the loss differs.
+$(OUT)/q2/scratch-%.safetensors: command = $(DISTILL) $(call seeded,$(Q2_STUDENT) --alpha 0,$(last))
+$(SEEDS:%=$(OUT)/q2/scratch-%.safetensors): $(PICTURES) $(OUT)/logits.safetensors $$(changed) | tools lock
 	$(stage)
 
 $(OUT)/q2/from-a-%.safetensors: command = $(call taught,$(Q2_STUDENT),logits)

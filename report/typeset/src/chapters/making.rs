@@ -195,8 +195,9 @@ pub(super) fn cost(data: &Data, l: Language) -> Vec<Block> {
         Block::Text(told),
         text(
             l,
-            "Sizes are those of the files on the disk. Labels of test pictures were used for nothing.",
-            "大小皆為磁碟上的檔案大小。測試圖片的標籤未作任何用途。",
+            "Sizes are those of the files on the disk. Accuracies are on the validation pictures, by which the \
+             best epoch of every training was chosen, too: all are somewhat high.",
+            "大小皆為磁碟上的檔案大小。準確率皆以驗證圖片計算，各次訓練的最佳輪次依其而定，因此均略為偏高。",
         ),
     ]
 }

@@ -85,10 +85,10 @@ pub(super) fn second(data: &Data, l: Language) -> Vec<Block> {
         text(
             l,
             "(a) is the teacher trained from scratch, (b) one fine-tuned elsewhere, where its file was given. \
-             The student learns from labels alone, or from labels and a teacher's logits for the very views it \
-             sees; everything else is equal.",
-            "a 為從頭訓練的教師；b 為在別處微調的教師（若有提供檔案）。學生僅從標籤學習，或同時學習教師對同一視圖的 \
-             logits；其餘設定完全相同。",
+             The student learns from labels alone, or from labels and a teacher's logits. All students see the same \
+             stored views of every picture, and each seed is used by all: the loss is what differs.",
+            "a 為從頭訓練的教師；b 為在別處微調的教師（若有提供檔案）。學生僅從標籤學習，或同時學習教師的 logits。所有學生 \
+             使用每張圖片的相同視圖與相同的隨機種子：不同之處僅在損失。",
         ),
         ways_table(&ways, l, ("Teachers and students.", "教師與學生。")),
     ];
