@@ -50,6 +50,7 @@ def stages(work):
     small = ["--batch", 16, "--epochs", 1, "--threads", 1]
     return {
         "prepare images": (["prepare", "images", w("photos/training"), "--size", 16, "--threads", 1], "--out"),
+        "prepare catalogue": (["prepare", "catalogue", w("photos"), "--threads", 1], "--out"),
         "prepare model": (["prepare", "model", w("student.safetensors"), "--size", 16], "--out"),
         "train": (["train", *images, "--arch", "studentnet", "--width", 0.3, *small], "--out"),
         "infer logits": (["infer", "logits", "--teacher", w("teacher.safetensors"), *images[:2], "--threads", 1], "--out"),
@@ -57,7 +58,7 @@ def stages(work):
         "prune channels": (["prune", "channels", "--model", w("student.safetensors"), "--share", 0.3, *images[:2], "--floor", 1, "--threads", 1], "--out"),
         "prune low-rank": (["prune", "low-rank", "--model", w("student.safetensors"), "--energy", 0.5, "--floor", 1, "--threads", 1], "--out"),
         "quantize plan": (["quantize", "plan", "--model", w("student.safetensors"), *images[:2], "--pictures", 8, "--budget", 60000, "--threads", 1], "--out"),
-        "quantize pack": (["quantize", "pack", "--model", w("student.safetensors"), "--bits", 5], "--out"),
+        "quantize pack": (["quantize", "pack", "--model", w("student.safetensors"), "--bits", 5, "--calibrate", w("validation.safetensors")], "--out"),
         "quantize unpack": (["quantize", "unpack", "--model", w("model.bin")], "--out"),
         "infer eval": (["infer", "eval", "--model", w("model.bin"), *images[:2], "--name", "x", "--threads", 1], "--out"),
         "infer predict": (["infer", "predict", "--model", w("model.bin"), "--photos", w("photos/testing"), "--threads", 1], "--out"),
