@@ -29,8 +29,13 @@ OUT ?= artifacts/$(if $(filter auto,$(RECIPE)),$(patsubst %.csv,%,$(notdir $(abs
 RUN ?=
 # A teacher from elsewhere (a PyTorch file, see prepare model --help), instead of training one.
 TEACHER_FILE ?=
-# Weights from elsewhere that the teacher goes on from, with a new last layer for other classes (train --init).
+# Weights from elsewhere that the teacher goes on from, with a new last layer for other classes (train --init);
+# recipe auto is written for them. INIT_FLAGS: how they must be read (prepare model --help), and the pictures be
+# prepared: the middle of each, turned as cameras say.
 INIT ?=
+INIT_FLAGS ?= --fit crop --exif
+# Flags of prepare catalogue, such as --unreadable 0.2.
+CATALOGUE_FLAGS ?=
 # Largest size of the shipped file, bytes.
 BUDGET ?= 300000
 # Where networks run: cpu, cuda, cuda:N, candle or auto. Default: cpu.
@@ -67,6 +72,9 @@ $(if $(wildcard $(DATA)),,$(error DATA=$(DATA): there is no such folder or file)
 has_three := $(filter 3,$(words $(foreach split,$(SPLITS),$(wildcard $(DATA)/$(split)/.))))
 IS_PLAIN := $(if $(has_three),$(if $(wildcard $(SPLITS:%=$(DATA)/%/*/.)),,yes))
 CATALOGUE := $(if $(filter auto,$(RECIPE))$(if $(IS_PLAIN),,no),$(OUT)/catalogue.csv)
+# Nothing of another folder is overwritten because it is called alike.
+OTHER := $(if $(CATALOGUE),$(filter-out $(abspath $(DATA)),$(if $(wildcard $(OUT)/data.path),$(file <$(OUT)/data.path))))
+$(if $(OTHER),$(error $(OUT) was made of $(OTHER): give OUT= for $(DATA), or remove $(OUT)/data.path if that was moved))
 EMPTY := $(if $(IS_PLAIN),$(strip $(foreach split,$(SPLITS),$(if $(wildcard $(DATA)/$(split)/*),,$(split)))))
 ifneq ($(EMPTY),)
 $(error DATA=$(DATA): nothing in the folder $(EMPTY); all three need pictures)
@@ -79,9 +87,16 @@ ifeq ($(wildcard recipes/$(RECIPE).mk),)
 $(error no recipe "$(RECIPE)": there are auto $(basename $(notdir $(wildcard recipes/*.mk))))
 endif
 include recipes/$(RECIPE).mk
-else ifneq ($(filter-out help tools check test faults lock clean,$(MAKECMDGOALS)),)
+else
 $(if $(DATA),,$(error RECIPE=auto is written for pictures: give DATA=))
+ifneq ($(filter-out help tools check test faults lock clean,$(MAKECMDGOALS)),)
 include $(OUT)/recipe.mk
+endif
+endif
+ifneq ($(INIT),)
+$(if $(TEACHER_FILE),$(error INIT and TEACHER_FILE: a teacher either goes on from weights or is there already))
+$(if $(findstring --arch,$(TEACHER)),$(error INIT: TEACHER has --arch, and the network is that of the weights: \
+  take it out, or leave RECIPE= to auto))
 endif
 
 BIN := target/release
@@ -190,23 +205,28 @@ $(OUT)/photos/unpacked: samples/pictures.tar.gz | lock
 	tar -xzf $< -C '$(@D)'
 	@touch '$@'
 else
-looked = $(DATA)/$*
-seen = $(strip $(shell (ls -lnRL --time-style=full-iso '$(looked)' || ls -lnRLT '$(looked)') 2>/dev/null | cksum))
+seen = $(strip $(shell (ls -lnRL --time-style=full-iso '$(DATA)/$*' || ls -lnRLT '$(DATA)/$*') 2>/dev/null | cksum))
 FOLDER := $(OUT)/%.folder
 # Written only where it differs, so that make -n tells the truth.
 $(patsubst %,$(FOLDER),$(SPLITS) data): $(FOLDER): $$(call unlike,$$(seen),$$@) | lock
 	@mkdir -p '$(@D)' && printf '%s' '$(seen)' >'$@'
 endif
 ifneq ($(CATALOGUE),)
-# Of a table of files the folder that it lies in.
-$(OUT)/data.folder: looked = $(if $(wildcard $(DATA)/.),$(DATA),$(dir $(DATA)))
+# Every file below, of a table of files below the folder that it lies in; but not what make itself writes there.
+BELOW := $(abspath $(if $(wildcard $(DATA)/.),$(DATA),$(dir $(DATA))))
+OURS := $(foreach folder,$(abspath $(OUT) artifacts target),-path '$(folder)' -prune -o)
+listed = find -L '$(BELOW)' $(OURS) -type f -exec ls -lnL $1 {} + 2>/dev/null | sort
+$(OUT)/data.folder: seen = $(strip $(shell (ls --time-style=full-iso / >/dev/null 2>&1 && \
+  $(call listed,--time-style=full-iso) || $(call listed,-T)) | cksum))
 FOLDER := $(CATALOGUE)
 from = $(DATA) --catalogue $(CATALOGUE) --split $1
-$(CATALOGUE): command = prepare catalogue $(DATA) $(NAMED)
+$(CATALOGUE): command = prepare catalogue $(DATA) $(NAMED) $(CATALOGUE_FLAGS)
 $(CATALOGUE): $(OUT)/data.folder $$(changed) | tools lock
+	@printf '%s' '$(abspath $(DATA))' >'$(OUT)/data.path'
 	$(stage)
 
-# With --reuse a recipe for the same pictures and hours stays as it is, though measuring again would bring another.
+# An included makefile: make writes it before all else, under -n, too. With --reuse a recipe for the same pictures
+# and hours stays as it is, though measuring again would bring another.
 $(OUT)/recipe.mk: command = prepare recipe $(DATA) --reuse --catalogue $(CATALOGUE) --hours $(HOURS) --budget $(BUDGET) \
   $(if $(INIT),--init $(PRETRAINED)) $(ON_DEVICE)
 $(OUT)/recipe.mk: $(CATALOGUE) $(if $(INIT),$(PRETRAINED)) $$(changed) | tools lock
@@ -226,7 +246,7 @@ $(PICTURES) $(TESTING): $(OUT)/%.safetensors: $(FOLDER) $$(changed) | tools lock
 	$(stage)
 
 # --- teacher and its logits
-$(PRETRAINED): command = prepare model $(INIT)
+$(PRETRAINED): command = prepare model $(INIT) $(INIT_FLAGS)
 $(PRETRAINED): $(INIT) $$(changed) | tools lock
 	$(stage)
 
@@ -324,7 +344,7 @@ $(OUT)/table.txt: $(TABLE) | tools lock
 
 # --- what is made of them
 check-everywhere: $(OUT)/model.bin | tools ## the shipped file's logits in engine, candle, onnxruntime (PYTHON=) and page, beside each other
-	$(RUN) $(BIN)/infer check --model '$<' --photos $(PHOTOS)/testing --onnx-python $(PYTHON) --page target/page.wasm
+	$(RUN) $(BIN)/infer check --model '$<' --photos $(call from,testing) --onnx-python $(PYTHON) --page target/page.wasm
 page: $(OUT)/page.html ## a web page with the shipped file inside, which classifies pictures
 $(OUT)/page.html: $(OUT)/model.bin target/page.wasm | tools lock
 	$(RUN) $(BIN)/report page --model '$<' --examples $(call from,validation) --out '$@'

@@ -53,6 +53,7 @@ def stages(work):
         "prepare catalogue": (["prepare", "catalogue", w("photos"), "--threads", 1], "--out"),
         "prepare model": (["prepare", "model", w("student.safetensors"), "--size", 16], "--out"),
         "train": (["train", *images, "--arch", "studentnet", "--width", 0.3, *small], "--out"),
+        "train --init": (["train", *images, "--init", w("teacher.safetensors"), "--freeze", 1, *small], "--out"),
         "infer logits": (["infer", "logits", "--teacher", w("teacher.safetensors"), *images[:2], "--threads", 1], "--out"),
         "distill": (["distill", *images, "--logits", w("logits.safetensors"), "--init", w("student.safetensors"), *small], "--out"),
         "prune channels": (["prune", "channels", "--model", w("student.safetensors"), "--share", 0.3, *images[:2], "--floor", 1, "--threads", 1], "--out"),

@@ -9,7 +9,7 @@ use common::{cli, score};
 use photos::listing::Listing;
 use photos::{MAX_PIXELS, Trouble};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -32,8 +32,8 @@ pub(crate) struct Predict {
     /// Model to ask, plain or coded.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Folder of pictures: JPEG, PNG, WebP, BMP, GIF; with --catalogue whatever it was made of. Ids are the
-    /// catalogue's files then.
+    /// Folder of pictures: JPEG, PNG, WebP, BMP, GIF; with --catalogue whatever it was made of. Where the names of
+    /// two of its pictures would make one id, the ids are their paths.
     #[arg(long, value_name = "FOLDER")]
     photos: PathBuf,
     #[command(flatten)]
@@ -87,7 +87,9 @@ impl Predict {
     pub(crate) fn run(self) -> Result<String> {
         let device = self.compute.start()?;
         // Fail before the work, not after it.
-        let _claim = artifact::claim(&self.out, &[&self.model])?;
+        let inputs = [Some(self.model.as_path()), self.listed.catalogue()];
+        let inputs: Vec<&Path> = inputs.into_iter().flatten().collect();
+        let _claim = artifact::claim(&self.out, &inputs)?;
         let artifact = Artifact::read(&self.model)?;
         let calibration = Calibration::of(&artifact)?;
         let (model, source) = Model::of(artifact)?;
@@ -129,14 +131,33 @@ impl Predict {
     /// The pictures of the folder, or of a split of its catalogue; of that there may be none.
     fn asked(&self) -> Result<Vec<Asked>> {
         let Some((catalogue, _, split)) = self.listed.load()? else {
-            return of_folder(&self.photos);
+            return self.of_folder();
         };
         let folder = folder_of(&self.photos);
-        let asked = |file: &String| {
-            let path = folder.join(file);
-            Asked { id: file.clone(), file: file.clone(), path }
+        let short = |file: &str| photos::id_of(file.rsplit('/').next().unwrap_or(file));
+        let files: Vec<&String> = catalogue.of(split).map(|entry| &entry.file).collect();
+        let ids: BTreeSet<String> = files.iter().map(|file| short(file)).collect();
+        let are_told_apart = ids.len() == files.len();
+        let asked = |file: &&String| {
+            let id = if are_told_apart { short(file) } else { file.to_string() };
+            Asked { id, file: file.to_string(), path: folder.join(file) }
         };
-        Ok(catalogue.of(split).map(|entry| asked(&entry.file)).collect())
+        Ok(files.iter().map(asked).collect())
+    }
+
+    /// The pictures of the folder, in the order of their names.
+    fn of_folder(&self) -> Result<Vec<Asked>> {
+        let paths = photos::list(&self.photos, cli::note)?;
+        // Lines of JSON name the files, too.
+        if !self.json {
+            check_ids(&paths)?;
+        }
+        let asked = |path: PathBuf| {
+            let name = path.file_name().and_then(|n| n.to_str());
+            let file = name.with_context(|| format!("{}: not UTF-8", path.display()))?.to_owned();
+            Ok(Asked { id: photos::id_of(&file), file, path })
+        };
+        paths.into_iter().map(asked).collect()
     }
 
     /// What the logits of a picture say.
@@ -161,18 +182,6 @@ impl Predict {
             probabilities: self.probabilities.then(|| all.iter().map(short).collect()),
         }
     }
-}
-
-/// The pictures of a folder, in the order of their names.
-fn of_folder(folder: &Path) -> Result<Vec<Asked>> {
-    let paths = photos::list(folder, cli::note)?;
-    check_ids(&paths)?;
-    let asked = |path: PathBuf| {
-        let name = path.file_name().and_then(|n| n.to_str());
-        let file = name.with_context(|| format!("{}: not UTF-8", path.display()))?.to_owned();
-        Ok(Asked { id: photos::id_of(&file), file, path })
-    };
-    paths.into_iter().map(asked).collect()
 }
 
 fn csv<'a>(lines: impl Iterator<Item = Line<'a>>, all: bool, model: &Model) -> Result<Vec<u8>> {

@@ -20,8 +20,8 @@ use std::path::PathBuf;
 ///
 /// Splits that are given are kept. Without any, training gets 70 % of each class, validation and testing 15 %
 /// each; where validation alone is missing, 15 % of training. Which pictures these are is decided by the bytes of
-/// the files, so that neither names nor machine matter, and pictures that are near copies of each other stay on
-/// one side.
+/// the files, so that neither names nor machine matter, and pictures of a class that are near copies of each other
+/// stay on one side.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   prepare catalogue photos --out catalogue.csv
@@ -33,8 +33,8 @@ pub(crate) struct Catalogue {
     #[command(flatten)]
     classes: cli::Classes,
     /// Share of the pictures that may be unreadable and are left out, with a line on stderr each; more
-    /// are an error.
-    #[arg(long, value_name = "SHARE", default_value = "0.01")]
+    /// are an error (CATALOGUE_FLAGS= of make sets it).
+    #[arg(long, value_name = "SHARE", default_value = "0.05")]
     unreadable: Share,
     /// Pictures of more pixels are unreadable.
     #[arg(long, value_name = "N", default_value_t = MAX_PIXELS)]
@@ -51,6 +51,7 @@ impl Catalogue {
         self.threads.start()?;
         let inputs: &[&std::path::Path] = if self.data.is_file() { &[&self.data] } else { &[] };
         let _claim = artifact::claim(&self.out, inputs)?;
+        layout::check_output(&self.out)?;
         let mut found = layout::find(&self.data, Some(&self.out))?;
         found.notes.iter().for_each(|note| cli::note(note));
         let names = self.classes.names()?;

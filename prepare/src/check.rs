@@ -58,6 +58,9 @@ impl Check {
         let outputs = [&self.csv, &self.html].into_iter().flatten();
         let _claims =
             outputs.map(|out| artifact::claim(out, &inputs)).collect::<Result<Vec<_>>>()?;
+        if let Some(out) = &self.csv {
+            layout::check_output(out)?;
+        }
         let (folder, pictures) = match &self.catalogue {
             Some(path) => (folder_of(&self.data).to_owned(), listed(&Catalogue::load(path)?)),
             None => {

@@ -12,12 +12,16 @@ use std::path::{Path, PathBuf};
 /// Bins of the calibration error, as in Guo et al. 2017, section 5.
 const BINS: usize = 15;
 
+/// Fewest pictures that say anything: of 30 a probability is known to a tenth, and of fewer a temperature is
+/// one picture's.
+const LEAST: usize = 30;
+
 /// Flags of `quantize pack`.
 #[derive(clap::Args)]
 pub(crate) struct Calibrate {
     /// Labelled pictures that the model was not trained on: they are answered by the packed weights, and what they
     /// show is written into the file: a temperature that makes probabilities believable, and the probability
-    /// below which an answer is "none of these".
+    /// below which an answer is "none of these". Fewer than 30 say nothing, and nothing is written of them.
     #[arg(long, value_name = "IMAGES")]
     calibrate: Option<PathBuf>,
     /// Largest share of these pictures that may be called none of the classes.
@@ -47,6 +51,15 @@ impl Calibrate {
         let images = Images::load(path)?;
         packed.check_images(&images)?;
         let labels = images.all_labels()?;
+        if labels.len() < LEAST {
+            cli::note(&format!(
+                "{}: {} pictures are too few to calibrate by, {LEAST} at least are needed: the file says nothing \
+                 of its probabilities",
+                images.source.name,
+                labels.len()
+            ));
+            return Ok(None);
+        }
         let mut executor = Device::Cpu.executor(packed)?;
         let bar = cli::progress(images.len(), "calibrating");
         let tick = |n| bar.inc(n as u64);

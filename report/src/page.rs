@@ -61,7 +61,8 @@ impl Page {
     }
 
     pub(crate) fn run(self) -> Result<String> {
-        let inputs: [&Path; 2] = [&self.model, &self.wasm];
+        let inputs = [Some(self.model.as_path()), Some(&self.wasm), self.listed.catalogue()];
+        let inputs: Vec<&Path> = inputs.into_iter().flatten().collect();
         let _claim = artifact::claim(&self.out, &inputs)?;
         let read = |path: &Path| {
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))

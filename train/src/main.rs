@@ -131,7 +131,10 @@ fn start(
     let (model, head) =
         model.for_images(train, settings.seed).with_context(|| source.name.clone())?;
     cli::note(&match head {
-        Head::Kept => format!("{}: its last layer is kept: the classes are its own", source.name),
+        Head::Kept => format!(
+            "{}: its last layer is kept: it has as many classes, and none of another name",
+            source.name
+        ),
         Head::New => format!(
             "{}: its last layer, for {was} classes, is drawn anew for the pictures' {now}",
             source.name

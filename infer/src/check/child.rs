@@ -4,12 +4,18 @@
 use anyhow::{Context, Result, bail};
 use std::io::{Read, Write};
 use std::process::{self, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread::JoinHandle;
+
+/// Most bytes of a name: what begins with a longer piece speaks another language.
+const NAME: usize = 1000;
 
 /// A program that runs; it ends when this goes.
 pub(super) struct Child {
     process: process::Child,
     input: Option<ChildStdin>,
     output: ChildStdout,
+    /// What it says beside, read while it runs: it would wait once the pipe is full.
+    beside: Option<JoinHandle<String>>,
     /// What it calls itself: its first piece.
     pub(super) name: String,
 }
@@ -26,8 +32,15 @@ impl Child {
             command.spawn().with_context(|| format!("{program} cannot be started"))?;
         let input = process.stdin.take();
         let output = process.stdout.take().context("a program without output")?;
-        let mut child = Self { process, input, output, name: String::new() };
-        child.name = String::from_utf8_lossy(&child.take()?).into_owned();
+        let mut errors = process.stderr.take().context("a program without a second output")?;
+        let beside = std::thread::spawn(move || {
+            let mut told = Vec::new();
+            let _ = errors.read_to_end(&mut told);
+            String::from_utf8_lossy(&told).into_owned()
+        });
+        let beside = Some(beside);
+        let mut child = Self { process, input, output, beside, name: String::new() };
+        child.name = String::from_utf8_lossy(&child.take_at_most(NAME)?).into_owned();
         Ok(child)
     }
 
@@ -53,13 +66,21 @@ impl Child {
     /// # Errors
     /// A program that has ended: its last words.
     pub(super) fn take(&mut self) -> Result<Vec<u8>> {
+        self.take_at_most(u32::MAX as usize)
+    }
+
+    fn take_at_most(&mut self, most: usize) -> Result<Vec<u8>> {
         let mut length = [0; 4];
-        let mut piece = Vec::new();
-        let got = self.output.read_exact(&mut length).and_then(|()| {
-            piece = vec![0; u32::from_le_bytes(length) as usize];
-            self.output.read_exact(&mut piece)
-        });
-        if got.is_err() {
+        if self.output.read_exact(&mut length).is_err() {
+            bail!(self.last_words());
+        }
+        let length = u32::from_le_bytes(length) as usize;
+        if length > most {
+            let _ = self.process.kill();
+            bail!("it says something else before its name");
+        }
+        let mut piece = vec![0; length];
+        if self.output.read_exact(&mut piece).is_err() {
             bail!(self.last_words());
         }
         Ok(piece)
@@ -68,10 +89,8 @@ impl Child {
     /// The line in which a program that fails says why: its last, or that with an error.
     fn last_words(&mut self) -> String {
         self.input = None;
-        let mut told = String::new();
-        if let Some(mut errors) = self.process.stderr.take() {
-            let _ = errors.read_to_string(&mut told);
-        }
+        let beside = self.beside.take().and_then(|thread| thread.join().ok());
+        let told = beside.unwrap_or_default();
         let lines: Vec<&str> = told.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         let error = lines.iter().rfind(|l| l.contains("Error: ")).or(lines.last());
         error.map_or_else(|| "it ended without a word".to_owned(), |line| (*line).to_owned())

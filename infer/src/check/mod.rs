@@ -7,6 +7,7 @@ mod ways;
 
 use anyhow::{Context, Result, ensure};
 use artifacts::{Artifact, Model};
+use common::catalogue::folder_of;
 use common::device::Device;
 use common::{cli, score};
 use photos::MAX_PIXELS;
@@ -26,7 +27,8 @@ use ways::{Answers, Batch, Way};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   infer check --model model.bin --photos food-11/testing
-  infer check --model model.bin --photos photos --onnx-python venv/bin/python --page target/page.wasm")]
+  infer check --model model.bin --photos photos --onnx-python venv/bin/python --page target/page.wasm
+  infer check --model model.bin --photos photos --catalogue catalogue.csv --split testing")]
 pub(crate) struct Check {
     /// Model to check, plain or coded.
     #[arg(long, value_name = "FILE")]
@@ -34,6 +36,8 @@ pub(crate) struct Check {
     /// Folder of pictures, as for infer predict.
     #[arg(long, value_name = "FOLDER")]
     photos: PathBuf,
+    #[command(flatten)]
+    listed: cli::Listed,
     /// Most pictures: of more, so many at equal distances.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pictures: u32,
@@ -165,7 +169,7 @@ impl Check {
                 way.load(&file, &model, &source, &self.page).with_context(|| way.name())?;
             }
         }
-        let paths = some(photos::list(&self.photos, cli::note)?, self.pictures as usize);
+        let paths = some(self.paths()?, self.pictures as usize);
         let bar = cli::progress(paths.len(), "pictures");
         let mut engine = Way::here(Device::Cpu, &model)?;
         for paths in paths.chunks(BATCH) {
@@ -176,6 +180,17 @@ impl Check {
         bar.finish_and_clear();
         cli::print(&table(&lines, paths.len()))?;
         verdict(&lines)
+    }
+
+    fn paths(&self) -> Result<Vec<PathBuf>> {
+        let Some((catalogue, _, split)) = self.listed.load()? else {
+            return photos::list(&self.photos, cli::note);
+        };
+        let folder = folder_of(&self.photos);
+        let paths: Vec<PathBuf> =
+            catalogue.of(split).map(|entry| folder.join(&entry.file)).collect();
+        ensure!(!paths.is_empty(), "{}: no pictures for {split} in it", self.photos.display());
+        Ok(paths)
     }
 
     fn prepare<'a>(&self, paths: &'a [PathBuf], model: &Model) -> Result<Batch<'a>> {
@@ -241,7 +256,10 @@ fn verdict(lines: &[Line]) -> Result<String> {
         .filter(|(_, found)| !found.wrong.is_empty() || found.pictures == 0)
         .map(|(way, found)| {
             let (n, of) = (found.wrong.len(), found.pictures);
-            format!("{} answers {n} of {of} pictures otherwise", way.name())
+            match of {
+                0 => format!("{} answers none of the pictures", way.name()),
+                _ => format!("{} answers {n} of {of} pictures otherwise", way.name()),
+            }
         })
         .collect();
     ensure!(wrong.is_empty(), "{}: more than rounding explains", wrong.join("; "));

@@ -41,6 +41,20 @@ pub struct Layout {
     pub notes: Vec<String>,
 }
 
+/// Checks that an output does not replace somebody's table of pictures; a catalogue may be replaced.
+///
+/// # Errors
+/// If it would.
+pub fn check_output(out: &Path) -> Result<()> {
+    let is_catalogue = || common::catalogue::Catalogue::load(out).is_ok();
+    ensure!(
+        !table::is_one(out) || is_catalogue(),
+        "{}: a table of pictures, and no catalogue: it is not replaced; write elsewhere, or name it as what to read",
+        out.display()
+    );
+    Ok(())
+}
+
 /// Looks at `data`, a folder or a table. Of the tables in a folder `except`, an output, is none.
 ///
 /// # Errors

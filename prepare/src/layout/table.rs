@@ -7,7 +7,8 @@ use photos::listing::Listing;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Names of the column of files, in any case; where a table has several, the first of these counts.
+/// Names of the column of files, in any case; where a table has several, the first of these counts. `id` only
+/// where the table is named: so begin tables of predictions.
 const FILES: [&str; 5] = ["file", "filename", "path", "image", "id"];
 
 /// Of the column of labels.
@@ -38,7 +39,7 @@ impl Columns {
 pub(super) fn is_one(path: &Path) -> bool {
     let is_called_one = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
     let header = || csv::Reader::from_path(path).ok()?.headers().ok().cloned();
-    let all = [&FILES[..], &LABELS, &SPLITS].concat();
+    let all = [&FILES[..4], &LABELS, &SPLITS].concat();
     is_called_one
         && header().is_some_and(|header| {
             Columns::of(&header).is_some()

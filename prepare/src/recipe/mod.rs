@@ -5,7 +5,7 @@ mod speed;
 mod text;
 
 use anyhow::{Context, Result, ensure};
-use artifacts::{Model, Source, artifact};
+use artifacts::{Framing, Model, Preparation, Source, artifact};
 use common::catalogue::{Catalogue, Split, folder_of};
 use common::cli;
 use common::device::Device;
@@ -74,7 +74,7 @@ impl Recipe {
             "--hours {}: expected more than 0",
             self.hours
         );
-        let made = self.made()?;
+        let made = self.made(device)?;
         let is_kept = |text: String| text.lines().next() == made.lines().next();
         if self.reuse && std::fs::read_to_string(&self.out).is_ok_and(is_kept) {
             return Ok(cli::keep(&self.out));
@@ -83,8 +83,17 @@ impl Recipe {
         let paths = self.training_paths(&catalogue);
         let counts = Counts { has_init: self.init.is_some(), ..counts(&catalogue, &paths)? };
         let classes = catalogue.classes().len();
+        ensure!(
+            classes >= 2,
+            "{}: {classes} classes, and there is nothing to learn of fewer than two: put each photo into a folder \
+             called as its class",
+            self.folder.display()
+        );
         let seconds = self.hours * 3600.0;
-        let Measured { level, speed } = self.measure(&counts, &paths, classes, device)?;
+        let init = self.init.as_deref().map(Model::load).transpose()?.map(|(model, _)| model);
+        let preparation = init.as_ref().map_or(UPRIGHT, |model| model.input.preparation);
+        let task = Task { paths: &paths, classes, preparation, init: init.as_ref(), device };
+        let Measured { level, speed } = self.measure(&counts, &task)?;
         let epochs = level::epochs(&counts, &speed, seconds);
         let takes = Takes::of(&counts, &speed, epochs);
         let recipe = text::Recipe {
@@ -93,6 +102,7 @@ impl Recipe {
             classes,
             is_tested: is_tested(&catalogue),
             level,
+            preparation,
             budget: self.budget,
             epochs,
             takes: &takes,
@@ -121,7 +131,7 @@ impl Recipe {
     }
 
     /// The recipe's first line: the command, and the contents of what it was given.
-    fn made(&self) -> Result<String> {
+    fn made(&self, device: Device) -> Result<String> {
         let read = |path: &PathBuf| {
             let bytes =
                 std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -134,48 +144,62 @@ impl Recipe {
             .map(|f| read(f).map(|hash| format!(" --init {hash}")))
             .transpose()?;
         Ok(format!(
-            "# Written by prepare recipe --catalogue {} --hours {hours} --budget {budget}{}",
+            "# Written by prepare recipe --catalogue {} --hours {hours} --budget {budget}{}{}",
             read(&self.catalogue)?,
-            init.unwrap_or_default()
+            init.unwrap_or_default(),
+            if device.is_cpu() { String::new() } else { format!(" --device {device}") }
         ))
     }
 
-    /// The dearest level that fits, measured; the cheapest where none does.
-    fn measure(
-        &self,
-        counts: &Counts,
-        paths: &[PathBuf],
-        classes: usize,
-        device: Device,
-    ) -> Result<Measured> {
+    /// The dearest level that fits, measured; the cheapest where none does. A level may take less time than the one
+    /// before it, as students differ: two in a row that do not fit end the search.
+    fn measure(&self, counts: &Counts, task: &Task) -> Result<Measured> {
         let levels = counts.levels();
         let bar = cli::progress(levels.len(), "measuring");
-        let mut best = None;
+        let (mut best, mut misses) = (None, 0);
         for level in levels.iter().copied() {
-            let sample = Sample::of(paths, level.size, classes, &self.out)?;
+            let how = Preparation { size: level.size.into(), ..task.preparation };
+            let sample = Sample::of(task.paths, how, task.classes, &self.out)?;
             let student = sample.fresh(|n| speed::student(level, self.budget, n))?;
-            let speed = sample.speed(self.teacher(level, &sample)?, student, device)?;
+            let speed = sample.speed(task.teacher(level, &sample)?, student, task.device)?;
             bar.inc(1);
             let fits = level::fits(counts, &speed, self.hours * 3600.0);
+            misses = if fits { 0 } else { misses + 1 };
             if fits || best.is_none() {
                 best = Some(Measured { level, speed });
             }
-            if !fits {
+            if misses == 2 {
                 break;
             }
         }
         bar.finish_and_clear();
         best.context("no level")
     }
+}
 
+/// What is measured, at any level.
+struct Task<'a> {
+    /// Of the training pictures.
+    paths: &'a [PathBuf],
+    classes: usize,
+    /// How pictures become squares, of whatever size.
+    preparation: Preparation,
+    /// What the teacher goes on from.
+    init: Option<&'a Model>,
+    device: Device,
+}
+
+/// Cut out of the middle, and turned as cameras say.
+const UPRIGHT: Preparation = Preparation { size: 0, framing: Framing::Crop, exif: true };
+
+impl Task<'_> {
     fn teacher(&self, level: Level, sample: &Sample) -> Result<Model> {
-        let Some(path) = &self.init else {
-            let stem_stride = Some(level.stem_stride.into());
-            let sizing = Sizing { width: 0.5, stem_stride, ..sizing(None) };
-            return sample.fresh(|n| sizing.graph("resnet18", n));
-        };
-        let (model, source) = Model::load(path)?;
-        sample.go_on(model).with_context(|| source.name.clone())
+        if let Some(model) = self.init {
+            return sample.go_on(model.clone());
+        }
+        let stem_stride = Some(level.stem_stride.into());
+        let sizing = Sizing { width: 0.5, stem_stride, ..sizing(None) };
+        sample.fresh(|n| sizing.graph("resnet18", n))
     }
 }
 

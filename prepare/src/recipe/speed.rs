@@ -4,7 +4,7 @@ use super::level::{Level, Speed};
 use anyhow::{Context, Result, bail};
 use artifacts::artifact::{self, Data};
 use artifacts::images::Unsaved;
-use artifacts::{Framing, Images, Model, Preparation, Provenance, classes};
+use artifacts::{Images, Model, Preparation, Provenance, classes};
 use codec::{Quantized, Rows};
 use common::device::Device;
 use common::forward::forward_all;
@@ -31,6 +31,8 @@ pub(super) struct Sample {
     images: Images,
     /// Seconds a picture.
     decode: f64,
+    /// Where to write for a moment.
+    scratch: PathBuf,
 }
 
 /// Removes a file when it goes.
@@ -47,8 +49,12 @@ impl Sample {
     ///
     /// # Errors
     /// No picture that can be read, a disk that fails.
-    pub(super) fn of(paths: &[PathBuf], size: u16, classes: usize, out: &Path) -> Result<Self> {
-        let how = Preparation { size: size.into(), framing: Framing::Crop, exif: false };
+    pub(super) fn of(
+        paths: &[PathBuf],
+        how: Preparation,
+        classes: usize,
+        out: &Path,
+    ) -> Result<Self> {
         let count = paths.len().min(DECODED);
         let chosen: Vec<&PathBuf> = (0..count).map(|i| &paths[i * paths.len() / count]).collect();
         let began = Instant::now();
@@ -59,7 +65,8 @@ impl Sample {
             bail!("none of {count} pictures can be read");
         }
         let n = PICTURES.max(classes);
-        let file = Scratch(artifact::beside(out, "sample.safetensors"));
+        let scratch = artifact::beside(out, "sample.safetensors");
+        let file = Scratch(scratch.clone());
         let unsaved = Unsaved {
             preparation: how,
             classes: classes::numbers(classes),
@@ -68,7 +75,7 @@ impl Sample {
             pixels: Data::Bytes((0..n).flat_map(|i| decoded[i % decoded.len()].clone()).collect()),
         };
         unsaved.save(&file.0, &Provenance::new("prepare recipe", &())?)?;
-        Ok(Self { images: Images::load(&file.0)?, decode })
+        Ok(Self { images: Images::load(&file.0)?, decode, scratch })
     }
 
     /// The level's speed with these networks, of the sample's size.
@@ -80,6 +87,9 @@ impl Sample {
         let tensors = planned.graph.parameters().filter(|p| p.role == Role::Weight).count();
         Ok(Speed {
             decode: self.decode,
+            teacher_epoch: self.epoch(&teacher)?,
+            student_epoch: self.epoch(&student)?,
+            weights: student.graph.parameter_count(),
             teacher_answer: self.answer(&teacher, device)?,
             teacher_step: self.step(teacher, None, device)?,
             student_answer: self.answer(&student, device)?,
@@ -103,6 +113,15 @@ impl Sample {
     /// One that cannot go on with them.
     pub(super) fn go_on(&self, model: Model) -> Result<Model> {
         Ok(model.for_images(&self.images, 1)?.0)
+    }
+
+    /// Seconds that an epoch of training takes for what it writes: the last weights, and the state, which is up to
+    /// four times as large.
+    fn epoch(&self, model: &Model) -> Result<f64> {
+        let file = Scratch(self.scratch.clone());
+        let began = Instant::now();
+        model.save(&file.0, &Provenance::new("prepare recipe", &())?)?;
+        Ok(5.0 * began.elapsed().as_secs_f64())
     }
 
     /// Seconds that training takes for a picture, views and all.

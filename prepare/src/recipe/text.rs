@@ -1,6 +1,7 @@
 //! The recipe as a page of make variables.
 
-use super::level::{CALIBRATION, Counts, Epochs, Level, Takes, told};
+use super::level::{Counts, Epochs, Level, PLANNED_ON, Takes, told};
+use artifacts::{Framing, Preparation};
 
 /// What views are drawn by: photos have no left and right, and their light and frame are chance.
 pub(super) const AUGMENT: &str = "flip,scale=0.4,rotate=15,colour=0.2,cutmix=1";
@@ -17,6 +18,8 @@ pub(super) struct Recipe<'a> {
     /// Whether every picture to predict has a label.
     pub(super) is_tested: bool,
     pub(super) level: Level,
+    /// How pictures become squares, of whatever size.
+    pub(super) preparation: Preparation,
     pub(super) budget: usize,
     pub(super) epochs: Epochs,
     pub(super) takes: &'a Takes,
@@ -34,6 +37,7 @@ impl Recipe<'_> {
         let Counts { training, validation, testing, side, .. } = *self.counts;
         let Epochs { views, student, quantized, .. } = self.epochs;
         let Self { made, classes, level, budget, threads, .. } = self;
+        let framed = framed(self.preparation);
         let (size, arch, few) = (level.size, level.student, (student / 4).max(2));
         let tested = if self.is_tested { "yes" } else { "" };
         let (took, all) = (self.expected(), told(self.takes.total()));
@@ -53,14 +57,14 @@ TAKES := about {all} on {threads} threads
 
 # The catalogue names the classes.
 CLASSES :=
-PREPARE := --size {size}
+PREPARE := --size {size}{framed}
 TEACHER := {teacher} --seed 1
 LOGITS := --augment {AUGMENT} --views {views} --seed 2
 STUDENT := --arch {arch} --bytes {budget} {learn} {FROM} --seed 3
 PRUNE_STEPS := 0
 PRUNE := channels --share 0.05
 TUNE := {tune} {FROM} --seed 4
-PLAN := --pictures {CALIBRATION}
+PLAN := --pictures {PLANNED_ON}
 QUANT := {tune} {FROM} --seed 5
 TESTED := {tested}
 
@@ -122,6 +126,16 @@ BITS := 8 6 5 4 3 2
 
 /// Weight of the teacher, and temperature, of every student.
 const FROM: &str = "--alpha 0.7 --temperature 4";
+
+/// The flags of `prepare images` beside its size.
+fn framed(how: Preparation) -> String {
+    let fit = if how.framing == Framing::Crop {
+        String::new()
+    } else {
+        format!(" --fit {}", how.framing)
+    };
+    fit + if how.exif { " --exif" } else { "" }
+}
 
 fn warm_up(epochs: u32) -> u32 {
     (epochs / 20).clamp(1, 3)
