@@ -143,7 +143,7 @@ verdict=$(grep -m1 "McNemar's exact p" "$work/compare") || fail "no paired test:
 pass "report compare: $verdict"
 target/release/report ledger artifacts/smoke >"$work/ledger" 2>"$work/stderr"
 [ ! -s "$work/stderr" ] || fail "report ledger: $(cat "$work/stderr")"
-grep -qE "^ *$(sed ':a; s/\B[0-9]\{3\}\>/,&/; ta' <<<"$bytes") .* coded +model.bin +quantize pack +model quantized.safetensors" "$work/ledger" || fail "$(cat "$work/ledger")"
+grep -qE "^ *$(sed ':a; s/\B[0-9]\{3\}\>/,&/; ta' <<<"$bytes") .* coded +model.bin +quantize pack +calibration validation.safetensors, model quantized.safetensors" "$work/ledger" || fail "$(cat "$work/ledger")"
 for file in $(cd artifacts/smoke && find . -name '*.safetensors' | sed 's,^\./,,'); do
     grep -qF " $file " "$work/ledger" || fail "the ledger leaves out $file"
 done

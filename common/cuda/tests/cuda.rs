@@ -17,7 +17,7 @@ use cuda::Network;
 use executor::{Executor, Rule, State, Update};
 use graph::grid::Grids;
 use graph::rng::Rng;
-use graph::{Graph, Weights};
+use graph::{Array, Graph, Weights};
 use sketch::{on_grids, random_graph, random_weights, resnet};
 use std::cell::RefCell;
 
@@ -129,6 +129,25 @@ fn training_is_that_of_the_cpu() {
             other.upload(state.clone()).unwrap();
             assert_eq!(other.download().unwrap(), state, "a state goes up as it came down");
         }
+    }
+}
+
+/// Of equal values the first is the largest, on every executor: where a convolution has no weights all its values are
+/// equal, and its gradients say which pixels under a window counted.
+#[test]
+fn of_equal_values_the_first_is_the_largest() {
+    let text = "input 3;a:conv 3>4 k3 p1;max k3 s2 p1;gap;fc:linear 4>3";
+    for pool in ["max k3 s2 p1", "max k2 s2", "max k3 s2 same"] {
+        let graph: Graph = text.replace("max k3 s2 p1", pool).parse().unwrap();
+        let mut weights = random_weights(&graph, 1);
+        let none = Array::filled(&weights["a.weight"].shape, 0.0);
+        weights.insert("a.weight".to_owned(), none);
+        let mut cpu = engine::Network::new(&graph, &weights, &Grids::new(), 12).unwrap();
+        let mut cuda = network(&graph, &weights, &Grids::new(), 12);
+        step([&mut cpu, &mut cuda], &batch(&graph, 3, 12, 1), &Update::new(Rule::Sgd, 0.1));
+        let (cpu, cuda) = (cpu.download().unwrap(), cuda.download().unwrap());
+        assert!(largest(f64s(&cpu.momenta[0]).into_iter()) > 1e-3, "{pool}: no gradients");
+        same(pool, &cuda, &cpu, 0.0);
     }
 }
 
