@@ -339,7 +339,7 @@ $(OUT)/table.txt: $(TABLE) | tools lock
 	$(RUN) $(BIN)/report table $(TABLE) --out '$@'
 
 # A stage that has ended is not undone by what stops make right then.
-.PRECIOUS: $(PICTURES) $(TESTING) $(CATALOGUE) $(STUDENTS) $(STEPS:%=$(OUT)/cut%.safetensors) $(READY) $(ROWS) \
+.PRECIOUS: $(PICTURES) $(TESTING) $(CATALOGUE) $(PRETRAINED) $(OUT)/test/shipped.csv $(STUDENTS) $(STEPS:%=$(OUT)/cut%.safetensors) $(READY) $(ROWS) \
   $(addprefix $(OUT)/,teacher.safetensors logits.safetensors plan.safetensors model.bin prediction.csv)
 
 # --- what is made of them

@@ -15,7 +15,10 @@ fn model() -> Model {
 }
 
 fn coded(calibration: Option<Calibration>) -> (Header, Vec<Tensor>) {
-    let provenance = Provenance::new("test", &()).unwrap();
+    made(Provenance::new("test", &()).unwrap(), calibration)
+}
+
+fn made(provenance: Provenance, calibration: Option<Calibration>) -> (Header, Vec<Tensor>) {
     let (spec, payload) = model().with_bits(16).unwrap();
     model().calibrated(spec, payload, &provenance, calibration).unwrap()
 }
@@ -57,4 +60,19 @@ fn a_file_without_one_is_no_longer_than_before() {
     assert!(!serde_json::to_string(&plain.0).unwrap().contains("calibration"));
     let [plain, with] = [plain, with].map(|(header, tensors)| size(&header, &tensors).unwrap());
     assert!([72, 80].contains(&(with - plain)), "{plain} {with}");
+}
+
+/// With as many digits as quantize pack writes, and the pictures' hash among the parents: what make and the message of
+/// quantize pack reckon with.
+#[test]
+fn the_longest_takes_136_bytes() {
+    let longest = Calibration { temperature: 19.999, threshold: 0.9999, rejected: 0.0499 };
+    let provenance = || Provenance::new("quantize pack", &()).unwrap();
+    let mut with = provenance();
+    with.parents.insert("model".to_owned(), "0".repeat(16));
+    let plain = with.clone();
+    with.parents.insert("calibration".to_owned(), "0".repeat(16));
+    let bytes = |(header, tensors): (Header, Vec<Tensor>)| size(&header, &tensors).unwrap();
+    let more = bytes(made(with, Some(longest))) - bytes(made(plain, None));
+    assert!((120..=136).contains(&more), "{more}");
 }
