@@ -115,13 +115,13 @@ impl Sample {
         Ok(model.for_images(&self.images, 1)?.0)
     }
 
-    /// Seconds that an epoch of training takes for what it writes: the last weights, and the state, which is up to
-    /// four times as large.
+    /// Seconds that an epoch of training takes for what it writes: the last weights, and, though not after every one, the
+    /// state, which is up to four times as large.
     fn epoch(&self, model: &Model) -> Result<f64> {
         let file = Scratch(self.scratch.clone());
         let began = Instant::now();
         model.save(&file.0, &Provenance::new("prepare recipe", &())?)?;
-        Ok(5.0 * began.elapsed().as_secs_f64())
+        Ok(2.0 * began.elapsed().as_secs_f64())
     }
 
     /// Seconds that training takes for a picture, views and all.
