@@ -220,7 +220,17 @@ fn images_by_a_catalogue() {
     }
     let both = ["--catalogue", "c.csv", "--split", "testing", "--classes", "a,b"];
     let args = [&["images", "p", "--size", "16", "--out", "x"][..], &both].concat();
-    assert_eq!(run(&args, dir.path()).status.code(), Some(2));
+    let both = run(&args, dir.path());
+    assert_eq!(both.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&both.stderr);
+    assert!(told.contains("--classes: the catalogue names the classes"), "{told}");
+    // A table that somebody made is not replaced; a catalogue is.
+    fs::write(dir.path().join("table.csv"), "file,label\np/x.png,a\n").unwrap();
+    let replaced = run(&["catalogue", "p", "--out", "table.csv"], dir.path());
+    assert_eq!(replaced.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&replaced.stderr);
+    assert!(told.contains("table.csv: a table of pictures, and no catalogue"), "{told}");
+    done(&["catalogue", "p", "--out", "c.csv"], dir.path());
     fs::remove_file(dir.path().join("p/val/10/0_7.png")).unwrap();
     let args = [
         "images",

@@ -91,8 +91,8 @@ fn tables() {
     );
     assert_eq!(
         find(&format!(
-            "list.CSV=\u{feff}Category,Id,Split|cat,p/1.jpg,Train|dog,p/2.jpg,VALID|,q.jpg,test| {pictures} \
-             others.csv=name,score|x,1| finds.csv=kind,file,label|leak,q.jpg,x|"
+            "list.CSV=\u{feff}Category,Image,Split|cat,p/1.jpg,Train|dog,p/2.jpg,VALID|,q.jpg,test| {pictures} \
+             others.csv=name,score|x,1| finds.csv=kind,file,label|leak,q.jpg,x| prediction.csv=Id,label|q,1|"
         )),
         "p/1.jpg:cat:training p/2.jpg:dog:validation q.jpg:-:testing"
     );
@@ -101,6 +101,14 @@ fn tables() {
     let layout = layout::find(&dir.path().join("p/b.csv"), None).unwrap();
     assert_eq!((told(&layout), layout.folder), ("1.jpg:y:-".to_owned(), dir.path().join("p")));
     assert_eq!(layout.notes.len(), 2, "one of p is not in it: {:?}", layout.notes);
+    // Predictions are a table only where they are named.
+    let dir = folder("q.jpg other.jpg prediction.csv=Id,label|q.jpg,x|other.jpg,y|");
+    let named = layout::find(&dir.path().join("prediction.csv"), None).unwrap();
+    assert_eq!(told(&named), "other.jpg:y:- q.jpg:x:-");
+    assert_eq!(
+        find("0_q.jpg 1_other.jpg prediction.csv=Id,label|0_q,1|"),
+        "0_q.jpg:0:- 1_other.jpg:1:-"
+    );
     // An output in its own folder is no table of it.
     let dir = folder("cat/1.jpg dog/1.jpg out.csv=file,label|cat/1.jpg,x|");
     let found = layout::find(dir.path(), Some(&dir.path().join("out.csv"))).unwrap();
