@@ -16,6 +16,7 @@ use photos::fingerprint::Look;
 use rayon::prelude::*;
 use speed::Sample;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Write a recipe: the flags of every stage for these pictures, this machine and so many hours.
 ///
@@ -93,8 +94,11 @@ impl Recipe {
         let init = self.init.as_deref().map(Model::load).transpose()?.map(|(model, _)| model);
         let preparation = init.as_ref().map_or(UPRIGHT, |model| model.input.preparation);
         let task = Task { paths: &paths, classes, preparation, init: init.as_ref(), device };
+        let began = Instant::now();
         let Measured { level, speed } = self.measure(&counts, &task)?;
-        let epochs = level::epochs(&counts, &speed, seconds);
+        // Measuring is a part of what everything may take.
+        let left = (seconds - began.elapsed().as_secs_f64()).max(seconds / 2.0);
+        let epochs = level::epochs(&counts, &speed, left);
         let takes = Takes::of(&counts, &speed, epochs);
         let recipe = text::Recipe {
             made: &made,
