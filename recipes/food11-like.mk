@@ -31,7 +31,6 @@ QUANT := --epochs 20 --batch 32 --lr 1e-3 --ema 0.999 --alpha 0.7 --temperature 
 HAND_IN := model.bin
 
 # The report's experiments: days on two cores; recipe food11-like-short takes an hour or two.
-SEEDS := 1 2 3
 LEARN := --epochs 60 --batch 32 --lr 3e-3 --warmup 2 --weight-decay 2e-2 --ema 0.999
 LABELS := --augment flip,scale=0.4,rotate=15,colour=0.2,cutmix=1
 FROM := --alpha 0.7 --temperature 4
@@ -40,6 +39,3 @@ Q1_PARAMS := 700000
 Q1_ARCH := studentnet
 Q2_STUDENT := --arch studentnet --width 1.0 $(LEARN)
 Q3_CHAINS := 0.05:10 0.1:5
-Q3_PRUNE := --by gamma --scope layer
-Q4_PARAMS := 250000
-BITS := 8 6 5 4 3 2

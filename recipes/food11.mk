@@ -32,7 +32,6 @@ QUANT := --epochs 40 --batch 32 --lr 1e-3 --ema 0.999 --alpha 0.9 --temperature 
 HAND_IN := model.bin
 
 # The report's experiments: meant for a GPU or a cluster (tools/slurm).
-SEEDS := 1 2 3
 LEARN := --epochs 150 --batch 32 --lr 2e-3 --warmup 5 --ema 0.999
 LABELS := --augment flip,scale=0.4,rotate=15,colour=0.2,cutmix=1
 FROM := --alpha 0.9 --temperature 4
@@ -41,6 +40,3 @@ Q1_PARAMS := 2800000
 Q1_ARCH := studentnet
 Q2_STUDENT := --arch studentnet --width 1.0 $(LEARN)
 Q3_CHAINS := 0.05:10 0.1:5
-Q3_PRUNE := --by gamma --scope layer
-Q4_PARAMS := 250000
-BITS := 8 6 5 4 3 2

@@ -30,7 +30,6 @@ PLAN := --pictures 300
 QUANT := --epochs 5 --batch 32 --lr 1e-3 --ema 0.99 --alpha 0.7 --temperature 4 --seed 5
 
 # The report's experiments: seconds a training.
-SEEDS := 1 2 3
 LEARN := --epochs 6 --batch 32 --lr 4e-3 --weight-decay 2e-2 --ema 0.99
 LABELS := --augment flip,scale=0.7
 FROM := --alpha 0.7 --temperature 4
@@ -39,6 +38,3 @@ Q1_PARAMS := 175000
 Q1_ARCH := plain_separable
 Q2_STUDENT := --arch studentnet --width 1.0 $(LEARN)
 Q3_CHAINS := 0.1:5 0.2:3
-Q3_PRUNE := --by gamma --scope layer
-Q4_PARAMS := 250000
-BITS := 8 6 5 4 3 2

@@ -2,17 +2,21 @@
 # Makefile, whose variables and `stage` it uses. Artifacts lie in $(OUT)/q1 … q4 and $(OUT)/bits, what they
 # are worth in $(OUT)/eval/q1 …; the name of a file is the name of the experiment and its seed.
 #
-# Settings are the recipe's: SEEDS, LEARN and LABELS (a fresh network from labels), FROM (and from a teacher),
-# MEND (after a cut), Q1_PARAMS, Q1_ARCH, Q3_CHAINS, Q4_PARAMS, BITS.
+# Settings are the recipe's: LEARN and LABELS (a fresh network from labels), FROM (and from a teacher), MEND (after a
+# cut), Q1_PARAMS, Q1_ARCH, Q2_STUDENT, Q3_CHAINS; and those below, where it does not leave them as they are.
 
 # Every training that a question asks for is made with each of these seeds.
 SEEDS ?= 1 2 3
+# How channels are ranked in question 3, how large the twins of question 4 are, and widths of every weight.
+Q3_PRUNE ?= --by gamma --scope layer
+Q4_PARAMS ?= 250000
+BITS ?= 8 6 5 4 3 2
 # A second teacher, fine-tuned elsewhere: the assignment's teacher (b).
 TEACHER_B ?=
 # Words of the report: en or zh.
 LANG_REPORT ?= en
 
-NEEDED := LEARN LABELS FROM MEND Q1_PARAMS Q1_ARCH Q2_STUDENT Q3_CHAINS Q3_PRUNE Q4_PARAMS BITS
+NEEDED := LEARN LABELS FROM MEND Q1_PARAMS Q1_ARCH Q2_STUDENT Q3_CHAINS
 settled:
 	@$(foreach setting,$(NEEDED),$(if $($(setting)),,echo "error: the report needs $(setting), which recipe \
 	  $(RECIPE) does not set: see recipes/smoke.mk" >&2; exit 1;)):

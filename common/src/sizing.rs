@@ -27,7 +27,7 @@ pub struct Sizing {
     pub bytes: Option<usize>,
     /// What --bytes reckons with; 2.4 is what files of 300,000 bytes came to at the highest accuracy
     /// (RESULTS.md).
-    #[arg(long, value_name = "B", default_value_t = 2.4, requires = "bytes")]
+    #[arg(long, value_name = "B", default_value_t = BITS_PER_WEIGHT, requires = "bytes")]
     #[arg(conflicts_with_all = ["width", "params"])]
     #[serde(skip_serializing_if = "is_usual")]
     pub bits_per_weight: f32,
@@ -42,13 +42,30 @@ pub struct Sizing {
     pub extra_blocks: usize,
 }
 
+/// What --bytes reckons with unless told otherwise.
+const BITS_PER_WEIGHT: f32 = 2.4;
+
+/// The family's own size.
+impl Default for Sizing {
+    fn default() -> Self {
+        Self {
+            width: 1.0,
+            params: None,
+            bytes: None,
+            bits_per_weight: BITS_PER_WEIGHT,
+            stem_stride: None,
+            extra_blocks: 0,
+        }
+    }
+}
+
 /// Headers leave out what nobody asked for.
 fn is_none(n: &usize) -> bool {
     *n == 0
 }
 
 fn is_usual(bits: &f32) -> bool {
-    *bits == 2.4
+    *bits == BITS_PER_WEIGHT
 }
 
 /// Bytes of the header in a coded file besides the graph: class names and the like.

@@ -18,25 +18,13 @@ pub enum Head {
     New,
 }
 
-/// The layer that makes the logits: the last with parameters, if nothing behind it has any and each node there reads
-/// the one before alone.
-fn layer(graph: &Graph) -> Option<usize> {
-    let nodes = graph.nodes();
-    let mut at = nodes.len() - 1;
-    while nodes[at].name.is_empty() {
-        let [input] = nodes[at].inputs[..] else { return None };
-        at = input;
-    }
-    Some(at)
-}
-
 /// `graph` with so many classes, and the name of the layer that makes their logits.
 ///
 /// # Errors
 /// A network that does not end in a linear layer or a convolution of one group.
 fn with_classes(graph: &Graph, classes: usize) -> Result<(Graph, String)> {
     let mut nodes = graph.nodes().to_vec();
-    let at = layer(graph).context("its logits come from several layers, not from a last one")?;
+    let at = graph.head().context("its logits come from several layers, not from a last one")?;
     let name = nodes[at].name.clone();
     let op = &mut nodes[at].op;
     if let Op::Linear(linear) = op {

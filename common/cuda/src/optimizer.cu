@@ -44,9 +44,9 @@ extern "C" __global__ void adamw(u64 n, const unsigned char *kinds, const float 
   m[i] = fmaf(beta1, m[i], (1.f - beta1) * g);
   v[i] = fmaf(beta2, v[i], (1.f - beta2) * g * g);
   const bool head = kinds[i] & 8;
-  const float rate = head ? lr : body_lr, first = head ? correct1 : body_correct1;
-  const float keep = 1.f - rate * (kinds[i] & 2 ? decay : 0.f), second = head ? correct2 : body_correct2;
-  p[i] = p[i] * keep - rate / first * m[i] / (sqrtf(v[i]) / second + epsilon);
+  const float own_lr = head ? lr : body_lr, first = head ? correct1 : body_correct1;
+  const float keep = 1.f - own_lr * (kinds[i] & 2 ? decay : 0.f), second = head ? correct2 : body_correct2;
+  p[i] = p[i] * keep - own_lr / first * m[i] / (sqrtf(v[i]) / second + epsilon);
 }
 
 // average += share · (now − average).

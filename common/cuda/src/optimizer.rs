@@ -92,7 +92,7 @@ pub(super) fn step(
         kernels.grid("clip_scale", [1, 1, 1], 1, args![sum, update.clip, scale])?;
         scratch = Some(buffer);
     }
-    let (lr, body_lr, decay) = (update.rate(true), update.rate(false), update.weight_decay);
+    let (lr, body_lr, decay) = (update.lr_of(true), update.lr_of(false), update.weight_decay);
     match update.rule {
         Rule::Sgd => {
             kernels.each(

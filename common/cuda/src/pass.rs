@@ -79,8 +79,7 @@ impl Engine {
         // A pass that failed leaves some behind.
         self.values.iter_mut().for_each(|v| v.grad = None);
         self.values[last].grad = Some(grad);
-        let head = schedule.operations.iter().rposition(|o| o.op.as_conv().is_some());
-        let first = if self.head_only { head.unwrap_or(1) } else { 1 };
+        let first = if self.head_only { schedule.head().unwrap_or(1) } else { 1 };
         for (i, operation) in schedule.operations.iter().enumerate().skip(first).rev() {
             if let Some(grad) = self.values[i].grad.take() {
                 let site = Site::new(self, &schedule, i, parameters);

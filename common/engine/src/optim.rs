@@ -126,7 +126,7 @@ pub fn step(
         grad_scale = (update.clip / (sum.sqrt() as f32 + 1e-6)).min(1.0);
     }
     for Part { range, decays, is_head } in parts {
-        let (lr, step) = (update.rate(*is_head), update.count(step, *is_head));
+        let (lr, step) = (update.lr_of(*is_head), update.count(step, *is_head));
         let weight_decay = if *decays { update.weight_decay } else { 0.0 };
         let (p, g) = (&mut variables[range.clone()], &gradient[range.clone()]);
         let [first, second] = momenta;

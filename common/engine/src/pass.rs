@@ -95,8 +95,7 @@ impl Engine {
         let mut values = self.arena.floats(grad.len());
         values.copy_from_slice(grad);
         open[last] = Some(Gradient::of(values));
-        let head = schedule.operations.iter().rposition(|o| o.op.as_conv().is_some());
-        let first = if self.manner.head_only { head.unwrap_or(1) } else { 1 };
+        let first = if self.manner.head_only { schedule.head().unwrap_or(1) } else { 1 };
         for (i, fused) in schedule.operations.iter().enumerate().skip(first).rev() {
             let Some(mut gradient) = open[i].take() else { continue };
             // A convolution does it as it goes back over the pictures.

@@ -29,19 +29,6 @@ pub struct Parametrisation {
     len: usize,
 }
 
-/// The slots of the last layer with weights, which makes the logits, and of its bias.
-fn head(layout: &Layout) -> Vec<usize> {
-    let slots = layout.slots();
-    // Weights are in node order.
-    let Some(weight) = slots.iter().rposition(|s| s.role == Role::Weight) else {
-        return Vec::new();
-    };
-    let layer = slots[weight].name.rsplit_once('.').map_or("", |(layer, _)| layer);
-    let bias = format!("{layer}.bias");
-    let bias = slots.iter().position(|s| s.role == Role::Bias && s.name == bias);
-    [Some(weight), bias].into_iter().flatten().collect()
-}
-
 impl Parametrisation {
     /// Of a network with these parameters, those in `grids` on their grids.
     ///
@@ -55,7 +42,7 @@ impl Parametrisation {
             tensors.push(OnGrid { slot: layout.find(name)?, bits: *bits, log_scales });
         }
         let mut own: Vec<Range<usize>> = Vec::new();
-        for slot in head(&layout) {
+        for slot in layout.head() {
             own.push(layout.slots()[slot].range.clone());
             own.extend(tensors.iter().filter(|t| t.slot == slot).map(|t| t.log_scales.clone()));
         }

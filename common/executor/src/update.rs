@@ -101,7 +101,7 @@ impl Update {
     }
 
     /// The learning rate of head or body.
-    pub fn rate(&self, is_head: bool) -> f32 {
+    pub fn lr_of(&self, is_head: bool) -> f32 {
         if is_head { self.lr } else { self.lr * self.body }
     }
 

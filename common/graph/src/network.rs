@@ -84,6 +84,18 @@ impl Graph {
         self.channels.last().copied().unwrap_or(0)
     }
 
+    /// The layer that makes the logits: the last node with parameters, if nothing behind it has any and each node there
+    /// reads the one before alone. Where it has weights, [`Layout::head`](crate::Layout::head) and
+    /// [`Schedule::head`](crate::schedule::Schedule::head) are it, too.
+    pub fn head(&self) -> Option<usize> {
+        let mut at = self.nodes.len() - 1;
+        while self.nodes[at].name.is_empty() {
+            let [input] = self.nodes[at].inputs[..] else { return None };
+            at = input;
+        }
+        Some(at)
+    }
+
     /// All parameters in node order, trained ones and statistics.
     pub fn parameters(&self) -> impl Iterator<Item = Parameter> + '_ {
         self.nodes.iter().flat_map(Node::parameters)

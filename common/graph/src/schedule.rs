@@ -128,6 +128,11 @@ impl Schedule {
         Ok(schedule)
     }
 
+    /// The last layer with weights; [`Graph::head`], where that has weights.
+    pub fn head(&self) -> Option<usize> {
+        self.operations.iter().rposition(|o| o.op.as_conv().is_some())
+    }
+
     /// Numbers in all results of one picture that are stored.
     pub fn floats(&self) -> u64 {
         self.operations.iter().filter(|o| !o.lazy).map(|o| o.floats() as u64).sum()

@@ -34,7 +34,7 @@ pub(crate) fn step(
         None
     };
     for Part { range, decays, is_head } in parts {
-        let (lr, step) = (f64::from(update.rate(*is_head)), update.count(step, *is_head));
+        let (lr, step) = (f64::from(update.lr_of(*is_head)), update.count(step, *is_head));
         let decay = if *decays { f64::from(update.weight_decay) } else { 0.0 };
         let (p, mut g, m) =
             (part(&variables, range)?, part(gradient, range)?, part(&first, range)?);

@@ -250,7 +250,7 @@ mod tests {
         {
             let update = of(epoch);
             assert!(update.keeps_statistics());
-            assert_eq!([true, false].map(|head| update.rate(head)), rates);
+            assert_eq!([true, false].map(|head| update.lr_of(head)), rates);
             assert_eq!([true, false].map(|head| update.count(step, head)), counts);
         }
         for body_lr in [-0.1, 1.5, f32::NAN] {

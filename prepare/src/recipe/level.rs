@@ -1,22 +1,18 @@
 //! Ways to work, and how long each takes: a pure function of what was counted and measured.
 
-use std::time::Duration;
-
-/// Sizes and networks that go together; of two neighbours the later takes longer and, given the time,
-/// is more often right.
+/// Sizes and networks that go together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Level {
     /// Side of the prepared pictures, pixels.
     pub(super) size: u16,
-    /// By how much the teacher's stem makes them smaller: its first maps are 24 to 56 pixels large. Maps of
-    /// 32 instead of 16 gave a teacher on 64 px two points (RESULTS.md).
+    /// By how much the teacher's stem makes them smaller: its first maps are 16 to 56 pixels large.
     pub(super) stem_stride: u8,
-    /// The student's family. Up to 64 px one that makes maps smaller late, in four steps with filters between
-    /// them; on larger pictures it would take longer than its teacher.
+    /// The student's family: of 48 and 64 px one that makes maps smaller late, in four steps with filters between
+    /// them; of larger pictures it would take longer than its teacher.
     pub(super) student: &'static str,
 }
 
-/// From the cheapest to the dearest.
+/// By their size, which mostly is by the time that they take.
 pub(super) const LEVELS: [Level; 8] = [
     Level { size: 32, stem_stride: 2, student: "studentnet" },
     Level { size: 48, stem_stride: 2, student: "plain_separable" },
@@ -45,8 +41,8 @@ pub(super) struct Counts {
 
 impl Counts {
     /// The levels that make sense: pictures enlarged by more than a quarter show nothing new. A teacher that was
-    /// trained on larger ones knows more of pictures twice as large, and little of pictures below 96 px: of 32 px
-    /// EfficientNet-Lite0 is right no more often than a network that starts from nothing (RESULTS.md).
+    /// trained on larger ones gets them up to twice as large, and not below 96 px where that can be: EfficientNet-Lite0
+    /// was right .37 of the time on 32 px, .56 on 64 px made 128 (RESULTS.md, of different pictures).
     pub(super) fn levels(&self) -> &'static [Level] {
         let quarters = if self.has_init { 8 } else { 5 };
         let fits = |level: &&Level| u32::from(level.size) * 4 <= self.side * quarters;
@@ -85,12 +81,12 @@ pub(super) struct Speed {
 const WIDTHS: usize = 7;
 pub(super) const PLANNED_ON: usize = 500;
 
-/// Seconds that `quantize plan` rounds and codes a weight, at all widths and as often as it searches: 4 to 6 s a
-/// million on an AMD EPYC. An epoch on grids rounds and codes it once more.
+/// Seconds that `quantize plan` rounds and codes a weight, at all widths and as often as it searches, by its cost.csv: 4 to
+/// 6 s a million on an AMD EPYC. An epoch on grids rounds and codes it once more.
 const PLANNING: f64 = 5e-6;
 const CODING: f64 = 1e-7;
 
-/// Most views that logits are kept of: more cost the teacher time and a student sees no difference.
+/// Most views that logits are kept of, as in recipe food11-like.
 const VIEWS: u32 = 40;
 
 /// Most epochs of a teacher that goes on from other weights.
@@ -154,7 +150,7 @@ impl Takes {
     }
 }
 
-/// Most that a recipe repeats what is asked for at least; beyond it there is nothing to gain.
+/// Most that a recipe repeats what is asked for at least, whatever the hours.
 const MOST: f64 = 8.0;
 
 /// As many epochs as `seconds` allow, but not fewer than a fifth of what is asked for.
@@ -178,8 +174,7 @@ pub(super) fn fits(counts: &Counts, speed: &Speed, seconds: f64) -> bool {
 
 /// For people: seconds below two minutes, minutes below two hours, then hours.
 pub(super) fn told(seconds: f64) -> String {
-    let whole = Duration::from_secs_f64(seconds.max(0.0)).as_secs_f64();
-    match whole {
+    match seconds {
         s if s < 120.0 => format!("{s:.0} s"),
         s if s < 7200.0 => format!("{:.0} min", s / 60.0),
         s => format!("{:.1} h", s / 3600.0),

@@ -55,7 +55,7 @@ pub(crate) struct Recipe {
     compute: cli::Compute,
 }
 
-/// Of a level what was measured, or why it cannot be used.
+/// A level and what was measured of it.
 struct Measured {
     level: Level,
     speed: Speed,
@@ -76,13 +76,13 @@ impl Recipe {
             self.hours
         );
         let made = self.made(device)?;
-        let is_kept = |text: String| text.lines().next() == made.lines().next();
+        let is_kept = |text: String| text.lines().next() == Some(made.as_str());
         if self.reuse && std::fs::read_to_string(&self.out).is_ok_and(is_kept) {
             return Ok(cli::keep(&self.out));
         }
         let catalogue = Catalogue::load(&self.catalogue)?;
         let paths = self.training_paths(&catalogue);
-        let counts = Counts { has_init: self.init.is_some(), ..counts(&catalogue, &paths)? };
+        let counts = counts(&catalogue, &paths, self.init.is_some())?;
         let classes = catalogue.classes().len();
         ensure!(
             classes >= 2,
@@ -164,7 +164,8 @@ impl Recipe {
         for level in levels.iter().copied() {
             let how = Preparation { size: level.size.into(), ..task.preparation };
             let sample = Sample::of(task.paths, how, task.classes, &self.out)?;
-            let student = sample.fresh(|n| speed::student(level, self.budget, n))?;
+            let sizing = Sizing { bytes: Some(self.budget), ..Sizing::default() };
+            let student = sample.fresh(|n| sizing.graph(level.student, n))?;
             let speed = sample.speed(task.teacher(level, &sample)?, student, task.device)?;
             bar.inc(1);
             let fits = level::fits(counts, &speed, self.hours * 3600.0);
@@ -202,24 +203,12 @@ impl Task<'_> {
             return sample.go_on(model.clone());
         }
         let stem_stride = Some(level.stem_stride.into());
-        let sizing = Sizing { width: 0.5, stem_stride, ..sizing(None) };
+        let sizing = Sizing { width: 0.5, stem_stride, ..Sizing::default() };
         sample.fresh(|n| sizing.graph("resnet18", n))
     }
 }
 
-/// A network as wide as `bytes` allow, or as its family is.
-fn sizing(bytes: Option<usize>) -> Sizing {
-    Sizing {
-        width: 1.0,
-        params: None,
-        bytes,
-        bits_per_weight: 2.4,
-        stem_stride: None,
-        extra_blocks: 0,
-    }
-}
-
-fn counts(catalogue: &Catalogue, training: &[PathBuf]) -> Result<Counts> {
+fn counts(catalogue: &Catalogue, training: &[PathBuf], has_init: bool) -> Result<Counts> {
     let count = |split| catalogue.of(split).count();
     ensure!(!training.is_empty(), "no training pictures in the catalogue");
     // Some tell: photos of a folder mostly come from one camera or one program.
@@ -233,7 +222,7 @@ fn counts(catalogue: &Catalogue, training: &[PathBuf]) -> Result<Counts> {
     let side = *sides.get(sides.len() / 2).context("none of the training pictures can be read")?;
     Ok(Counts {
         training: training.len(),
-        has_init: false,
+        has_init,
         validation: count(Split::Validation),
         testing: count(Split::Testing),
         side,

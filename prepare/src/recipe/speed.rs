@@ -1,6 +1,6 @@
 //! How fast this machine is, measured: some seconds for every network.
 
-use super::level::{Level, Speed};
+use super::level::Speed;
 use anyhow::{Context, Result, bail};
 use artifacts::artifact::{self, Data};
 use artifacts::images::Unsaved;
@@ -206,8 +206,3 @@ const SETTINGS: Settings = Settings {
     seed: 1,
     precision: Precision::F32,
 };
-
-/// The student of a level for so many bytes.
-pub(super) fn student(level: Level, bytes: usize, classes: usize) -> Result<graph::Graph> {
-    super::sizing(Some(bytes)).graph(level.student, classes)
-}

@@ -69,7 +69,6 @@ QUANT := {tune} {FROM} --seed 5
 TESTED := {tested}
 
 # What make report trains besides, which is no part of the time above.
-SEEDS := 1 2 3
 LEARN := {learn_few}
 LABELS := --augment {AUGMENT}
 FROM := {FROM}
@@ -78,9 +77,6 @@ Q1_PARAMS := 350000
 Q1_ARCH := studentnet
 Q2_STUDENT := --arch studentnet --width 1.0 $(LEARN)
 Q3_CHAINS := 0.05:10 0.1:5
-Q3_PRUNE := --by gamma --scope layer
-Q4_PARAMS := 250000
-BITS := 8 6 5 4 3 2
 "
         )
     }
@@ -97,7 +93,7 @@ BITS := 8 6 5 4 3 2
         let epochs = self.epochs.teacher;
         let (warm_up, average) = (warm_up(epochs), self.average(epochs));
         if self.counts.has_init {
-            // Rest and small batches helped with 40 photos of 11 classes, and no longer with 300 (RESULTS.md).
+            // What came out best with 40 photos of 11 classes, and with 300, though within chance (RESULTS.md).
             let few = self.counts.training < 10 * self.classes;
             let (batch, freeze) = if few { (8, epochs / 2) } else { (32, 0) };
             return format!(
