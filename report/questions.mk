@@ -98,7 +98,7 @@ $(SEEDS:%=$(OUT)/q1/low-rank-%.safetensors): $(OUT)/q1/factors.safetensors $(PIC
 $(OUT)/q1/quantized.bin: command = quantize pack --model $(OUT)/teacher.safetensors --bits 8 --grid affine $(UNLIMITED)
 $(OUT)/q1/quantized.bin: $(OUT)/teacher.safetensors $$(changed) | tools lock
 	$(stage)
-$(OUT)/eval/q1/quantization.csv: model = $(OUT)/q1/quantized.bin
+$(OUT)/eval/q1/quantization.csv $(OUT)/test/q1/quantization.csv: model = $(OUT)/q1/quantized.bin
 
 # --- 2: teachers, and the student from labels and from each of them
 $(OUT)/q2/scratch-%.safetensors: command = $(call labelled,$(Q2_STUDENT))
@@ -159,7 +159,7 @@ $(BITS:%=$(OUT)/bits/on-%.safetensors): $(OUT)/bits/on-%.safetensors: $(OUT)/bit
 $(OUT)/bits/trained-%.bin: command = quantize pack --model $(OUT)/bits/on-$*.safetensors $(UNLIMITED)
 $(BITS:%=$(OUT)/bits/trained-%.bin): $(OUT)/bits/trained-%.bin: $(OUT)/bits/on-%.safetensors $$(changed) | tools lock
 	$(stage)
-$(OUT)/eval/bits/%.csv: model = $(OUT)/$*.bin
+$(OUT)/eval/bits/%.csv $(OUT)/test/bits/%.csv: model = $(OUT)/$*.bin
 
 .PRECIOUS: $(patsubst %,$(OUT)/%.safetensors,q1/cut q1/factors $(Q1) q2/teacher-b q2/logits-b $(Q2) $(Q3:%=%-cut) $(Q3) \
   $(Q4) $(BITS:%=bits/plan-%) $(BITS:%=bits/on-%)) \

@@ -48,12 +48,13 @@ fn markup(document: &Document) -> String {
          #set par(justify: true, leading: 0.7em)\n\
          #set heading(numbering: none)\n\
          #show heading: it => block(above: 1.2em, below: 0.8em, it)\n\
-         #set table(stroke: none, inset: (x: 5pt, y: 3pt))\n\
+         #set table(stroke: none, inset: (x: 4pt, y: 3pt))\n\
          #show table: set text(size: 8.5pt)\n\
          #show table: set par(justify: false)\n\
          #show figure.where(kind: table): set figure.caption(position: top)\n\
          #show figure.where(kind: table): set block(breakable: true)\n\
          #show figure.caption: set text(size: 9pt)\n\
+         #show figure.caption.where(kind: table): it => block(sticky: true, it)\n\
          #align(center, text(size: 17pt, weight: \"bold\", {title}))\n\
          #v(0.4em)\n#text(size: 9pt, {subtitle})",
         title = quoted(&document.title),

@@ -47,7 +47,9 @@ pub(super) fn table(data: &Data, ways: &[&Way], l: Language) -> Option<Block> {
             };
             Some(vec![
                 l.experiment(&w.question, &w.way, w.cut),
-                agreement.map_or(String::new(), |a| format!("{:.1} %", 100.0 * a)),
+                agreement
+                    .filter(|_| w.way != "teacher")
+                    .map_or(String::new(), |a| format!("{:.1} %", 100.0 * a)),
                 format!("{calibration_error:.3}"),
                 format!("{temperature:.2}"),
                 multiplications_per_right.map_or(String::new(), |m| format!("{:.1}", m / 1e6)),
@@ -124,7 +126,7 @@ pub(super) fn second(data: &Data, l: Language) -> Option<String> {
     let agreements = as_alone.agreement.zip(as_taught.agreement)?;
     let mut said = match l {
         Language::En => format!(
-            "Teacher (a) stands {ahead:+.1} points beside the student from labels; its probabilities are off by {:.3} \
+            "Teacher (a) less the student from labels: {ahead:+.1} points; the teacher's probabilities are off by {:.3} \
              and fit best at temperature {:.2}. The student from labels answers as it does on {} of the pictures, the \
              distilled one on {}.",
             sure.calibration_error,
@@ -202,32 +204,32 @@ pub(super) fn fields(data: &Data, l: Language) -> Option<Block> {
     let mut twins: Vec<&str> = data.fields.iter().map(|f| f.way.as_str()).collect();
     twins.dedup();
     let header = match l {
-        Language::En => ["", "layer", "channels", "map", "sees"],
-        Language::Zh => ["", "層", "通道", "圖", "可見範圍"],
+        Language::En => ["", "convolutions", "map", "channels", "sees"],
+        Language::Zh => ["", "卷積數", "圖", "通道", "可見範圍"],
     };
     let row = |way: &str| {
         let of: Vec<&Field> = data.fields.iter().filter(|f| f.way == way).collect();
-        // Of a block, what its last layer with a window gives.
+        // Of each map what the last layer gives that makes it.
+        let is_end = |i: &usize| of.get(i + 1).is_none_or(|next| next.map != of[*i].map);
         let joined = |value: fn(&Field) -> usize| {
-            let mut values: Vec<usize> = of.iter().map(|f| value(f)).collect();
-            values.dedup();
-            values.iter().map(usize::to_string).collect::<Vec<_>>().join(" → ")
+            let ends = (0..of.len()).filter(is_end);
+            ends.map(|i| value(of[i]).to_string()).collect::<Vec<_>>().join(" → ")
         };
         let layers = of.iter().filter(|f| !f.layer.contains(' ')).count();
         vec![
             l.name(way),
             layers.to_string(),
-            joined(|f| f.channels),
             joined(|f| f.map),
+            joined(|f| f.channels),
             joined(|f| f.field),
         ]
     };
     let header = strings(header);
     let rows: Vec<Vec<String>> = twins.iter().map(|way| row(way)).collect();
     let caption = l.say(
-        "Convolutions, channels, side of the maps, and side of the square of the picture that a value sees (receptive \
-         field, Araujo et al. 2019), from layer to layer, pixels.",
-        "各層的卷積數、通道數、圖的大小，以及一個數值所見圖片範圍的大小（Araujo 等，2019），單位為像素。",
+        "Convolutions; side of each map, pixels, and behind its last layer the channels and the side of the square of the \
+         picture that a value sees (receptive field, Araujo et al. 2019).",
+        "卷積數；各圖的大小（像素），以及其最後一層的通道數與一個數值所見圖片範圍的大小（Araujo 等，2019）。",
     );
     let caption = caption.to_owned();
     (!rows.is_empty()).then(|| Block::Table(caption, Table { header, rows, words: 1 }))

@@ -140,7 +140,10 @@ fn pairs_table(pairs: &[&Pair], language: Language) -> Block {
             name(&p.a, p.a_cut),
             name(&p.b, p.b_cut),
             points(p.difference),
-            format!("{:+.1} – {:+.1}", 100.0 * p.low, 100.0 * p.high),
+            match language {
+                Language::En => format!("{:+.1} to {:+.1}", 100.0 * p.low, 100.0 * p.high),
+                Language::Zh => format!("{:+.1} 至 {:+.1}", 100.0 * p.low, 100.0 * p.high),
+            },
             count(p.only_a as f64),
             count(p.only_b as f64),
             plain(p.p),

@@ -38,8 +38,11 @@ fn origin(data: &Data, file: &str, l: Language) -> &'static str {
 
 /// What learns from a teacher's logits, in words, where all files whose paths begin so agree.
 fn loss(data: &Data, path: &str, l: Language) -> String {
+    let is_here = |s: &&rows::Setting| s.file.starts_with(path);
+    let are_labels = data.settings.iter().filter(is_here).any(|s| s.stage == "train");
     match (data.number(path, "alpha"), data.number(path, "temperature")) {
         (Some(alpha), _) if alpha == 0.0 => l.say("from labels", "僅用標籤").to_owned(),
+        (None, _) if are_labels => l.say("from labels", "僅用標籤").to_owned(),
         (Some(alpha), Some(t)) => match l {
             Language::En => {
                 format!("from labels and the teacher's logits (α {alpha:.2}, temperature {t})")

@@ -40,7 +40,7 @@ pub(super) fn all(data: &Data, l: Language) -> Vec<Block> {
         "confusion",
         svg,
         l,
-        &format!("What is taken for each class in the end ({last}), pictures."),
+        &format!("What the last of these models ({last}) takes each class for, pictures."),
         &format!("最後的模型（{last}）把各類別認成什麼（張數）。"),
     ));
     if let Some(c) = most {
