@@ -42,14 +42,28 @@ pub struct Report {
 /// Prepare the pictures of `folder` into the artifact `out`; what is passed over is told on stderr.
 ///
 /// Decoding runs in parallel, chunk by chunk into a scratch file, so memory does not grow with
-/// the number of pictures. `names` are the class names; without them classes are called by number. Labels are what the
-/// names of the files say, or all `told`.
+/// the number of pictures. `names` are the class names; without them classes are called by number.
 /// `tick` is called with the number of pictures done.
 ///
 /// # Errors
-/// An unreadable folder or file system, labels beyond `names` or that are not `told`, more unreadable pictures than `limits`
+/// An unreadable folder or file system, labels beyond `names`, more unreadable pictures than `limits`
 /// allow.
 pub fn prepare(
+    folder: &Path,
+    how: Preparation,
+    names: &[String],
+    limits: Limits,
+    out: &Path,
+    tick: impl Fn(usize) + Sync,
+) -> Result<Report> {
+    prepare_told(folder, how, (names, None), limits, out, tick)
+}
+
+/// [`prepare`] with the labels that are `told`, whatever the names of the files say.
+///
+/// # Errors
+/// As [`prepare`], and a picture of which nothing is told.
+pub fn prepare_told(
     folder: &Path,
     how: Preparation,
     (names, told): (&[String], Option<&Told>),

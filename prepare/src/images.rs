@@ -96,7 +96,7 @@ impl Images {
             }
             None => {
                 let told = told.as_ref();
-                folder::prepare(&self.folder, how, (names, told), limits, out, tick)?
+                folder::prepare_told(&self.folder, how, (names, told), limits, out, tick)?
             }
         };
         bar.finish_and_clear();

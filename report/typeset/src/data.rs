@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Everything the report says.
+#[derive(Default)]
 pub(crate) struct Data {
     pub(crate) ways: Vec<Way>,
     pub(crate) pairs: Vec<Pair>,

@@ -49,7 +49,6 @@ fn markup(document: &Document) -> String {
          #set heading(numbering: none)\n\
          #show heading: it => block(above: 1.2em, below: 0.8em, it)\n\
          #set table(stroke: none, inset: (x: 4pt, y: 3pt))\n\
-         #show table: set text(size: 8.5pt)\n\
          #show table: set par(justify: false)\n\
          #show figure.where(kind: table): set figure.caption(position: top)\n\
          #show figure.where(kind: table): set block(breakable: true)\n\
@@ -93,9 +92,11 @@ fn table_markup(table: &Table) -> String {
     let cells = |row: &[String]| row.iter().map(|c| format!("{},", quoted(c))).collect::<String>();
     let header: String = table.header.iter().map(|c| format!("strong({}),", quoted(c))).collect();
     let body: String = table.rows.iter().map(|r| cells(r)).collect();
+    // So many columns would break the names in the first.
+    let size = if columns > 8 { 7.5 } else { 8.5 };
     format!(
-        "table(columns: {columns}, align: ({}), table.hline(), table.header({header}), \
-         table.hline(stroke: 0.5pt), {body} table.hline())",
+        "text(size: {size}pt, table(columns: {columns}, align: ({}), table.hline(), table.header({header}), \
+         table.hline(stroke: 0.5pt), {body} table.hline()))",
         align.join(", ") + ","
     )
 }

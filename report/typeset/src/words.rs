@@ -144,7 +144,7 @@ pub(crate) fn mean(way: &Way) -> String {
 
 /// An interval, in per cent.
 pub(crate) fn interval(low: f64, high: f64) -> String {
-    format!("{:.1} – {:.1}", 100.0 * low.max(0.0), 100.0 * high.min(1.0))
+    format!("{:.1}–{:.1}", 100.0 * low.max(0.0), 100.0 * high.min(1.0))
 }
 
 /// Passes over the training pictures, own and inherited; a question mark where nothing is known.
@@ -159,7 +159,7 @@ pub(crate) fn passes(way: &Way) -> String {
 
 /// Key, English, Traditional Chinese.
 const NAMES: [(&str, &str, &str); 42] = [
-    ("none", "narrower, nothing else", "僅縮窄網路"),
+    ("none", "narrow copy", "僅縮窄網路"),
     ("distillation", "knowledge distillation", "知識蒸餾"),
     ("architecture", "architecture design", "架構設計"),
     ("pruning", "network pruning", "網路剪枝"),

@@ -106,13 +106,21 @@ pub(super) fn first(data: &Data, l: Language) -> Option<String> {
             )
         }
     };
-    if of_cut > of_fresh && cut.top1 > fresh.top1 {
-        said += l.say(
+    let is_pair = |p: &&Pair| [&p.a, &p.b] == ["none", "pruning"];
+    let is_better = data.pairs_of("q1").into_iter().find(is_pair).is_some_and(|p| p.better == "b");
+    said += match (of_cut > of_fresh, is_better) {
+        (true, true) => l.say(
             " A hypothesis: a cut network keeps what the big one has found; one that begins narrow does not find it in \
              as many passes.",
             "一個假設：剪枝後的網路保留大模型已習得者，而一開始就窄的網路在同樣輪次中得不到。",
-        );
-    }
+        ),
+        (true, false) => l.say(
+            " A hypothesis: a cut network keeps the big one's answers, its mistakes included, and one that begins narrow \
+             finds others that are about as often right.",
+            "一個假設：剪枝後的網路保留大模型的回答，包含其錯誤；一開始就窄的網路得到其他回答，而答對比例相近。",
+        ),
+        _ => "",
+    };
     Some(said)
 }
 
@@ -232,14 +240,17 @@ pub(super) fn fields(data: &Data, l: Language) -> Option<Block> {
         "卷積數；各圖的大小（像素），以及其最後一層的通道數與一個數值所見圖片範圍的大小（Araujo 等，2019）。",
     );
     let caption = caption.to_owned();
-    (!rows.is_empty()).then(|| Block::Table(caption, Table { header, rows, words: 1 }))
+    if rows.is_empty() {
+        return None;
+    }
+    Some(Block::Table(caption, Table { header, rows, words: 1 }))
 }
 
 /// What the twins share, and in what they differ.
 pub(super) fn fourth(data: &Data, pairs: &[&Pair], l: Language) -> Option<String> {
     let ends = |way: &str| {
         let of = data.fields.iter().filter(|f| f.way == way);
-        let (field, map) = of.clone().last().map(|f| (f.field, f.map))?;
+        let (field, map) = of.clone().next_back().map(|f| (f.field, f.map))?;
         Some((field, map, of.map(|f| f.channels).max()?))
     };
     let twins: Vec<(&Way, (usize, usize, usize))> =

@@ -198,14 +198,14 @@ fn choice(data: &Data, l: Language) -> Option<String> {
         (Language::Zh, true) => "學習率以餘弦降至 0，權重又取平均",
         (Language::Zh, false) => "學習率以餘弦降至 0",
     };
-    Some(match l {
+    let mut said = match l {
         Language::En => format!(
             "What chose is not what judges: the validation pictures chose the best epoch of each training, and are what \
-             accuracies are measured on. Over the {n} trainings of two epochs or more its top-1 stands above that of the last \
-             epoch, which nothing chose, by {mean:.2} points in the mean and {largest:.2} at most ({model}). As {why}, late \
-             epochs are about equally good, so that this is about the most that choosing adds. It would not be where accuracy \
-             still rises at the end, or where a recipe's settings were chosen by the same pictures; where a network gets worse \
-             towards the end, part of it is real."
+             accuracies are measured on. Over the {n} trainings of two epochs or more, the best epoch's top-1 stands above \
+             that of the last, which nothing chose, by {mean:.2} points in the mean and {largest:.2} at most ({model}). As \
+             {why}, late epochs are about equally good, so that this is about the most that choosing adds. It would not be \
+             where accuracy still rises at the end, or where a recipe's settings were chosen by the same pictures; where a \
+             network gets worse towards the end, part of it is real."
         ),
         Language::Zh => format!(
             "選擇者不應同時是評判者：每次訓練的最佳輪次由驗證圖片選出，準確率也以其計算。在 {n} 次至少兩輪的訓練中，最佳輪次的 top-1 比\
@@ -213,7 +213,24 @@ fn choice(data: &Data, l: Language) -> Option<String> {
              故此差距約為選擇所能增加的上限。若準確率到最後仍上升，或設定也由同一批圖片選出，則不然；若網路到最後變差，\
              則其中一部分是真的。"
         ),
-    })
+    };
+    let tested = data.trials.iter().filter_map(|t| Some(t.test_top1? - t.top1));
+    let tested: Vec<f64> = tested.collect();
+    if !tested.is_empty() {
+        let more = 100.0 * tested.iter().sum::<f64>() / tested.len() as f64;
+        said += &match l {
+            Language::En => format!(
+                " On the test pictures the {} models stand {more:+.2} points beside the validation pictures in the mean: \
+                 choice, and the difference of the pictures.",
+                tested.len()
+            ),
+            Language::Zh => format!(
+                "在測試圖片上，{} 個模型與驗證圖片相比平均 {more:+.2} 個百分點：來自選擇，以及圖片的差異。",
+                tested.len()
+            ),
+        };
+    }
+    Some(said)
 }
 
 /// Seconds, speed and memory, stage by stage.

@@ -2,6 +2,7 @@
 
 mod evidence;
 mod lineage;
+mod made;
 mod making;
 mod questions;
 mod stages;

@@ -1,5 +1,6 @@
 //! The assignment's four questions.
 
+use super::made::{is_controlled, loss, origin, ranking};
 use super::{best, chart, evidence, heading, pairs_table, ways_table};
 use crate::charts::{self, Series};
 use crate::data::Data;
@@ -20,68 +21,17 @@ fn accuracy(language: Language) -> &'static str {
     language.say("validation top-1, %", "驗證準確率 top-1（%）")
 }
 
-/// What made a teacher, as its file says: `trained from scratch`, and so on.
-fn origin(data: &Data, file: &str, l: Language) -> &'static str {
-    let of = |e: &&rows::Edge| e.file == file;
-    let stage = data.lineage.iter().find(of).map(|e| e.stage.as_str());
-    let goes_on = data.lineage.iter().filter(of).any(|e| e.role == "init");
-    match (stage, goes_on) {
-        (Some("train"), false) => {
-            l.say("trained from scratch on these pictures", "以這些圖片從頭訓練")
-        }
-        (Some("train"), true) => {
-            l.say("trained on from weights from elsewhere", "由別處的權重繼續訓練")
-        }
-        _ => l.say("from a file that was trained elsewhere", "來自別處訓練的檔案"),
-    }
-}
-
-/// What learns from a teacher's logits, in words, where all files whose paths begin so agree.
-fn loss(data: &Data, path: &str, l: Language) -> String {
-    let is_here = |s: &&rows::Setting| s.file.starts_with(path);
-    let are_labels = data.settings.iter().filter(is_here).any(|s| s.stage == "train");
-    match (data.number(path, "alpha"), data.number(path, "temperature")) {
-        (Some(alpha), _) if alpha == 0.0 => l.say("from labels", "僅用標籤").to_owned(),
-        (None, _) if are_labels => l.say("from labels", "僅用標籤").to_owned(),
-        (Some(alpha), Some(t)) => match l {
-            Language::En => {
-                format!("from labels and the teacher's logits (α {alpha:.2}, temperature {t})")
-            }
-            Language::Zh => format!("用標籤與教師的 logits（α {alpha:.2}，溫度 {t}）"),
-        },
-        _ => l.say("from labels and the teacher's logits", "用標籤與教師的 logits").to_owned(),
-    }
-}
-
-/// By what channels were ranked and compared, as the cuts at `path` say.
-fn ranking(data: &Data, path: &str, l: Language) -> String {
-    let by = match data.setting(path, "by") {
-        Some("gamma") => l.say("the smallest |γ| of each batch norm", "批次正規化層中最小的 |γ|"),
-        Some("taylor") => l.say("the smallest first-order Taylor terms", "最小的一階 Taylor 分數"),
-        other => other.unwrap_or("?"),
-    };
-    let scope = match data.setting(path, "scope") {
-        Some("global") => l.say("across the network", "全網路排序"),
-        Some("layer") => l.say("layer by layer", "各層分別"),
-        other => other.unwrap_or("?"),
-    };
-    match l {
-        Language::En => format!("{by}, {scope}"),
-        Language::Zh => format!("{by}（{scope}）"),
-    }
-}
-
 /// How each way of question 1 makes the teacher small, of those that there are.
 fn descriptions(data: &Data, ways: &[&Way], l: Language) -> Vec<String> {
     let arch = data.setting("q1/architecture-", "arch").unwrap_or("?");
     let of = |w: &&Way| {
         let text = match (w.way.as_str(), l) {
             ("none", Language::En) => {
-                format!("a narrower copy, trained {}", loss(data, "q1/none-", l))
+                format!("the same network, narrower, trained {}", loss(data, "q1/none-", l))
             }
             ("none", Language::Zh) => format!("同款的窄網路，{}訓練", loss(data, "q1/none-", l)),
             ("distillation", Language::En) => {
-                format!("the same narrow copy, trained {}", loss(data, "q1/distillation-", l))
+                format!("the same narrow network, trained {}", loss(data, "q1/distillation-", l))
             }
             ("distillation", Language::Zh) => {
                 format!("同一窄網路，{}訓練", loss(data, "q1/distillation-", l))
@@ -210,30 +160,6 @@ pub(super) fn first(data: &Data, l: Language) -> Vec<Block> {
     blocks.extend(evidence::table(data, &ways, l));
     blocks.extend(evidence::first(data, l).map(Block::Text));
     blocks
-}
-
-/// Whether the students of every seed differ in their loss alone, as their files say.
-fn is_controlled(data: &Data, students: &[&Way]) -> bool {
-    let of = |way: &str, seed: u32| {
-        let file = format!("q2/{way}-{seed}.safetensors");
-        let all = data.settings.iter().filter(move |s| s.file == file);
-        let is_kept = |s: &&rows::Setting| !["alpha", "temperature"].contains(&s.setting.as_str());
-        let mut all: Vec<_> =
-            all.filter(is_kept).map(|s| (&s.stage, &s.setting, &s.value)).collect();
-        all.sort();
-        all
-    };
-    let is_student = |t: &&rows::Trial| t.question == "q2" && t.seed > 0;
-    let seeds: std::collections::BTreeSet<u32> =
-        data.trials.iter().filter(is_student).map(|t| t.seed).collect();
-    let students: Vec<&&Way> = students.iter().filter(|w| w.way != "teacher-b").collect();
-    !seeds.is_empty()
-        && seeds.iter().all(|seed| {
-            let first = students.first().map(|w| of(&w.way, *seed));
-            students.iter().all(|w| {
-                Some(of(&w.way, *seed)) == first && first.as_ref().is_some_and(|f| !f.is_empty())
-            })
-        })
 }
 
 pub(super) fn second(data: &Data, l: Language) -> Vec<Block> {
