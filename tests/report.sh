@@ -90,6 +90,7 @@ print(f"ok: each way of question 1 has 3 passes, whose {len(choice)} chosen epoc
 END
 
 # --- test labels: the row of the table, counted again from the predictions; they train and choose nothing
+small "$out/prediction.csv" OUT="$out" TEST_LABELS=$labels >"$work/log" 2>&1 || fail "$(tail -5 "$work/log")"
 right=$(paste -d, "$out/prediction.csv" <(awk -F, 'NR == FNR { label[$1] = $2; next } { print $1 "," label[$1] }' $labels "$out/prediction.csv") \
     | awk -F, 'NR > 1 && $2 == $4' | wc -l)
 [ "$(awk -F, 'NR == 2 { print $7 "," $8 }' "$out/test/shipped.csv")" = "20,$right" ] || fail "of 20 $right are right, the table has $(cat "$out/test/shipped.csv")"

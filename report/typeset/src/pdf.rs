@@ -51,7 +51,6 @@ fn markup(document: &Document) -> String {
          #set table(stroke: none, inset: (x: 4pt, y: 3pt))\n\
          #show table: set par(justify: false)\n\
          #show figure.where(kind: table): set figure.caption(position: top)\n\
-         #show figure.where(kind: table): set block(breakable: true)\n\
          #show figure.caption: set text(size: 9pt)\n\
          #show figure.caption.where(kind: table): it => block(sticky: true, it)\n\
          #align(center, text(size: 17pt, weight: \"bold\", {title}))\n\
@@ -73,9 +72,11 @@ fn markup(document: &Document) -> String {
                 quoted(document.figure),
                 quoted(caption)
             ),
+            // A short table that two pages share reads badly, a long one may need both.
             Block::Table(caption, table) => writeln!(
                 out,
-                "#figure({}, kind: table, supplement: {}, caption: {})",
+                "#[\n#show figure: set block(breakable: {})\n#figure({}, kind: table, supplement: {}, caption: {})\n]",
+                table.rows.len() > 12,
                 table_markup(table),
                 quoted(document.table),
                 quoted(caption)
@@ -93,7 +94,11 @@ fn table_markup(table: &Table) -> String {
     let header: String = table.header.iter().map(|c| format!("strong({}),", quoted(c))).collect();
     let body: String = table.rows.iter().map(|r| cells(r)).collect();
     // So many columns would break the names in the first.
-    let size = if columns > 8 { 7.5 } else { 8.5 };
+    let size = match columns {
+        0..=6 => 8.5,
+        7 | 8 => 8.0,
+        _ => 7.5,
+    };
     format!(
         "text(size: {size}pt, table(columns: {columns}, align: ({}), table.hline(), table.header({header}), \
          table.hline(stroke: 0.5pt), {body} table.hline()))",

@@ -63,14 +63,14 @@ fn subtitle(data: &Data, language: Language, name: &str) -> String {
              Intervals are 95 %, over seeds and pictures together: a bootstrap of {draws} resamples, each of as many \
              seeds and as many pictures; ways.csv has those over seeds alone (Student's t) and over pictures alone \
              (Wilson), too. Two models are called different only where McNemar's exact test finds p < 0.05 for every \
-             seed, in one direction; p is the largest of them, corrected for all pairs of the question (Holm). \
-             Passes: how often the training pictures were seen, own + inherited from what it goes on from."
+             seed, in one direction; p is the largest of them, corrected for all pairs of the question (Holm): \
+             more than an interval, of one pair at a time, that leaves out 0. Passes: how often the training pictures were seen, own + inherited from what it goes on from."
         ),
         Language::Zh => format!(
             "設定 {name}；所有準確率皆為同一批 {n} 張驗證圖片上的 top-1（%）{tested}。{means}\
              區間為 95 %，同時取自種子與圖片：重抽 {draws} 次，每次取同樣多的種子與圖片；ways.csv 另有僅取自種子（Student t）與\
              僅取自圖片（Wilson）的區間。只有當每個種子的 McNemar 精確檢定都得到 p < 0.05 且方向一致時，才稱兩個模型不同；\
-             所列 p 為其中最大者，並依同一題的所有組合校準（Holm）。輪次：訓練圖片被看過幾輪，自身 + 來源。"
+             所列 p 為其中最大者，並依同一題的所有組合校準（Holm），比單一組合的區間不含 0 更嚴格。輪次：訓練圖片被看過幾輪，自身 + 來源。"
         ),
     }
 }
