@@ -9,7 +9,7 @@ out=$work/out
 cargo test --release -p typeset --quiet
 # The built-in test pictures' labels are known, and so are those of the twenty that are used here.
 labels=samples/test_labels.csv
-small report OUT="$out" TEST_LABELS=$labels >"$work/log" 2>&1 || fail "$(tail -5 "$work/log")"
+small "$out/prediction.csv" report OUT="$out" TEST_LABELS=$labels >"$work/log" 2>&1 || fail "$(tail -5 "$work/log")"
 report=$out/report
 for name in trials ways pairs evidence gains fields choice settings classes confusion calibration curves waterfall sensitivity lineage cost; do
     [ "$(wc -l <"$report/data/$name.csv")" -ge 2 ] || fail "$name.csv is empty"
@@ -90,7 +90,6 @@ print(f"ok: each way of question 1 has 3 passes, whose {len(choice)} chosen epoc
 END
 
 # --- test labels: the row of the table, counted again from the predictions; they train and choose nothing
-small "$out/prediction.csv" OUT="$out" TEST_LABELS=$labels >"$work/log" 2>&1 || fail "$(tail -5 "$work/log")"
 right=$(paste -d, "$out/prediction.csv" <(awk -F, 'NR == FNR { label[$1] = $2; next } { print $1 "," label[$1] }' $labels "$out/prediction.csv") \
     | awk -F, 'NR > 1 && $2 == $4' | wc -l)
 [ "$(awk -F, 'NR == 2 { print $7 "," $8 }' "$out/test/shipped.csv")" = "20,$right" ] || fail "of 20 $right are right, the table has $(cat "$out/test/shipped.csv")"
