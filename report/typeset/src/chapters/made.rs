@@ -55,6 +55,14 @@ pub(super) fn ranking(data: &Data, path: &str, l: Language) -> String {
     }
 }
 
+/// Whether all files whose paths begin so were trained with the same settings, but for seed and network.
+pub(super) fn is_one_recipe(data: &Data, path: &str) -> bool {
+    let of = data.settings.iter().filter(|s| s.file.starts_with(path));
+    let names: std::collections::BTreeSet<&str> = of.map(|s| s.setting.as_str()).collect();
+    let differs = |name: &&&str| data.setting(path, name).is_none();
+    !names.is_empty() && names.iter().filter(differs).all(|n| ["arch", "seed"].contains(n))
+}
+
 /// Whether the students of every seed differ in their loss alone, as their files say.
 pub(super) fn is_controlled(data: &Data, students: &[&Way]) -> bool {
     let of = |way: &str, seed: u32| {
@@ -120,6 +128,11 @@ mod tests {
         let taught = "from labels and the teacher's logits";
         assert_eq!(loss(&data, "q2/from-", en), format!("{taught} (α 0.70, temperature 4)"));
         assert_eq!(loss(&data, "x/", en), taught);
+        assert!(
+            is_one_recipe(&data, "q4/")
+                && !is_one_recipe(&data, "x/")
+                && !is_one_recipe(&data, "y/")
+        );
     }
 
     /// Two students of a seed whose learning rates differ are no comparison of losses.

@@ -1,6 +1,6 @@
 //! The assignment's four questions.
 
-use super::made::{is_controlled, loss, origin, ranking};
+use super::made::{is_controlled, is_one_recipe, loss, origin, ranking};
 use super::{best, chart, evidence, heading, pairs_table, ways_table};
 use crate::charts::{self, Series};
 use crate::data::Data;
@@ -59,15 +59,15 @@ fn descriptions(data: &Data, ways: &[&Way], l: Language) -> Vec<String> {
             ("low-rank", Language::Zh) => {
                 format!("以奇異值把層換成兩個較薄的層，再{}微調", loss(data, "q1/low-rank-", l))
             }
-            ("quantization", Language::En) => format!(
-                "all parameters stay, in {:.1} bits of the file each, rounded without training",
-                8.0 * w.bytes / w.parameters
-            ),
+            ("quantization", Language::En) => {
+                let each = 8.0 * w.bytes / w.parameters;
+                let trained = if w.passes == Some(0) { ", rounded without training" } else { "" };
+                format!("all parameters stay, in {each:.1} bits of the file each{trained}")
+            }
             ("quantization", Language::Zh) => {
-                format!(
-                    "保留全部參數，每個佔檔案 {:.1} 位元，直接取整而不訓練",
-                    8.0 * w.bytes / w.parameters
-                )
+                let each = 8.0 * w.bytes / w.parameters;
+                let trained = if w.passes == Some(0) { "，直接取整而不訓練" } else { "" };
+                format!("保留全部參數，每個佔檔案 {each:.1} 位元{trained}")
             }
             _ => return None,
         };
@@ -297,17 +297,21 @@ pub(super) fn fourth(data: &Data, l: Language) -> Vec<Block> {
     }
     let pairs = data.pairs_of("q4");
     let sizes: Vec<String> = ways.iter().map(|w| format!("{:.2} MB", w.bytes / 1e6)).collect();
+    let is_alike = is_one_recipe(data, "q4/");
     let intro = match l {
         Language::En => format!(
             "One network with ordinary convolutions, with each but the first replaced by a depthwise and a pointwise one, and \
-             with each but the first in groups; as wide as about equal parameters allow (files of {}), trained from labels \
-             with the same settings.",
-            sizes.join(", ")
+             with each but the first in groups; as wide as about equal parameters allow (files of {}), trained {}{}.",
+            sizes.join(", "),
+            loss(data, "q4/", l),
+            if is_alike { " with the same settings" } else { "" }
         ),
         Language::Zh => format!(
             "同一個網路：使用一般卷積；除第一層外換成深度卷積加逐點卷積；除第一層外換成分組卷積；寬度取到參數量約略相等\
-             （檔案 {}），以相同設定從標籤訓練。",
-            sizes.join("、")
+             （檔案 {}），{}{}訓練。",
+            sizes.join("、"),
+            if is_alike { "以相同設定" } else { "" },
+            loss(data, "q4/", l)
         ),
     };
     let mut blocks = vec![
