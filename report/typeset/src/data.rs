@@ -121,8 +121,14 @@ fn read<R: DeserializeOwned>(folder: &Path, name: &str) -> Result<Vec<R>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// The rows of a table as text.
+    pub(crate) fn parsed<R: DeserializeOwned>(text: &str) -> Vec<R> {
+        let rows = csv::Reader::from_reader(text.as_bytes()).into_deserialize();
+        rows.collect::<Result<_, _>>().unwrap()
+    }
 
     #[test]
     fn chains_are_called_by_their_share() {
@@ -131,8 +137,7 @@ mod tests {
                     wilson_low,wilson_high,passes,inherited,test_top1,test_low,test_high\n"
             .to_owned()
             + &["q1,pruning,0", "q3,0.1,1", "q3,tenth,1"].map(row).concat();
-        let ways = csv::Reader::from_reader(text.as_bytes()).into_deserialize();
-        let ways: Vec<Way> = ways.collect::<Result<_, _>>().unwrap();
+        let ways: Vec<Way> = parsed(&text);
         check_chains(Path::new("data"), &ways[..2], &[]).unwrap();
         let refused = check_chains(Path::new("data"), &ways, &[]).unwrap_err().to_string();
         assert!(refused.starts_with("data/ways.csv: expected the share"), "{refused}");

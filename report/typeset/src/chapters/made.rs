@@ -90,6 +90,7 @@ pub(super) fn is_controlled(data: &Data, students: &[&Way]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::tests::parsed;
 
     /// Path, stage and settings.
     type File<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
@@ -142,7 +143,7 @@ mod tests {
             let header = "question,way,step,seeds,parameters,bytes,multiplications,top1,deviation,low,high,student_half,\
                           wilson_low,wilson_high,passes,inherited,test_top1,test_low,test_high";
             let row = format!("{header}\nq2,{way},0,1,95,200,300,1,0,0.7,1,,0.7,1,,,,,\n");
-            csv::Reader::from_reader(row.as_bytes()).deserialize().next().unwrap().unwrap()
+            parsed(&row).remove(0)
         };
         let trial = "question,way,seed,step,parameters,bytes,multiplications,pictures,correct,top1,wilson_low,\
                      wilson_high,calibration_error,nll,passes,inherited,test_top1\nq2,scratch,1,0,9,9,9,8,8,1,1,1,0,0,,,\n";
@@ -152,8 +153,7 @@ mod tests {
                 ("q2/from-a-1.safetensors", "distill", &[("alpha", "0.7"), ("lr", "0.1")]),
                 ("q2/scratch-1.safetensors", "distill", &[("alpha", "0.0"), ("lr", lr)]),
             ]);
-            let trials = csv::Reader::from_reader(trial.as_bytes()).into_deserialize();
-            data.trials = trials.collect::<Result<_, _>>().unwrap();
+            data.trials = parsed(trial);
             assert_eq!(is_controlled(&data, &[&a, &b]), expected, "{lr}");
         }
     }
