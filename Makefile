@@ -52,12 +52,14 @@ PYTHON ?= python3
 HAND_IN ?=
 # yes: the pictures to predict have labels, and the table gets a row about them. Recipe auto knows.
 TESTED ?=
+# Their labels, where their names have none: a CSV file with the columns Id,label. Nothing is trained or chosen by them.
+TEST_LABELS ?=
 
 # What make or a shell would take for something else than a part of a name.
 hash := \#
 comma := ,
 SPECIAL := ( ) & ; | < > * ? [ ] ' " ` \ $$ : % ! = $(hash)
-PATHS := DATA OUT TEACHER_FILE TEACHER_B INIT HAND_IN
+PATHS := DATA OUT TEACHER_FILE TEACHER_B INIT HAND_IN TEST_LABELS
 # Some shells leave a ~ to make, and within quotes none looks at it.
 $(foreach path,$(PATHS),$(if $(filter ~/%,$($(path))),$(eval override $(path) := $($(path):~/%=$(HOME)/%))))
 # $(call odd,variable): what of that its value has in it, if it is the user's.
@@ -92,6 +94,10 @@ $(if $(DATA),,$(error RECIPE=auto is written for pictures: give DATA=))
 ifneq ($(filter-out help tools check test faults lock clean,$(MAKECMDGOALS)),)
 include $(OUT)/recipe.mk
 endif
+endif
+ifneq ($(TEST_LABELS),)
+$(if $(CATALOGUE),$(error TEST_LABELS: $(CATALOGUE) says what each picture is: label those of its split testing in $(DATA)))
+TESTED := yes
 endif
 ifneq ($(INIT),)
 $(if $(TEACHER_FILE),$(error INIT and TEACHER_FILE: a teacher either goes on from weights or is there already))
@@ -241,9 +247,11 @@ VALIDATION := $(OUT)/validation.safetensors
 TESTING := $(OUT)/testing.safetensors
 PICTURES := $(TRAINING) $(VALIDATION)
 
-$(PICTURES) $(TESTING): command = prepare images $(call from,$*) $(PREPARE) $(FIT) $(if $(CATALOGUE),,$(NAMED))
+$(PICTURES) $(TESTING): command = prepare images $(call from,$*) $(PREPARE) $(FIT) $(if $(CATALOGUE),,$(NAMED)) \
+  $(if $(filter testing,$*),$(TEST_LABELS:%=--labels %))
 $(PICTURES) $(TESTING): $(OUT)/%.safetensors: $(FOLDER) $$(changed) | tools lock
 	$(stage)
+$(TESTING): $(TEST_LABELS)
 
 # --- teacher and its logits
 $(PRETRAINED): command = prepare model $(INIT) $(INIT_FLAGS)
@@ -320,26 +328,27 @@ include report/questions.mk
 # --- what each model is worth: a row, and beside it the answers
 TABLE := $(foreach row,teacher student $(if $(STEPS),pruned) shipped,$(OUT)/eval/$(row).csv) \
   $(if $(TESTED),$(OUT)/test/shipped.csv)
-ROWS := $(patsubst %,$(OUT)/eval/%.csv,teacher student pruned shipped $(EXPERIMENTS))
+NAMES := teacher student pruned shipped $(EXPERIMENTS)
+ROWS := $(NAMES:%=$(OUT)/eval/%.csv)
+TESTS := $(NAMES:%=$(OUT)/test/%.csv)
 model = $(OUT)/$*.safetensors
-$(OUT)/eval/pruned.csv: model = $(LAST)
-$(OUT)/eval/shipped.csv: model = $(OUT)/model.bin
+$(OUT)/eval/pruned.csv $(OUT)/test/pruned.csv: model = $(LAST)
+$(OUT)/eval/shipped.csv $(OUT)/test/shipped.csv: model = $(OUT)/model.bin
 unanswered = $(if $(wildcard $(@:.csv=.answers.safetensors)),,FORCE)
 $(ROWS): command = infer eval --model $(model) --images $(VALIDATION) $(ON_DEVICE) --name "$*"
 $(ROWS): $(OUT)/eval/%.csv: $$(model) $(VALIDATION) $$(changed) $$(unanswered) | tools lock
 	$(stage)
 
 # On pictures that neither trained nor chose anything.
-$(OUT)/test/shipped.csv: command = infer eval --model $(OUT)/model.bin --images $(TESTING) $(ON_DEVICE) \
-  --name "shipped, test"
-$(OUT)/test/shipped.csv: $(OUT)/model.bin $(TESTING) $$(changed) | tools lock
+$(TESTS): command = infer eval --model $(model) --images $(TESTING) $(ON_DEVICE) --name "$*, test"
+$(TESTS): $(OUT)/test/%.csv: $$(model) $(TESTING) $$(changed) $$(unanswered) | tools lock
 	$(stage)
 
 $(OUT)/table.txt: $(TABLE) | tools lock
 	$(RUN) $(BIN)/report table $(TABLE) --out '$@'
 
 # A stage that has ended is not undone by what stops make right then.
-.PRECIOUS: $(PICTURES) $(TESTING) $(CATALOGUE) $(PRETRAINED) $(OUT)/test/shipped.csv $(STUDENTS) $(STEPS:%=$(OUT)/cut%.safetensors) $(READY) $(ROWS) \
+.PRECIOUS: $(PICTURES) $(TESTING) $(CATALOGUE) $(PRETRAINED) $(STUDENTS) $(STEPS:%=$(OUT)/cut%.safetensors) $(READY) $(ROWS) $(TESTS) \
   $(addprefix $(OUT)/,teacher.safetensors logits.safetensors plan.safetensors model.bin prediction.csv)
 
 # --- what is made of them
@@ -351,10 +360,12 @@ $(OUT)/page.html: $(OUT)/model.bin target/page.wasm | tools lock
 target/page.wasm: FORCE
 	tools/wasm/build.sh $@
 
+# Every model of the report on the test pictures, where these have labels.
+TESTED_TOO := $(if $(TESTED),$(TABLE:$(OUT)/eval/%=$(OUT)/test/%) $(EXPERIMENTS:%=$(OUT)/test/%.csv))
 report: experiments typeset ## the assignment's four questions and more: OUT/report/report.pdf, .html and data/*.csv
 	$(RUN) $(BIN)/report gather '$(OUT)' --out '$(OUT)/report/data'
 	$(RUN) $(BIN)/typeset --data '$(OUT)/report/data' --out '$(OUT)/report' --lang $(LANG_REPORT) --recipe $(RECIPE)
 typeset: tools
 	@[ -e $(BIN)/typeset ] || echo "what typesets the report is compiled: about 3 minutes on 2 cores"
 	cargo build --release -p typeset
-experiments: settled announce $(OUT)/table.txt $(EXPERIMENTS:%=$(OUT)/eval/%.csv) ## what the report is about, without the report
+experiments: settled announce $(OUT)/table.txt $(EXPERIMENTS:%=$(OUT)/eval/%.csv) $(TESTED_TOO) ## what the report is about, without the report

@@ -4,6 +4,9 @@
 #
 # Settings are the recipe's: LEARN and LABELS (a fresh network from labels), FROM (and from a teacher), MEND (after a
 # cut), Q1_PARAMS, Q1_ARCH, Q2_STUDENT, Q3_CHAINS; and those below, where it does not leave them as they are.
+#
+# What a question compares differs in nothing else: its networks learn from the same stored views (those of the
+# logits, which at --alpha 0 weigh nothing), and in question 1 see the pictures equally often.
 
 # Every training that a question asks for is made with each of these seeds.
 SEEDS ?= 1 2 3
@@ -11,6 +14,13 @@ SEEDS ?= 1 2 3
 Q3_PRUNE ?= --by gamma --scope layer
 Q4_PARAMS ?= 250000
 BITS ?= 8 6 5 4 3 2
+# $(call epochs,flags): how often these see the pictures.
+epochs = $(lastword $(patsubst epochs=%,%,$(filter epochs=%,$(subst --epochs ,epochs=,$(strip $1)))))
+# A cut or factored teacher has seen the pictures as often as the teacher before it is mended; what begins afresh in
+# question 1 sees them as often in all. How often a teacher from elsewhere did is not known.
+Q1_EPOCHS := $(if $(TEACHER_FILE),,$(if $(call epochs,$(TEACHER)),$(shell \
+  expr $(call epochs,$(TEACHER)) + 0$(call epochs,$(MEND)))))
+Q1_LEARN ?= $(if $(Q1_EPOCHS),$(patsubst epochs=%,--epochs $(Q1_EPOCHS),$(subst --epochs ,epochs=,$(strip $(LEARN)))),$(LEARN))
 # A second teacher, fine-tuned elsewhere: the assignment's teacher (b).
 TEACHER_B ?=
 # Words of the report: en or zh.
@@ -45,6 +55,7 @@ seeded = $(patsubst seed=%,,$(subst --seed ,seed=,$(strip $1))) --seed $2
 # $(call fresh,network): from labels. $(call taught,network,logits): from a teacher.
 fresh = train --reuse $(TRAIN_ON) $(call seeded,$1 $(LABELS),$(last))
 taught = distill --reuse $(TRAIN_ON) --logits $(OUT)/$2.safetensors $(call seeded,$1 $(FROM),$(last))
+labelled = $(DISTILL) $(call seeded,$1 --alpha 0,$(last))
 # $(call mended,cut model,loss,seed): what follows a `cut`.
 mended = $(DISTILL) --init $(OUT)/$1.safetensors $(call seeded,$(MEND) $2,$3)
 # No budget: what a file of so many bits takes is the question.
@@ -53,18 +64,18 @@ UNLIMITED := --budget 100000000
 # --- 1: one big model, the teacher, to Q1_PARAMS parameters; each way alone, so from labels but for distillation
 # The teacher's family, made narrow.
 FAMILY := $(patsubst arch=%,--arch %,$(filter arch=%,$(subst --arch ,arch=,$(strip $(TEACHER)))))
-NARROW := $(FAMILY) --params $(Q1_PARAMS) $(LEARN)
+NARROW := $(FAMILY) --params $(Q1_PARAMS) $(Q1_LEARN)
 
-$(OUT)/q1/none-%.safetensors: command = $(call fresh,$(NARROW))
-$(SEEDS:%=$(OUT)/q1/none-%.safetensors): $(PICTURES) $$(changed) | tools lock
+$(OUT)/q1/none-%.safetensors: command = $(call labelled,$(NARROW))
+$(SEEDS:%=$(OUT)/q1/none-%.safetensors): $(PICTURES) $(OUT)/logits.safetensors $$(changed) | tools lock
 	$(stage)
 
 $(OUT)/q1/distillation-%.safetensors: command = $(call taught,$(NARROW),logits)
 $(SEEDS:%=$(OUT)/q1/distillation-%.safetensors): $(PICTURES) $(OUT)/logits.safetensors $$(changed) | tools lock
 	$(stage)
 
-$(OUT)/q1/architecture-%.safetensors: command = $(call fresh,--arch $(Q1_ARCH) --params $(Q1_PARAMS) $(LEARN))
-$(SEEDS:%=$(OUT)/q1/architecture-%.safetensors): $(PICTURES) $$(changed) | tools lock
+$(OUT)/q1/architecture-%.safetensors: command = $(call labelled,--arch $(Q1_ARCH) --params $(Q1_PARAMS) $(Q1_LEARN))
+$(SEEDS:%=$(OUT)/q1/architecture-%.safetensors): $(PICTURES) $(OUT)/logits.safetensors $$(changed) | tools lock
 	$(stage)
 
 $(OUT)/q1/cut.safetensors: command = $(call cut,channels --by taylor --scope global --params $(Q1_PARAMS),\
@@ -87,11 +98,10 @@ $(SEEDS:%=$(OUT)/q1/low-rank-%.safetensors): $(OUT)/q1/factors.safetensors $(PIC
 $(OUT)/q1/quantized.bin: command = quantize pack --model $(OUT)/teacher.safetensors --bits 8 --grid affine $(UNLIMITED)
 $(OUT)/q1/quantized.bin: $(OUT)/teacher.safetensors $$(changed) | tools lock
 	$(stage)
-$(OUT)/eval/q1/quantization.csv: model = $(OUT)/q1/quantized.bin
+$(OUT)/eval/q1/quantization.csv $(OUT)/test/q1/quantization.csv: model = $(OUT)/q1/quantized.bin
 
-# --- 2: teachers, and the student from labels and from each of them. All see the same stored views; from labels
-# alone means that the teacher's logits weigh nothing, so that nothing but the loss differs.
-$(OUT)/q2/scratch-%.safetensors: command = $(DISTILL) $(call seeded,$(Q2_STUDENT) --alpha 0,$(last))
+# --- 2: teachers, and the student from labels and from each of them
+$(OUT)/q2/scratch-%.safetensors: command = $(call labelled,$(Q2_STUDENT))
 $(SEEDS:%=$(OUT)/q2/scratch-%.safetensors): $(PICTURES) $(OUT)/logits.safetensors $$(changed) | tools lock
 	$(stage)
 
@@ -149,7 +159,7 @@ $(BITS:%=$(OUT)/bits/on-%.safetensors): $(OUT)/bits/on-%.safetensors: $(OUT)/bit
 $(OUT)/bits/trained-%.bin: command = quantize pack --model $(OUT)/bits/on-$*.safetensors $(UNLIMITED)
 $(BITS:%=$(OUT)/bits/trained-%.bin): $(OUT)/bits/trained-%.bin: $(OUT)/bits/on-%.safetensors $$(changed) | tools lock
 	$(stage)
-$(OUT)/eval/bits/%.csv: model = $(OUT)/$*.bin
+$(OUT)/eval/bits/%.csv $(OUT)/test/bits/%.csv: model = $(OUT)/$*.bin
 
 .PRECIOUS: $(patsubst %,$(OUT)/%.safetensors,q1/cut q1/factors $(Q1) q2/teacher-b q2/logits-b $(Q2) $(Q3:%=%-cut) $(Q3) \
   $(Q4) $(BITS:%=bits/plan-%) $(BITS:%=bits/on-%)) \

@@ -1,5 +1,6 @@
 //! The pictures of a folder → an images artifact.
 
+use crate::layout::Told;
 use anyhow::{Context, Result, bail, ensure};
 use artifacts::artifact::{self, Data};
 use artifacts::images::{MOST_CLASSES, Unsaved};
@@ -55,12 +56,28 @@ pub fn prepare(
     out: &Path,
     tick: impl Fn(usize) + Sync,
 ) -> Result<Report> {
+    prepare_told(folder, how, (names, None), limits, out, tick)
+}
+
+/// [`prepare`] with the labels that are `told`, whatever the names of the files say.
+///
+/// # Errors
+/// As [`prepare`], and a picture of which nothing is told.
+pub fn prepare_told(
+    folder: &Path,
+    how: Preparation,
+    (names, told): (&[String], Option<&Told>),
+    limits: Limits,
+    out: &Path,
+    tick: impl Fn(usize) + Sync,
+) -> Result<Report> {
     let paths = photos::list(folder, cli::note)?;
     let Decoded { scratch, kept, unreadable } = decode(folder, &paths, how, limits, out, tick)?;
     let kept: Vec<PathBuf> = kept.into_iter().map(|i| paths[i].clone()).collect();
-    let (labels, classes) = labels(&kept, names)?;
+    let (labels, classes) = labels(&kept, names, told)?;
     let names = file_names(&kept)?;
-    let provenance = Provenance::new("prepare images", &how)?;
+    let mut provenance = Provenance::new("prepare images", &how)?;
+    provenance.parents.extend(told.map(|t| ("labels".to_owned(), t.hash.clone())));
     let pixels = Data::File(scratch, kept.len() * how.bytes());
     let pictures = Unsaved { preparation: how, classes, labels, names, pixels };
     saved(pictures, unreadable, out, &provenance)
@@ -193,8 +210,16 @@ pub fn say_unreadable(unreadable: &[(PathBuf, String)]) {
 }
 
 /// The label of each picture, and the names of all classes.
-fn labels(paths: &[PathBuf], names: &[String]) -> Result<(Vec<Option<usize>>, Vec<String>)> {
-    let labels: Vec<Option<usize>> = paths.iter().map(|p| photos::class_of(p)).collect();
+fn labels(
+    paths: &[PathBuf],
+    names: &[String],
+    told: Option<&Told>,
+) -> Result<(Vec<Option<usize>>, Vec<String>)> {
+    let label = |p: &PathBuf| match told {
+        Some(told) => told.class(p, names).map(Some),
+        None => Ok(photos::class_of(p)),
+    };
+    let labels = paths.iter().map(label).collect::<Result<Vec<Option<usize>>>>()?;
     let classes = match labels.iter().copied().flatten().max() {
         None => Vec::new(),
         Some(max) if names.is_empty() => {

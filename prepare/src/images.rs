@@ -9,6 +9,7 @@ use common::share::Share;
 use photos::MAX_PIXELS;
 use photos::listing::Listing;
 use prepare::folder::{self, Limits, Listed};
+use prepare::layout::Told;
 use std::path::PathBuf;
 
 /// Decode and resize the pictures of a folder into one artifact.
@@ -33,6 +34,10 @@ pub(crate) struct Images {
     folder: PathBuf,
     #[command(flatten)]
     listed: cli::Listed,
+    /// Labels of pictures whose names have none: a CSV file with the columns Id,label, as infer predict writes them, or a
+    /// catalogue; every picture must be in it.
+    #[arg(long, value_name = "FILE", conflicts_with = "catalogue")]
+    labels: Option<PathBuf>,
     /// Side of the prepared squares, pixels.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(8..=4096))]
     size: u16,
@@ -62,8 +67,9 @@ pub(crate) struct Images {
 impl Images {
     pub(crate) fn run(self) -> Result<String> {
         self.threads.start()?;
-        let (out, inputs) = (&self.out, self.listed.catalogue());
+        let (out, inputs) = (&self.out, self.listed.catalogue().or(self.labels.as_deref()));
         let _claim = artifact::claim(out, inputs.as_slice())?;
+        let told = self.labels.as_deref().map(Told::load).transpose()?;
         let most = MOST_CLASSES;
         let names = self.classes.names()?;
         ensure!(names.len() <= most, "--classes: at most {most} classes are supported");
@@ -88,7 +94,10 @@ impl Images {
                 let listed = Listed { catalogue: &catalogue, split, hash };
                 folder::prepare_listed(folder, &listed, how, limits, out, tick)?
             }
-            None => folder::prepare(&self.folder, how, names, limits, out, tick)?,
+            None => {
+                let told = told.as_ref();
+                folder::prepare_told(&self.folder, how, (names, told), limits, out, tick)?
+            }
         };
         bar.finish_and_clear();
         cli::record(&self.out, "prepare images", total);

@@ -36,11 +36,20 @@ pub(crate) struct Entry {
     pub(crate) path: String,
     pub(crate) kind: Kind,
     pub(crate) hash: String,
-    bytes: usize,
+    pub(crate) bytes: usize,
     /// What made it, and from which hashes, by role.
     pub(crate) stage: String,
     pub(crate) parents: BTreeMap<String, String>,
-    parameters: Option<usize>,
+    /// What it was made with, a JSON object.
+    pub(crate) settings: serde_json::Value,
+    pub(crate) parameters: Option<usize>,
+}
+
+impl Entry {
+    /// Whether it holds what a training ended with, beside what it chose.
+    pub(crate) fn is_last(&self) -> bool {
+        self.path.contains(".last.")
+    }
 }
 
 impl Ledger {
@@ -104,14 +113,14 @@ fn entry(file: &Path, path: String) -> Result<Entry> {
         _ => None,
     };
     let artifacts::Source { kind, hash, bytes, provenance, .. } = artifact.source;
-    let (stage, parents) = (provenance.stage, provenance.parents);
-    Ok(Entry { path, kind, hash, bytes, stage, parents, parameters })
+    let artifacts::Provenance { stage, parents, settings } = provenance;
+    Ok(Entry { path, kind, hash, bytes, stage, parents, settings, parameters })
 }
 
 fn listed(entries: &[Entry], answers: &BTreeMap<String, Right>) -> String {
     // Copies have one hash: the first path stands for all, of a training's last and best weights the best.
     let mut paths = BTreeMap::new();
-    let (last, others): (Vec<&Entry>, _) = entries.iter().partition(|e| e.path.contains(".last."));
+    let (last, others): (Vec<&Entry>, _) = entries.iter().partition(|e| e.is_last());
     for e in others.into_iter().chain(last) {
         paths.entry(e.hash.as_str()).or_insert(e.path.as_str());
     }

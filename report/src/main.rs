@@ -1,6 +1,8 @@
 //! What artifacts hold and what evaluations found. See `report --help`.
 
+mod bootstrap;
 mod compare;
+mod field;
 mod gather;
 mod ledger;
 mod page;

@@ -69,6 +69,21 @@ pub(crate) fn mcnemar(b: usize, c: usize) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
+/// p values of several tests at once, in their order: each is what it would have to be below for its difference to be
+/// one where the chance of any false find among them all is bounded (Holm 1979, "A simple sequentially rejective
+/// multiple test procedure", section 3).
+pub(crate) fn holm(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
+    let mut adjusted = vec![0.0; p.len()];
+    let mut least = 0.0f64;
+    for (rank, i) in order.into_iter().enumerate() {
+        least = least.max((p[i] * (p.len() - rank) as f64).min(1.0));
+        adjusted[i] = least;
+    }
+    adjusted
+}
+
 /// Mean of repeated measurements and what it may be off by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
@@ -175,6 +190,21 @@ pub(crate) mod tests {
         ] {
             assert!((mcnemar(b, c) - p).abs() < 1e-7, "{b} {c}: {} not {p}", mcnemar(b, c));
         }
+    }
+
+    /// By hand: ascending 0.005 · 4 = 0.02, 0.01 · 3 = 0.03, 0.03 · 2 = 0.06, and 0.04 · 1 is below the one before, so
+    /// 0.06. At most 1.
+    #[test]
+    fn holm_by_hand() {
+        let near = |found: &[f64], expected: &[f64]| {
+            assert_eq!(found.len(), expected.len());
+            let is_same = found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12);
+            assert!(is_same, "{found:?} not {expected:?}");
+        };
+        near(&holm(&[0.01, 0.04, 0.03, 0.005]), &[0.03, 0.06, 0.06, 0.02]);
+        near(&holm(&[0.6, 0.7]), &[1.0, 1.0]);
+        near(&holm(&[0.03]), &[0.03]);
+        near(&holm(&[]), &[]);
     }
 
     /// `scipy.stats.t.interval(0.95, 2, loc=mean, scale=sem)` of 0.80, 0.82, 0.85.

@@ -1,6 +1,7 @@
 //! `report gather` on a folder of evaluations: every CSV file, line by line. Counts are by hand; intervals and p are
 //! SciPy 1.17.1's: `binomtest(right, 8).proportion_ci(0.95, method="wilson")`, `binomtest(0, n).pvalue` for n
-//! pictures that one alone has right, `t.interval(0.95, 1, loc=mean, scale=sem)`.
+//! pictures that one alone has right, `t.interval(0.95, 1, loc=mean, scale=sem)`. Those over seeds and pictures are those
+//! of `interval` in tests/bootstrap.py, Holm's p are p times the number of pairs.
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
@@ -28,9 +29,9 @@ fn pictures(folder: &Path) -> Images {
     Images::load(&path).unwrap()
 }
 
-/// Answers at `eval/NAME`, each sure of its class to 3/4: right where `right` has a 1.
+/// Answers at `NAME`, each sure of its class to 3/4: right where `right` has a 1.
 fn answers(folder: &Path, images: &Images, name: &str, right: [usize; 8], parameters: usize) {
-    let path = folder.join(format!("eval/{name}.answers.safetensors"));
+    let path = folder.join(format!("{name}.answers.safetensors"));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let about = About {
         name: name.to_owned(),
@@ -100,15 +101,18 @@ fn gathered() -> tempfile::TempDir {
         ("bits/rounded-4", two, 100),
         ("bits/trained-4", all, 100),
     ] {
-        answers(folder, &images, name, right, parameters);
+        answers(folder, &images, &format!("eval/{name}"), right, parameters);
     }
-    let epochs = "epoch,loss,validation_top1\n1,2.5,0.25\n2,1.5,0.5\n";
+    // What the test pictures say need not be what these do.
+    answers(folder, &images, "test/teacher", six, 1000);
+    answers(folder, &images, "test/student", two, 100);
+    let epochs = "epoch,loss,validation_top1\n1,2.5,0.25\n2,1.5,0.75\n3,1,0.5\n";
     fs::write(folder.join("student.epochs.csv"), epochs).unwrap();
     let cost = "stage,seconds,pictures,peak_bytes,threads\ndistill,4.0,1000,3000000,2\n";
     fs::write(folder.join("student.cost.csv"), cost).unwrap();
 
     let told = gather(folder, "gather");
-    assert!(told.contains("in 11 tables, of 11 evaluations"), "{told}");
+    assert!(told.contains("in 16 tables, of 11 evaluations; 10,000 resamples"), "{told}");
     made
 }
 
@@ -119,32 +123,66 @@ fn evaluations_and_their_means() {
     agrees(
         folder,
         "trials",
-        "question,way,seed,step,parameters,bytes,multiplications,pictures,correct,top1,low,high,calibration_error,nll
-         bits,rounded,0,4,100,200,300,8,2,0.25,0.0714792,0.5907246,0.5,1.1116413
-         bits,trained,0,4,100,200,300,8,8,1,0.6755924,1,0.25,0.2876821
-         q2,from-a,1,0,100,200,300,8,8,1,0.6755924,1,0.25,0.2876821
-         q2,from-a,2,0,100,200,300,8,8,1,0.6755924,1,0.25,0.2876821
-         q2,scratch,1,0,100,200,300,8,2,0.25,0.0714792,0.5907246,0.5,1.1116413
-         q2,scratch,2,0,100,200,300,8,6,0.75,0.4092754,0.9285208,0,0.5623351
-         q3,0.05,1,1,95,200,300,8,8,1,0.6755924,1,0.25,0.2876821
-         q3,0.05,1,2,90,200,300,8,8,1,0.6755924,1,0.25,0.2876821
-         q3,0.1,1,1,89,200,300,8,8,1,0.6755924,1,0.25,0.2876821
-         stages,student,0,0,100,200,300,8,2,0.25,0.0714792,0.5907246,0.5,1.1116413
-         stages,teacher,0,0,1000,200,300,8,8,1,0.6755924,1,0.25,0.2876821",
+        "question,way,seed,step,parameters,bytes,multiplications,pictures,correct,top1,wilson_low,wilson_high,calibration_error,nll,passes,inherited,test_top1
+         bits,rounded,0,4,100,200,300,8,2,0.25,0.0714792,0.5907246,0.5,1.1116413,,,
+         bits,trained,0,4,100,200,300,8,8,1,0.6755924,1,0.25,0.2876821,,,
+         q2,from-a,1,0,100,200,300,8,8,1,0.6755924,1,0.25,0.2876821,,,
+         q2,from-a,2,0,100,200,300,8,8,1,0.6755924,1,0.25,0.2876821,,,
+         q2,scratch,1,0,100,200,300,8,2,0.25,0.0714792,0.5907246,0.5,1.1116413,,,
+         q2,scratch,2,0,100,200,300,8,6,0.75,0.4092754,0.9285208,0,0.5623351,,,
+         q3,0.05,1,1,95,200,300,8,8,1,0.6755924,1,0.25,0.2876821,,,
+         q3,0.05,1,2,90,200,300,8,8,1,0.6755924,1,0.25,0.2876821,,,
+         q3,0.1,1,1,89,200,300,8,8,1,0.6755924,1,0.25,0.2876821,,,
+         stages,student,0,0,100,200,300,8,2,0.25,0.0714792,0.5907246,0.5,1.1116413,,,0.25
+         stages,teacher,0,0,1000,200,300,8,8,1,0.6755924,1,0.25,0.2876821,,,0.75",
     );
     agrees(
         folder,
         "ways",
-        "question,way,step,seeds,parameters,bytes,multiplications,top1,deviation,half,low,high
-         bits,rounded,4,1,100,200,300,0.25,0,,0.0714792,0.5907246
-         bits,trained,4,1,100,200,300,1,0,,0.6755924,1
-         q2,from-a,0,2,100,200,300,1,0,0,0.6755924,1
-         q2,scratch,0,2,100,200,300,0.5,0.3535534,3.1765512,0.2152161,0.7847839
-         q3,0.05,1,1,95,200,300,1,0,,0.6755924,1
-         q3,0.05,2,1,90,200,300,1,0,,0.6755924,1
-         q3,0.1,1,1,89,200,300,1,0,,0.6755924,1
-         stages,student,0,1,100,200,300,0.25,0,,0.0714792,0.5907246
-         stages,teacher,0,1,1000,200,300,1,0,,0.6755924,1",
+        "question,way,step,seeds,parameters,bytes,multiplications,top1,deviation,low,high,student_half,wilson_low,wilson_high,passes,inherited,test_top1,test_low,test_high
+         bits,rounded,4,1,100,200,300,0.25,0,0,0.625,,0.0714792,0.5907246,,,,,
+         bits,trained,4,1,100,200,300,1,0,1,1,,0.6755924,1,,,,,
+         q2,from-a,0,2,100,200,300,1,0,1,1,0,0.6755924,1,,,,,
+         q2,scratch,0,2,100,200,300,0.5,0.3535534,0,0.875,3.1765512,0.2152161,0.7847839,,,,,
+         q3,0.05,1,1,95,200,300,1,0,1,1,,0.6755924,1,,,,,
+         q3,0.05,2,1,90,200,300,1,0,1,1,,0.6755924,1,,,,,
+         q3,0.1,1,1,89,200,300,1,0,1,1,,0.6755924,1,,,,,
+         stages,student,0,1,100,200,300,0.25,0,0,0.625,,0.0714792,0.5907246,,,0.25,0,0.625
+         stages,teacher,0,1,1000,200,300,1,0,1,1,,0.6755924,1,,,0.75,0.375,1",
+    );
+}
+
+/// ln 3 is 3 / 4: fitting where 6 of 8 are right, too sure at any temperature up to 20 where 2 are, and all right ask for
+/// none. Teacher (a) is always right, so that agreement is accuracy.
+#[test]
+fn what_may_explain_them() {
+    let folder = gathered();
+    let folder = folder.path();
+    agrees(
+        folder,
+        "evidence",
+        "question,way,step,agreement,calibration_error,temperature,multiplications_per_right
+         bits,rounded,4,0.25,0.5,20,1200
+         bits,trained,4,1,0.25,1,300
+         q2,from-a,0,1,0.25,1,300
+         q2,scratch,0,0.5,0.25,10.5,600
+         q3,0.05,1,1,0.25,1,300
+         q3,0.05,2,1,0.25,1,300
+         q3,0.1,1,1,0.25,1,300
+         stages,student,0,0.25,0.5,20,1200
+         stages,teacher,0,1,0.25,1,300",
+    );
+    agrees(
+        folder,
+        "gains",
+        "question,way,step,than,class,difference
+         bits,rounded,4,student,ja,0\nbits,rounded,4,student,nein,0
+         bits,trained,4,student,ja,0.75\nbits,trained,4,student,nein,0.75
+         q2,from-a,0,scratch,ja,0.5\nq2,from-a,0,scratch,nein,0.5
+         q3,0.05,1,student,ja,0.75\nq3,0.05,1,student,nein,0.75
+         q3,0.05,2,student,ja,0.75\nq3,0.05,2,student,nein,0.75
+         q3,0.1,1,student,ja,0.75\nq3,0.1,1,student,nein,0.75
+         stages,student,0,teacher,ja,-0.75\nstages,student,0,teacher,nein,-0.75",
     );
 }
 
@@ -157,13 +195,13 @@ fn pairs_are_tested() {
     agrees(
         folder,
         "pairs",
-        "question,a,a_step,b,b_step,seeds,difference,only_a,only_b,p,better
-         stages,teacher,0,student,0,1,-0.75,6,0,0.03125,a
-         q2,from-a,0,scratch,0,2,-0.5,8,0,0.5,none
-         q3,0.05,2,0.1,1,1,0,0,0,1,none
-         bits,rounded,4,trained,4,1,0.75,0,6,0.03125,b
-         q2,teacher,0,from-a,0,2,0,0,0,1,none
-         q2,teacher,0,scratch,0,2,-0.5,8,0,0.5,none",
+        "question,a,a_step,b,b_step,seeds,difference,low,high,only_a,only_b,p,holm,better,test_difference,test_low,test_high
+         stages,teacher,0,student,0,1,-0.75,-1,-0.375,6,0,0.03125,0.03125,a,-0.5,-0.875,-0.125
+         q2,from-a,0,scratch,0,2,-0.5,-1,-0.125,8,0,0.5,1,none,,,
+         q3,0.05,2,0.1,1,1,0,0,0,0,0,1,1,none,,,
+         bits,rounded,4,trained,4,1,0.75,0.375,1,0,6,0.03125,0.03125,b,,,
+         q2,teacher,0,from-a,0,2,0,0,0,0,0,1,1,none,,,
+         q2,teacher,0,scratch,0,2,-0.5,-1,-0.125,8,0,0.5,1,none,,,",
     );
 }
 
@@ -204,7 +242,12 @@ fn stages_of_the_pipeline() {
 fn what_lies_beside_the_models() {
     let folder = gathered();
     let folder = folder.path();
-    agrees(folder, "curves", "model,epoch,loss,top1\nstudent,1,2.5,0.25\nstudent,2,1.5,0.5");
+    agrees(
+        folder,
+        "curves",
+        "model,epoch,loss,top1\nstudent,1,2.5,0.25\nstudent,2,1.5,0.75\nstudent,3,1,0.5",
+    );
+    agrees(folder, "choice", "model,epochs,chosen,best,last,gain\nstudent,3,2,0.75,0.5,0.25");
     agrees(
         folder,
         "cost",
@@ -219,7 +262,7 @@ fn what_lies_beside_the_models() {
     ] {
         assert!(lineage.lines().any(|l| l == line), "{line}:\n{lineage}");
     }
-    assert_eq!(lineage.lines().count(), 1 + 11 + 1, "{lineage}");
+    assert_eq!(lineage.lines().count(), 1 + 13 + 1, "{lineage}");
 }
 
 /// What a name does not say is no 0, and a model that is not coded is not all header.
@@ -231,7 +274,7 @@ fn what_cannot_be_read_is_refused() {
         ("bits/rounded-four", "expected a name that ends in its bits"),
     ] {
         let made = tempfile::tempdir().unwrap();
-        answers(made.path(), &pictures(made.path()), name, [1; 8], 100);
+        answers(made.path(), &pictures(made.path()), &format!("eval/{name}"), [1; 8], 100);
         let refused = refused(made.path());
         assert!(refused.contains(reason), "{name}: {refused}");
     }

@@ -11,6 +11,9 @@
 
 mod folders;
 mod table;
+mod told;
+
+pub use told::Told;
 
 use anyhow::{Context, Result, bail, ensure};
 use common::catalogue::{Split, check_path, folder_of};

@@ -18,15 +18,15 @@ const LABELS: [&str; 3] = ["label", "class", "category"];
 const SPLITS: [&str; 1] = ["split"];
 
 /// Which columns are read.
-struct Columns {
-    file: usize,
-    label: usize,
-    split: Option<usize>,
+pub(super) struct Columns {
+    pub(super) file: usize,
+    pub(super) label: usize,
+    pub(super) split: Option<usize>,
 }
 
 impl Columns {
     /// Of this header; None where it is not that of a table of pictures.
-    fn of(header: &csv::StringRecord) -> Option<Self> {
+    pub(super) fn of(header: &csv::StringRecord) -> Option<Self> {
         let names: Vec<String> = header.iter().map(plain).collect();
         let find =
             |called: &[&str]| called.iter().find_map(|c| names.iter().position(|name| name == c));

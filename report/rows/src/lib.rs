@@ -3,6 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// How often seeds and pictures are drawn for a hierarchical bootstrap.
+pub const RESAMPLES: usize = 10_000;
+
 /// A row of trials.csv: the evaluation of one model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trial {
@@ -27,14 +30,20 @@ pub struct Trial {
     pub correct: usize,
     /// Their share.
     pub top1: f64,
-    /// Lower end of the share's 95 % interval (Wilson).
-    pub low: f64,
+    /// Lower end of the share's 95 % interval over pictures (Wilson).
+    pub wilson_low: f64,
     /// Upper end.
-    pub high: f64,
+    pub wilson_high: f64,
     /// Expected calibration error, 0 to 1.
     pub calibration_error: f64,
     /// Mean negative log-likelihood of the right class, nats.
     pub nll: f64,
+    /// How often the question's own trainings of it saw the training pictures; empty where it is in no folder of them.
+    pub passes: Option<usize>,
+    /// How often the trainings did that it goes on from; empty where a file from elsewhere is among them.
+    pub inherited: Option<usize>,
+    /// Top-1 on the test pictures; empty where their labels were not given.
+    pub test_top1: Option<f64>,
 }
 
 /// A row of ways.csv: all seeds of one experiment.
@@ -59,12 +68,26 @@ pub struct Way {
     pub top1: f64,
     /// Standard deviation of top-1 over the seeds.
     pub deviation: f64,
-    /// Half the 95 % interval of mean top-1, Student's t; empty for one seed.
-    pub half: Option<f64>,
-    /// Lower end of the mean's Wilson interval, as if of one model: what the number of pictures allows.
+    /// Lower end of the mean's 95 % interval over seeds and pictures (hierarchical bootstrap).
     pub low: f64,
     /// Upper end.
     pub high: f64,
+    /// Half the mean's 95 % interval over seeds alone (Student's t); empty for one seed.
+    pub student_half: Option<f64>,
+    /// Lower end of the mean's 95 % interval over pictures alone (Wilson), as if of one model.
+    pub wilson_low: f64,
+    /// Upper end.
+    pub wilson_high: f64,
+    /// As of [`Trial`].
+    pub passes: Option<usize>,
+    /// As of [`Trial`].
+    pub inherited: Option<usize>,
+    /// Mean top-1 on the test pictures; empty where their labels were not given.
+    pub test_top1: Option<f64>,
+    /// Lower end of its 95 % interval over seeds and pictures.
+    pub test_low: Option<f64>,
+    /// Upper end.
+    pub test_high: Option<f64>,
 }
 
 /// A row of pairs.csv: two experiments on the same pictures, seed by seed.
@@ -86,14 +109,113 @@ pub struct Pair {
     pub seeds: usize,
     /// Mean of top-1 of b less that of a.
     pub difference: f64,
+    /// Lower end of the difference's 95 % interval over seeds and pictures (hierarchical bootstrap).
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
     /// Over all seeds: pictures that a alone has right.
     pub only_a: usize,
     /// Over all seeds: pictures that b alone has right.
     pub only_b: usize,
     /// The largest p of McNemar's exact test over the seeds.
     pub p: f64,
-    /// `a` or `b` where it is better at the 5 % level with every seed, else `none`.
+    /// That p where all pairs of the question are tested at once (Holm).
+    pub holm: f64,
+    /// `a` or `b` where `holm` is below 0.05 and every seed has it better, else `none`.
     pub better: String,
+    /// Mean difference on the test pictures; empty where their labels were not given.
+    pub test_difference: Option<f64>,
+    /// Lower end of its 95 % interval over seeds and pictures.
+    pub test_low: Option<f64>,
+    /// Upper end.
+    pub test_high: Option<f64>,
+}
+
+/// A row of choice.csv: a training of at least two epochs, the best of which was chosen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Choice {
+    /// Path of the model without its ending.
+    pub model: String,
+    /// How many epochs there were.
+    pub epochs: usize,
+    /// The one that was chosen.
+    pub chosen: usize,
+    /// Its validation top-1, which chose it.
+    pub best: f64,
+    /// That after the last epoch, which nothing chose.
+    pub last: f64,
+    /// The former less the latter.
+    pub gain: f64,
+}
+
+/// A row of evidence.csv: what besides accuracy was measured of an experiment, means over its seeds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Evidence {
+    /// As of [`Trial`].
+    pub question: String,
+    /// As of [`Trial`].
+    pub way: String,
+    /// As of [`Trial`].
+    #[serde(rename = "step")]
+    pub cut: u32,
+    /// Share of the pictures that it answers as teacher (a) does; empty without one.
+    pub agreement: Option<f64>,
+    /// Expected calibration error of its probabilities as they are, 0 to 1.
+    pub calibration_error: f64,
+    /// The temperature that fits these pictures best.
+    pub temperature: f64,
+    /// Multiplications for each picture that is answered rightly; empty where none is.
+    pub multiplications_per_right: Option<f64>,
+}
+
+/// A row of gains.csv: a class, and what an experiment does with it beside the one that its question starts from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Gain {
+    /// As of [`Trial`].
+    pub question: String,
+    /// As of [`Trial`].
+    pub way: String,
+    /// As of [`Trial`].
+    #[serde(rename = "step")]
+    pub cut: u32,
+    /// The way that it is compared with.
+    pub than: String,
+    /// The class.
+    pub class: String,
+    /// Mean top-1 of the class less that of the other.
+    pub difference: f64,
+}
+
+/// A row of fields.csv: a layer of a twin of question 4 that moves a window over its map.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Field {
+    /// The twin.
+    pub way: String,
+    /// Name of the layer, or what it does.
+    pub layer: String,
+    /// Side of its window.
+    pub kernel: usize,
+    /// Steps of the window, pixels of the map before.
+    pub stride: usize,
+    /// Channels behind it.
+    pub channels: usize,
+    /// Height and width of the map behind it.
+    pub map: usize,
+    /// Side of the square of the picture that a value behind it sees, margins counted.
+    pub field: usize,
+}
+
+/// A row of settings.csv: a setting that an artifact says it was made with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Setting {
+    /// Path of the artifact.
+    pub file: String,
+    /// What made it.
+    pub stage: String,
+    /// What is set.
+    pub setting: String,
+    /// To what.
+    pub value: String,
 }
 
 /// A row of classes.csv: a class in a stage of the pipeline.

@@ -1,13 +1,13 @@
 //! Which experiments differ.
 
 use super::stages;
-use super::trials::Trial;
+use super::trials::{Draws, Trial, top1};
 use crate::statistics::{self as st, Paired};
-use anyhow::Result;
 use rows::{Pair, Way};
 
 /// Every pair that a question is about.
-pub(super) fn all(trials: &[Trial], ways: &[Way]) -> Result<Vec<Pair>> {
+pub(super) fn all(trials: &[Trial], ways: &[Way], draws: &Draws) -> Vec<Pair> {
+    let pair = |a: &Way, b: &Way| pair(trials, draws, a, b);
     let mut pairs = Vec::new();
     for question in ["stages", "q1", "q2", "q4"] {
         let mut of: Vec<_> = ways.iter().filter(|w| w.question == question).collect();
@@ -16,26 +16,43 @@ pub(super) fn all(trials: &[Trial], ways: &[Way]) -> Result<Vec<Pair>> {
         }
         for (i, a) in of.iter().enumerate() {
             for b in &of[i + 1..] {
-                pairs.push(pair(trials, a, b));
+                pairs.push(pair(a, b));
             }
         }
     }
-    pairs.extend(chains(ways).into_iter().map(|(a, b)| pair(trials, a, b)));
+    pairs.extend(chains(ways).into_iter().map(|(a, b)| pair(a, b)));
     let bits = |way: &str, cut: u32| {
         ways.iter().find(|w| w.question == "bits" && w.way == way && w.cut == cut)
     };
     for rounded in ways.iter().filter(|w| w.question == "bits" && w.way == "rounded") {
         if let Some(trained) = bits("trained", rounded.cut) {
-            pairs.push(pair(trials, rounded, trained));
+            pairs.push(pair(rounded, trained));
         }
     }
     // Teachers stand beside the students of question 2.
     let teacher = ways.iter().find(|w| w.question == "stages" && w.way == "teacher");
     for student in ways.iter().filter(|w| w.question == "q2") {
-        pairs.extend(teacher.map(|t| pair(trials, t, student)));
+        pairs.extend(teacher.map(|t| pair(t, student)));
     }
-    Ok(pairs.into_iter().flatten().collect())
+    let mut pairs: Vec<Pair> = pairs.into_iter().flatten().collect();
+    let mut questions: Vec<String> = pairs.iter().map(|p| p.question.clone()).collect();
+    questions.sort();
+    questions.dedup();
+    for question in questions {
+        let mut of: Vec<&mut Pair> = pairs.iter_mut().filter(|p| p.question == question).collect();
+        let adjusted = st::holm(&of.iter().map(|p| p.p).collect::<Vec<_>>());
+        for (pair, holm) in of.iter_mut().zip(adjusted) {
+            pair.holm = holm;
+            if holm >= LEVEL {
+                pair.better = "none".to_owned();
+            }
+        }
+    }
+    pairs
 }
+
+/// At which a difference is one.
+const LEVEL: f64 = 0.05;
 
 /// Of every two chains of question 3 the cuts that are nearest in size.
 fn chains(ways: &[Way]) -> Vec<(&Way, &Way)> {
@@ -54,36 +71,52 @@ fn chains(ways: &[Way]) -> Vec<(&Way, &Way)> {
     found
 }
 
-fn pair(trials: &[Trial], a: &Way, b: &Way) -> Option<Pair> {
-    let of = |w: &Way| -> Vec<&Trial> {
-        let is = |t: &&Trial| t.question == w.question && t.way == w.way && t.cut == w.cut;
-        trials.iter().filter(is).collect()
+/// Two experiments side by side; `holm` is `p`, and `better` says which is so with every seed whatever `p` is: all pairs
+/// of a question must be known for more.
+fn pair(trials: &[Trial], draws: &Draws, a: &Way, b: &Way) -> Option<Pair> {
+    let of = |w: &Way| -> Vec<usize> {
+        let is = |t: &Trial| t.question == w.question && t.way == w.way && t.cut == w.cut;
+        (0..trials.len()).filter(|i| is(&trials[*i])).collect()
     };
     let (of_a, of_b) = (of(a), of(b));
     // A model without a seed stands beside every seed of the other.
     let is_matched = |x: &Trial, y: &Trial| x.seed == y.seed || x.seed == 0 || y.seed == 0;
     let all = of_a.iter().flat_map(|x| of_b.iter().map(move |y| (*x, *y)));
-    let matched: Vec<(&Trial, &Trial)> = all.filter(|(x, y)| is_matched(x, y)).collect();
-    let tests: Vec<Paired> =
-        matched.iter().map(|(x, y)| st::paired(&x.answers, &y.answers)).collect();
+    let places: Vec<(usize, usize)> =
+        all.filter(|(x, y)| is_matched(&trials[*x], &trials[*y])).collect();
+    let matched = || places.iter().map(|(x, y)| (&trials[*x], &trials[*y]));
+    let tests: Vec<Paired> = matched().map(|(x, y)| st::paired(&x.answers, &y.answers)).collect();
     let n = tests.len();
-    let all_say = |side: &dyn Fn(&Paired) -> bool| tests.iter().all(|t| t.differs() && side(t));
+    if n == 0 {
+        return None;
+    }
     let better = match () {
-        () if all_say(&|t| t.only_a > t.only_b) => "a",
-        () if all_say(&|t| t.only_b > t.only_a) => "b",
+        () if tests.iter().all(|t| t.only_a > t.only_b) => "a",
+        () if tests.iter().all(|t| t.only_b > t.only_a) => "b",
         () => "none",
     };
-    (n > 0).then(|| Pair {
+    let p = tests.iter().map(|t| t.p).fold(0.0, f64::max);
+    let (low, high) = draws.validation.difference(&places);
+    let test = draws.tested_difference(&places);
+    let on_test = |(x, y): (&Trial, &Trial)| Some(top1(y.test.as_ref()?) - top1(x.test.as_ref()?));
+    let tested = matched().filter_map(on_test).sum::<f64>();
+    Some(Pair {
         question: if a.question == b.question { &a.question } else { &b.question }.clone(),
         a: a.way.clone(),
         a_cut: a.cut,
         b: b.way.clone(),
         b_cut: b.cut,
         seeds: n,
-        difference: matched.iter().map(|(x, y)| y.top1() - x.top1()).sum::<f64>() / n as f64,
+        difference: matched().map(|(x, y)| y.top1() - x.top1()).sum::<f64>() / n as f64,
+        low,
+        high,
         only_a: tests.iter().map(|t| t.only_a).sum(),
         only_b: tests.iter().map(|t| t.only_b).sum(),
-        p: tests.iter().map(|t| t.p).fold(0.0, f64::max),
+        p,
+        holm: p,
         better: better.to_owned(),
+        test_difference: test.map(|_| tested / n as f64),
+        test_low: test.map(|t| t.0),
+        test_high: test.map(|t| t.1),
     })
 }

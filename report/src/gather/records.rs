@@ -1,10 +1,10 @@
 //! What lies in and beside the artifacts: training curves, bytes, sensitivities, lineage, costs.
 
-use crate::ledger::{Entry, entries};
+use crate::ledger::Entry;
 use anyhow::{Context, Result};
 use artifacts::{Artifact, Model, Plan};
 use common::cost::Cost;
-use rows::{Edge, Nats, Part, Point, Spent};
+use rows::{Choice, Edge, Nats, Part, Point, Setting, Spent};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,6 +49,33 @@ pub(super) fn curves(folder: &Path) -> Result<Vec<Point>> {
     Ok(points)
 }
 
+/// What every training of at least two epochs chose by the validation pictures: the first of its best epochs, as the
+/// training loop does.
+pub(super) fn choices(points: &[Point]) -> Vec<Choice> {
+    let mut choices = Vec::<Choice>::new();
+    for point in points {
+        match choices.last_mut().filter(|c| c.model == point.model) {
+            Some(choice) => {
+                if point.top1 > choice.best {
+                    (choice.best, choice.chosen) = (point.top1, point.epoch);
+                }
+                (choice.last, choice.epochs) = (point.top1, point.epoch);
+                choice.gain = choice.best - choice.last;
+            }
+            None => choices.push(Choice {
+                model: point.model.clone(),
+                epochs: point.epoch,
+                chosen: point.epoch,
+                best: point.top1,
+                last: point.top1,
+                gain: 0.0,
+            }),
+        }
+    }
+    choices.retain(|c| c.epochs > 1);
+    choices
+}
+
 /// Where the bytes of the shipped file go: its header, and every tensor.
 pub(super) fn waterfall(folder: &Path) -> Result<Vec<Part>> {
     let path = folder.join("model.bin");
@@ -91,10 +118,9 @@ pub(super) fn sensitivity(folder: &Path) -> Result<Vec<Nats>> {
 }
 
 /// Every artifact with each of its parents; one without parents has one row all the same.
-pub(super) fn lineage(folder: &Path) -> Result<Vec<Edge>> {
-    let entries = entries(folder)?;
+pub(super) fn lineage(entries: &[Entry]) -> Vec<Edge> {
     let mut paths = BTreeMap::<&str, &str>::new();
-    for e in entries.iter().filter(|e| !e.path.contains(".last.")) {
+    for e in entries.iter().filter(|e| !e.is_last()) {
         paths.entry(&e.hash).or_insert(&e.path);
     }
     let edges = |e: &Entry| {
@@ -113,7 +139,24 @@ pub(super) fn lineage(folder: &Path) -> Result<Vec<Edge>> {
         }
         rows
     };
-    Ok(entries.iter().filter(|e| !e.path.contains(".last.")).flat_map(edges).collect())
+    entries.iter().filter(|e| !e.is_last()).flat_map(edges).collect()
+}
+
+/// What every artifact says it was made with.
+pub(super) fn settings(entries: &[Entry]) -> Vec<Setting> {
+    let of = |e: &Entry| {
+        let (file, stage) = (e.path.clone(), e.stage.clone());
+        let setting = move |(setting, value): (String, serde_json::Value)| Setting {
+            file: file.clone(),
+            stage: stage.clone(),
+            setting,
+            value: value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+        };
+        let all = e.settings.as_object().cloned().unwrap_or_default();
+        all.into_iter().map(setting).collect::<Vec<_>>()
+    };
+    let is_made = |e: &&Entry| !e.is_last() && !e.path.ends_with(".answers.safetensors");
+    entries.iter().filter(is_made).flat_map(of).collect()
 }
 
 pub(super) fn costs(folder: &Path) -> Result<Vec<Spent>> {

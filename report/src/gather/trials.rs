@@ -1,5 +1,7 @@
 //! Evaluations: one row each, and one for all seeds of an experiment.
 
+use super::passes::{Ancestry, Passes};
+use crate::bootstrap::Resampled;
 use crate::statistics as st;
 use anyhow::{Context, Result, ensure};
 use artifacts::Answers;
@@ -19,6 +21,16 @@ pub(super) struct Trial {
     /// Cuts so far, in a chain of question 3; bits per weight, of `bits`; else 0.
     pub(super) cut: u32,
     pub(super) answers: Answers,
+    /// To the test pictures, where their labels are known.
+    pub(super) test: Option<Answers>,
+    /// How often the pictures were seen that it learnt from.
+    pub(super) passes: Passes,
+}
+
+/// The share of the pictures that is answered rightly.
+pub(super) fn top1(answers: &Answers) -> f64 {
+    let right = st::hits(answers).iter().filter(|h| **h).count();
+    right as f64 / answers.labels.len() as f64
 }
 
 impl Trial {
@@ -47,7 +59,13 @@ impl Trial {
                 None => (name, 0, 0),
             },
         };
-        Ok(Self { question: question.to_owned(), way: way.to_owned(), seed, cut, answers })
+        let (question, way) = (question.to_owned(), way.to_owned());
+        Ok(Self { question, way, seed, cut, answers, test: None, passes: Passes::default() })
+    }
+
+    /// What it is called by, in this order.
+    fn place(&self) -> (String, String, u32, u32) {
+        (self.question.clone(), self.way.clone(), self.seed, self.cut)
     }
 
     pub(super) fn correct(&self) -> usize {
@@ -55,7 +73,7 @@ impl Trial {
     }
 
     pub(super) fn top1(&self) -> f64 {
-        self.correct() as f64 / self.answers.labels.len() as f64
+        top1(&self.answers)
     }
 
     pub(super) fn row(&self) -> rows::Trial {
@@ -74,20 +92,49 @@ impl Trial {
             pictures,
             correct,
             top1: self.top1(),
-            low,
-            high,
+            wilson_low: low,
+            wilson_high: high,
             calibration_error: calibration.error,
             nll: calibration.nll,
+            passes: self.passes.own,
+            inherited: self.passes.inherited,
+            test_top1: self.test.as_ref().map(top1),
         }
     }
 }
 
-/// Every evaluation in `folder/eval` and one folder deeper, in the order of their names.
-pub(super) fn load(folder: &Path) -> Result<Vec<Trial>> {
+/// Every evaluation in `folder/eval` and one folder deeper, in the order of their names, with those of the same names in
+/// `folder/test`.
+pub(super) fn load(folder: &Path, ancestry: &Ancestry<'_>) -> Result<Vec<Trial>> {
+    let mut trials = read(&folder.join("eval"))?;
     let eval = folder.join("eval");
-    let mut folders = vec![("stages".to_owned(), eval.clone())];
-    let wrong = || format!("cannot read {}: run make experiments", eval.display());
-    for entry in std::fs::read_dir(&eval).with_context(wrong)? {
+    ensure!(!trials.is_empty(), "{}: no answers in it: run make experiments", eval.display());
+    let test = folder.join("test");
+    let tested = if test.exists() { read(&test)? } else { Vec::new() };
+    let mut tests: BTreeMap<_, Answers> =
+        tested.into_iter().map(|t| (t.place(), t.answers)).collect();
+    for trial in &mut trials {
+        // Answers of the model that was there before say nothing of this one.
+        trial.test = tests.remove(&trial.place());
+        let model = &trial.answers.about.model;
+        trial.test = trial.test.take().filter(|t| t.about.model == *model);
+        trial.passes = ancestry.passes(model, &trial.question);
+    }
+    for trial in &trials[1..] {
+        trial.answers.check_same_pictures(&trials[0].answers)?;
+    }
+    let mut tested = trials.iter().filter_map(|t| t.test.as_ref());
+    if let Some(first) = tested.next() {
+        tested.try_for_each(|t| t.check_same_pictures(first))?;
+    }
+    Ok(trials)
+}
+
+/// Every answers artifact in `root` and one folder deeper, in the order of their names.
+fn read(root: &Path) -> Result<Vec<Trial>> {
+    let mut folders = vec![("stages".to_owned(), root.to_owned())];
+    let wrong = || format!("cannot read {}: run make experiments", root.display());
+    for entry in std::fs::read_dir(root).with_context(wrong)? {
         let path = entry.with_context(wrong)?.path();
         if path.is_dir() {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -105,27 +152,58 @@ pub(super) fn load(folder: &Path) -> Result<Vec<Trial>> {
             }
         }
     }
-    ensure!(!trials.is_empty(), "{}: no answers in it: run make experiments", eval.display());
-    let place = |t: &Trial| (t.question.clone(), t.way.clone(), t.seed, t.cut);
-    trials.sort_by_key(place);
-    for trial in &trials[1..] {
-        trial.answers.check_same_pictures(&trials[0].answers)?;
-    }
+    trials.sort_by_key(Trial::place);
     Ok(trials)
 }
 
-pub(super) fn ways(trials: &[Trial]) -> Vec<Way> {
-    let mut groups = BTreeMap::<_, Vec<&Trial>>::new();
-    for t in trials {
-        groups.entry((t.question.clone(), t.way.clone(), t.cut)).or_default().push(t);
+/// All models in every resample of the pictures.
+pub(super) struct Draws {
+    /// Of the validation pictures, a model for each trial.
+    pub(super) validation: Resampled,
+    /// Of the test pictures, a model for each trial that has answers to them.
+    test: Resampled,
+    /// Which of those models each trial is.
+    tested: Vec<Option<usize>>,
+}
+
+impl Draws {
+    pub(super) fn of(trials: &[Trial]) -> Self {
+        let hits: Vec<_> = trials.iter().map(|t| st::hits(&t.answers)).collect();
+        let tests: Vec<_> = trials.iter().filter_map(|t| t.test.as_ref().map(st::hits)).collect();
+        let mut next = 0..;
+        let tested = trials.iter().map(|t| t.test.as_ref().and_then(|_| next.next())).collect();
+        Self { validation: Resampled::of(&hits), test: Resampled::of(&tests), tested }
     }
-    let way = |((question, way, cut), of): ((String, String, u32), Vec<&Trial>)| {
+
+    /// On the test pictures, the interval of the mean of these trials; None unless all have answers to them.
+    fn tested_mean(&self, trials: &[usize]) -> Option<(f64, f64)> {
+        let models: Option<Vec<usize>> = trials.iter().map(|t| self.tested[*t]).collect();
+        models.map(|m| self.test.mean(&m))
+    }
+
+    /// The same of the difference of these pairs.
+    pub(super) fn tested_difference(&self, pairs: &[(usize, usize)]) -> Option<(f64, f64)> {
+        let models = pairs.iter().map(|(a, b)| self.tested[*a].zip(self.tested[*b]));
+        models.collect::<Option<Vec<_>>>().map(|m| self.test.difference(&m))
+    }
+}
+
+pub(super) fn ways(trials: &[Trial], draws: &Draws) -> Vec<Way> {
+    let mut groups = BTreeMap::<_, Vec<usize>>::new();
+    for (i, t) in trials.iter().enumerate() {
+        groups.entry((t.question.clone(), t.way.clone(), t.cut)).or_default().push(i);
+    }
+    let way = |((question, way, cut), places): ((String, String, u32), Vec<usize>)| {
+        let of: Vec<&Trial> = places.iter().map(|i| &trials[*i]).collect();
         let mean = |f: &dyn Fn(&Trial) -> usize| {
             of.iter().map(|t| f(t) as f64).sum::<f64>() / of.len() as f64
         };
         let spread = st::spread(&of.iter().map(|t| t.top1()).collect::<Vec<_>>());
         let n = of[0].answers.labels.len();
-        let (low, high) = score::wilson((spread.mean * n as f64).round() as usize, n);
+        let (wilson_low, wilson_high) = score::wilson((spread.mean * n as f64).round() as usize, n);
+        let (low, high) = draws.validation.mean(&places);
+        let test = draws.tested_mean(&places);
+        let tests = of.iter().filter_map(|t| t.test.as_ref().map(top1)).sum::<f64>();
         Way {
             question,
             way,
@@ -136,9 +214,16 @@ pub(super) fn ways(trials: &[Trial]) -> Vec<Way> {
             multiplications: mean(&|t| t.answers.about.multiplications),
             top1: spread.mean,
             deviation: spread.deviation,
-            half: spread.half,
             low,
             high,
+            student_half: spread.half,
+            wilson_low,
+            wilson_high,
+            passes: of[0].passes.own,
+            inherited: of[0].passes.inherited,
+            test_top1: test.map(|_| tests / of.len() as f64),
+            test_low: test.map(|t| t.0),
+            test_high: test.map(|t| t.1),
         }
     };
     groups.into_iter().map(way).collect()

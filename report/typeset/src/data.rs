@@ -1,11 +1,16 @@
 //! The CSV files of `report gather`, as they are: nothing is computed from them but means for display.
 
 use anyhow::{Context, Result, ensure};
-use rows::{Bin, Class, Confused, Edge, Nats, Pair, Part, Point, Spent, Trial, Way};
+use rows::{
+    Bin, Choice, Class, Confused, Edge, Evidence, Field, Gain, Nats, Pair, Part, Point, Setting,
+    Spent, Trial, Way,
+};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Everything the report says.
+#[derive(Default)]
 pub(crate) struct Data {
     pub(crate) ways: Vec<Way>,
     pub(crate) pairs: Vec<Pair>,
@@ -18,6 +23,11 @@ pub(crate) struct Data {
     pub(crate) sensitivity: Vec<Nats>,
     pub(crate) lineage: Vec<Edge>,
     pub(crate) costs: Vec<Spent>,
+    pub(crate) evidence: Vec<Evidence>,
+    pub(crate) gains: Vec<Gain>,
+    pub(crate) fields: Vec<Field>,
+    pub(crate) choices: Vec<Choice>,
+    pub(crate) settings: Vec<Setting>,
 }
 
 impl Data {
@@ -37,6 +47,11 @@ impl Data {
             sensitivity: read(folder, "sensitivity")?,
             lineage: read(folder, "lineage")?,
             costs: read(folder, "cost")?,
+            evidence: read(folder, "evidence")?,
+            gains: read(folder, "gains")?,
+            fields: read(folder, "fields")?,
+            choices: read(folder, "choice")?,
+            settings: read(folder, "settings")?,
         })
     }
 
@@ -51,6 +66,30 @@ impl Data {
 
     pub(crate) fn pairs_of(&self, question: &str) -> Vec<&Pair> {
         self.pairs.iter().filter(|p| p.question == question).collect()
+    }
+
+    /// What was measured of an experiment beside its accuracy.
+    pub(crate) fn evidence_of(&self, way: &Way) -> Option<&Evidence> {
+        let is = |e: &&Evidence| e.question == way.question && e.way == way.way && e.cut == way.cut;
+        self.evidence.iter().find(is)
+    }
+
+    /// The one value that a setting has in all artifacts whose paths begin so; None where there are several, or none.
+    pub(crate) fn setting(&self, path: &str, setting: &str) -> Option<&str> {
+        let is = |s: &&Setting| s.file.starts_with(path) && s.setting == setting;
+        let values: BTreeSet<&str> =
+            self.settings.iter().filter(is).map(|s| s.value.as_str()).collect();
+        values.first().copied().filter(|_| values.len() == 1)
+    }
+
+    /// That value as a number.
+    pub(crate) fn number(&self, path: &str, setting: &str) -> Option<f64> {
+        self.setting(path, setting)?.parse().ok()
+    }
+
+    /// Whether there are answers to test pictures.
+    pub(crate) fn is_tested(&self) -> bool {
+        self.ways.iter().any(|w| w.test_top1.is_some())
     }
 
     /// Pictures of every evaluation.
@@ -82,16 +121,23 @@ fn read<R: DeserializeOwned>(folder: &Path, name: &str) -> Result<Vec<R>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// The rows of a table as text.
+    pub(crate) fn parsed<R: DeserializeOwned>(text: &str) -> Vec<R> {
+        let rows = csv::Reader::from_reader(text.as_bytes()).into_deserialize();
+        rows.collect::<Result<_, _>>().unwrap()
+    }
 
     #[test]
     fn chains_are_called_by_their_share() {
-        let text = "question,way,step,seeds,parameters,bytes,multiplications,top1,deviation,half,low,high\n\
-                    q1,pruning,0,1,95,200,300,1,0,,0.7,1\nq3,0.1,1,1,95,200,300,1,0,,0.7,1\n\
-                    q3,tenth,1,1,95,200,300,1,0,,0.7,1\n";
-        let ways = csv::Reader::from_reader(text.as_bytes()).into_deserialize();
-        let ways: Vec<Way> = ways.collect::<Result<_, _>>().unwrap();
+        let row = |way: &str| format!("{way},1,95,200,300,1,0,0.7,1,,0.7,1,,,,,\n");
+        let text = "question,way,step,seeds,parameters,bytes,multiplications,top1,deviation,low,high,student_half,\
+                    wilson_low,wilson_high,passes,inherited,test_top1,test_low,test_high\n"
+            .to_owned()
+            + &["q1,pruning,0", "q3,0.1,1", "q3,tenth,1"].map(row).concat();
+        let ways: Vec<Way> = parsed(&text);
         check_chains(Path::new("data"), &ways[..2], &[]).unwrap();
         let refused = check_chains(Path::new("data"), &ways, &[]).unwrap_err().to_string();
         assert!(refused.starts_with("data/ways.csv: expected the share"), "{refused}");

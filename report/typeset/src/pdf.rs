@@ -48,12 +48,11 @@ fn markup(document: &Document) -> String {
          #set par(justify: true, leading: 0.7em)\n\
          #set heading(numbering: none)\n\
          #show heading: it => block(above: 1.2em, below: 0.8em, it)\n\
-         #set table(stroke: none, inset: (x: 5pt, y: 3pt))\n\
-         #show table: set text(size: 8.5pt)\n\
+         #set table(stroke: none, inset: (x: 4pt, y: 3pt))\n\
          #show table: set par(justify: false)\n\
          #show figure.where(kind: table): set figure.caption(position: top)\n\
-         #show figure.where(kind: table): set block(breakable: true)\n\
          #show figure.caption: set text(size: 9pt)\n\
+         #show figure.caption.where(kind: table): it => block(sticky: true, it)\n\
          #align(center, text(size: 17pt, weight: \"bold\", {title}))\n\
          #v(0.4em)\n#text(size: 9pt, {subtitle})",
         title = quoted(&document.title),
@@ -73,9 +72,11 @@ fn markup(document: &Document) -> String {
                 quoted(document.figure),
                 quoted(caption)
             ),
+            // A short table that two pages share reads badly, a long one may need both.
             Block::Table(caption, table) => writeln!(
                 out,
-                "#figure({}, kind: table, supplement: {}, caption: {})",
+                "#[\n#show figure: set block(breakable: {})\n#figure({}, kind: table, supplement: {}, caption: {})\n]",
+                table.rows.len() > 12,
                 table_markup(table),
                 quoted(document.table),
                 quoted(caption)
@@ -92,9 +93,15 @@ fn table_markup(table: &Table) -> String {
     let cells = |row: &[String]| row.iter().map(|c| format!("{},", quoted(c))).collect::<String>();
     let header: String = table.header.iter().map(|c| format!("strong({}),", quoted(c))).collect();
     let body: String = table.rows.iter().map(|r| cells(r)).collect();
+    // So many columns would break the names in the first.
+    let size = match columns {
+        0..=6 => 8.5,
+        7 | 8 => 8.0,
+        _ => 7.5,
+    };
     format!(
-        "table(columns: {columns}, align: ({}), table.hline(), table.header({header}), \
-         table.hline(stroke: 0.5pt), {body} table.hline())",
+        "text(size: {size}pt, table(columns: {columns}, align: ({}), table.hline(), table.header({header}), \
+         table.hline(stroke: 0.5pt), {body} table.hline()))",
         align.join(", ") + ","
     )
 }

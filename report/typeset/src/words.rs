@@ -52,27 +52,49 @@ impl Language {
         }
     }
 
-    /// What the paired test says, as a sentence.
+    /// How far two experiments are apart, and what the paired test says of it.
     pub(crate) fn verdict(self, pair: &Pair) -> String {
         let a = self.experiment(&pair.question, &pair.a, pair.a_cut);
         let b = self.experiment(&pair.question, &pair.b, pair.b_cut);
-        let points = format!("{:.1}", 100.0 * pair.difference.abs());
-        let p = p_value(pair.p);
-        let (better, worse) = match pair.better.as_str() {
-            "a" => (&a, &b),
-            "b" => (&b, &a),
-            _ => {
-                return match self {
-                    Self::En => begun(&format!("{a} and {b}: no significant difference (p {p}).")),
-                    Self::Zh => format!("{a}與{b}：沒有顯著差異（p {p}）。"),
-                };
+        let p = p_value(pair.holm);
+        let (difference, ends) = (100.0 * pair.difference, (pair.low, pair.high));
+        let between = |ends| self.between(ends);
+        match (self, pair.better.as_str()) {
+            (Self::En, "a") => begun(&format!(
+                "{a} is better than {b} by {:.1} points ({}; p {p}).",
+                -difference,
+                between((-ends.1, -ends.0))
+            )),
+            (Self::En, "b") => begun(&format!(
+                "{b} is better than {a} by {difference:.1} points ({}; p {p}).",
+                between(ends)
+            )),
+            (Self::En, _) => format!(
+                "{} less {a}: {difference:+.1} points ({}), no significant difference (p {p}).",
+                begun(&b),
+                between(ends)
+            ),
+            (Self::Zh, "a") => format!(
+                "{a}比{b}高 {:.1} 個百分點（{}；p {p}）。",
+                -difference,
+                between((-ends.1, -ends.0))
+            ),
+            (Self::Zh, "b") => {
+                format!("{b}比{a}高 {difference:.1} 個百分點（{}；p {p}）。", between(ends))
             }
-        };
+            (Self::Zh, _) => format!(
+                "{b}與{a}之差：{difference:+.1} 個百分點（{}），沒有顯著差異（p {p}）。",
+                between(ends)
+            ),
+        }
+    }
+
+    /// A 95 % interval of a difference, in points.
+    fn between(self, (low, high): (f64, f64)) -> String {
+        let (low, high) = (100.0 * low, 100.0 * high);
         match self {
-            Self::En => {
-                begun(&format!("{better} is better than {worse} by {points} points (p {p})."))
-            }
-            Self::Zh => format!("{better}比{worse}高 {points} 個百分點（p {p}）。"),
+            Self::En => format!("95 %: {low:+.1} to {high:+.1}"),
+            Self::Zh => format!("95 %：{low:+.1} 至 {high:+.1}"),
         }
     }
 }
@@ -112,26 +134,32 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
 
-/// The mean over seeds with its spread.
+/// The mean over seeds with its spread, per cent.
 pub(crate) fn mean(way: &Way) -> String {
-    match way.half {
-        Some(_) => format!("{:.2} ± {:.2} %", 100.0 * way.top1, 100.0 * way.deviation),
-        None => percent(way.top1),
+    match way.student_half {
+        Some(_) => format!("{:.2} ± {:.2}", 100.0 * way.top1, 100.0 * way.deviation),
+        None => format!("{:.2}", 100.0 * way.top1),
     }
 }
 
-/// The interval of the mean: over seeds where there are several, else that of one model's pictures.
-pub(crate) fn interval(way: &Way) -> String {
-    let (low, high) = match way.half {
-        Some(half) => (way.top1 - half, way.top1 + half),
-        None => (way.low, way.high),
-    };
-    format!("{:.2} – {:.2}", 100.0 * low.max(0.0), 100.0 * high.min(1.0))
+/// An interval, in per cent.
+pub(crate) fn interval(low: f64, high: f64) -> String {
+    format!("{:.1}–{:.1}", 100.0 * low.max(0.0), 100.0 * high.min(1.0))
+}
+
+/// Passes over the training pictures, own and inherited; a question mark where nothing is known.
+pub(crate) fn passes(way: &Way) -> String {
+    match (way.passes, way.inherited) {
+        (None, _) => "?".to_owned(),
+        (Some(own), None) => format!("{own} + ?"),
+        (Some(own), Some(0)) => own.to_string(),
+        (Some(own), Some(before)) => format!("{own} + {before}"),
+    }
 }
 
 /// Key, English, Traditional Chinese.
-const NAMES: [(&str, &str, &str); 43] = [
-    ("none", "narrower, nothing else", "僅縮窄網路"),
+const NAMES: [(&str, &str, &str); 42] = [
+    ("none", "narrow copy", "僅縮窄網路"),
     ("distillation", "knowledge distillation", "知識蒸餾"),
     ("architecture", "architecture design", "架構設計"),
     ("pruning", "network pruning", "網路剪枝"),
@@ -144,7 +172,6 @@ const NAMES: [(&str, &str, &str); 43] = [
     ("teacher-b", "teacher (b)", "教師 b"),
     ("student", "student", "學生"),
     ("pruned", "pruned", "剪枝後"),
-    ("tuned1", "pruned", "剪枝後"),
     ("quantized", "on grids", "格點上"),
     ("shipped", "shipped file", "繳交檔案"),
     ("plain", "ordinary convolutions", "一般卷積"),
@@ -200,16 +227,22 @@ mod tests {
             b_cut: 0,
             seeds: 3,
             difference: -0.03,
+            low: -0.05,
+            high: -0.011,
             only_a: 5,
             only_b: 2,
-            p: 0.01,
+            p: 0.001,
+            holm: 0.01,
             better: better.to_owned(),
+            test_difference: None,
+            test_low: None,
+            test_high: None,
         };
         let said = Language::En.verdict(&pair("none"));
         assert!(said.contains("no significant difference") && !said.contains("better"), "{said}");
         assert_eq!(
             Language::En.verdict(&pair("a")),
-            "Network pruning is better than low-rank approximation by 3.0 points (p = 0.0100)."
+            "Network pruning is better than low-rank approximation by 3.0 points (95 %: +1.1 to +5.0; p = 0.0100)."
         );
         assert!(Language::Zh.verdict(&pair("none")).contains("沒有顯著差異"));
     }

@@ -31,7 +31,10 @@ fn unseeded(file: &str) -> String {
 
 fn parents(edges: &[Edge]) -> Parents {
     let mut all = Parents::new();
-    let is_shown = |e: &&Edge| ["model", "coded", "images", "logits"].contains(&e.kind.as_str());
+    // Nothing is made from pictures that only measure.
+    let is_measuring = |e: &Edge| e.file == "testing.safetensors";
+    let is_kind = |e: &Edge| ["model", "coded", "images", "logits"].contains(&e.kind.as_str());
+    let is_shown = |e: &&Edge| is_kind(e) && !is_measuring(e);
     for edge in edges.iter().filter(is_shown) {
         let (name, from) = (unseeded(&edge.file), unseeded(&edge.from));
         let own = all.entry(name.clone()).or_default();

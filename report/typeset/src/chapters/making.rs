@@ -1,6 +1,6 @@
 //! How the models were made: bytes, training, cost.
 
-use super::{chart, heading, strings, text, ways_table};
+use super::{chart, heading, strings, ways_table};
 use crate::charts::{self, Series};
 use crate::data::Data;
 use crate::document::{Block, Table};
@@ -30,9 +30,11 @@ pub(super) fn bytes(data: &Data, l: Language) -> Vec<Block> {
             l.say("validation top-1, %", "驗證準確率 top-1（%）"),
             &series,
         );
+        let bits = ways.iter().map(|w| w.cut);
+        let (least, most) = (bits.clone().min().unwrap_or(0), bits.max().unwrap_or(0));
         blocks.push(chart("bytes", svg, l,
-            "Accuracy against bytes: every weight of one network in 2 to 8 bits, rounded, and trained on these grids.",
-            "準確率與檔案大小：同一網路的權重存成 2 至 8 位元，直接取整，或在格點上訓練。"));
+            &format!("Accuracy against bytes: every weight of one network in {least} to {most} bits, rounded, and trained on these grids."),
+            &format!("準確率與檔案大小：同一網路的權重存成 {least} 至 {most} 位元，直接取整，或在格點上訓練。")));
         blocks.push(ways_table(&ways, l, ("Bits per weight.", "每個權重的位元數。")));
         let said: Vec<String> = data.pairs_of("bits").iter().map(|p| l.verdict(p)).collect();
         blocks.push(Block::Text(said.join(l.say(" ", ""))));
@@ -109,8 +111,9 @@ pub(super) fn curves(data: &Data, l: Language) -> Vec<Block> {
         models.iter().map(of).filter(|s| s.points.len() > 1).collect()
     };
     let epoch = l.say("epoch", "訓練輪次");
-    let pipeline = ["teacher", "student", "tuned1", "quantized"];
-    let accuracy = series(&pipeline, |p| 100.0 * p.top1);
+    let pipeline = pipeline(data);
+    let pipeline: Vec<&str> = pipeline.iter().map(String::as_str).collect();
+    let accuracy = named(series(&pipeline, |p| 100.0 * p.top1), l);
     if accuracy.is_empty() {
         return Vec::new();
     }
@@ -123,11 +126,16 @@ pub(super) fn curves(data: &Data, l: Language) -> Vec<Block> {
     ));
     blocks.push(chart(
         "losses",
-        charts::lines(epoch, l.say("training loss", "訓練損失"), &series(&pipeline, |p| p.loss)),
+        charts::lines(
+            epoch,
+            l.say("training loss", "訓練損失"),
+            &named(series(&pipeline, |p| p.loss), l),
+        ),
         l,
-        "Their losses; that of a student counts the teacher's part, too.",
-        "訓練損失；學生的損失包含教師的部分。",
+        "Their losses; of what is distilled, the teacher's part by its weight α is in it.",
+        "訓練損失；蒸餾者依 α 包含教師的部分。",
     ));
+    blocks.extend(choice(data, l).map(Block::Text));
     let seed = data.trials.iter().filter(|t| t.question == "q4").map(|t| t.seed).min().unwrap_or(1);
     let twins: Vec<String> = data.of("q4").iter().map(|w| format!("q4/{}-{seed}", w.way)).collect();
     let mut twins: Vec<Series> =
@@ -140,11 +148,89 @@ pub(super) fn curves(data: &Data, l: Language) -> Vec<Block> {
             "twins",
             charts::lines(epoch, l.say("validation top-1, %", "驗證準確率 top-1（%）"), &twins),
             l,
-            "The twins of question 4, first seed.",
-            "第四題的孿生網路，第一個種子。",
+            &format!("The twins of question 4, seed {seed}."),
+            &format!("第四題的孿生網路，種子 {seed}。"),
         ));
     }
     blocks
+}
+
+/// The pipeline's models in the order of their making: what is in no folder, tuned ones by their number.
+fn pipeline(data: &Data) -> Vec<String> {
+    let tuned = |model: &str| model.strip_prefix("tuned").and_then(|n| n.parse::<u32>().ok());
+    let place = |model: &str| match (model, tuned(model)) {
+        ("teacher", _) => Some((0, 0)),
+        ("student", _) => Some((1, 0)),
+        (_, Some(n)) => Some((2, n)),
+        ("quantized", _) => Some((3, 0)),
+        _ => None,
+    };
+    let all: BTreeMap<(u32, u32), String> =
+        data.curves.iter().filter_map(|p| Some((place(&p.model)?, p.model.clone()))).collect();
+    all.into_values().collect()
+}
+
+/// Curves of tuned models called by the cut that they follow, where there are several.
+fn named(mut series: Vec<Series>, l: Language) -> Vec<Series> {
+    let number = |name: &str| name.strip_prefix("tuned").and_then(|n| n.parse::<u32>().ok());
+    for s in &mut series {
+        if let Some(n) = number(&s.name) {
+            s.name = match l {
+                Language::En => format!("after cut {n}"),
+                Language::Zh => format!("第 {n} 次剪枝後"),
+            };
+        }
+    }
+    series
+}
+
+/// By how much choosing the best epoch may flatter.
+fn choice(data: &Data, l: Language) -> Option<String> {
+    let most = data.choices.iter().max_by(|a, b| a.gain.total_cmp(&b.gain))?;
+    let n = data.choices.len();
+    let mean = 100.0 * data.choices.iter().map(|c| c.gain).sum::<f64>() / n as f64;
+    let (largest, model) = (100.0 * most.gain, &most.model);
+    let averages = data.settings.iter().filter(|s| s.setting == "ema");
+    let is_averaged = averages.clone().count() > 0 && averages.clone().all(|s| s.value != "0.0");
+    let why = match (l, is_averaged) {
+        (Language::En, true) => "learning rates end as a cosine at 0 and weights are averaged",
+        (Language::En, false) => "learning rates end as a cosine at 0",
+        (Language::Zh, true) => "學習率以餘弦降至 0，權重又取平均",
+        (Language::Zh, false) => "學習率以餘弦降至 0",
+    };
+    let mut said = match l {
+        Language::En => format!(
+            "What chose is not what judges: the validation pictures chose the best epoch of each training, and are what \
+             accuracies are measured on. Over the {n} trainings of two epochs or more, the best epoch's top-1 stands above \
+             that of the last, which nothing chose, by {mean:.2} points in the mean and {largest:.2} at most ({model}). As \
+             {why}, late epochs are about equally good, so that this is about the most that choosing adds. It would not be \
+             where accuracy still rises at the end, or where a recipe's settings were chosen by the same pictures; where a \
+             network gets worse towards the end, part of it is real."
+        ),
+        Language::Zh => format!(
+            "選擇者不應同時是評判者：每次訓練的最佳輪次由驗證圖片選出，準確率也以其計算。在 {n} 次至少兩輪的訓練中，最佳輪次的 top-1 比\
+             最後一輪（未經選擇）平均高 {mean:.2} 個百分點，最多 {largest:.2}（{model}）。因{why}，最後幾輪大致同樣好，\
+             故此差距約為選擇所能增加的上限。若準確率到最後仍上升，或設定也由同一批圖片選出，則不然；若網路到最後變差，\
+             則其中一部分是真的。"
+        ),
+    };
+    let tested = data.trials.iter().filter_map(|t| Some(t.test_top1? - t.top1));
+    let tested: Vec<f64> = tested.collect();
+    if !tested.is_empty() {
+        let more = 100.0 * tested.iter().sum::<f64>() / tested.len() as f64;
+        said += &match l {
+            Language::En => format!(
+                " On the test pictures the {} models stand {more:+.2} points beside the validation pictures in the mean: \
+                 choice, and the difference of the pictures.",
+                tested.len()
+            ),
+            Language::Zh => format!(
+                "在測試圖片上，{} 個模型與驗證圖片相比平均 {more:+.2} 個百分點：來自選擇，以及圖片的差異。",
+                tested.len()
+            ),
+        };
+    }
+    Some(said)
 }
 
 /// Seconds, speed and memory, stage by stage.
@@ -193,11 +279,5 @@ pub(super) fn cost(data: &Data, l: Language) -> Vec<Block> {
         heading(l, "9. Cost", "九、成本"),
         Block::Table(l.say("Every stage, all runs of it.", "各階段的所有執行。").to_owned(), table),
         Block::Text(told),
-        text(
-            l,
-            "Sizes are those of the files on the disk. Accuracies are on the validation pictures, by which the \
-             best epoch of every training was chosen, too: all are somewhat high.",
-            "大小皆為磁碟上的檔案大小。準確率皆以驗證圖片計算，各次訓練的最佳輪次依其而定，因此均略為偏高。",
-        ),
     ]
 }

@@ -1,21 +1,18 @@
 //! The assignment's four questions.
 
-use super::{best, chart, heading, pairs_table, text, ways_table};
+use super::made::{is_controlled, is_one_recipe, loss, origin, ranking};
+use super::{best, chart, evidence, heading, pairs_table, ways_table};
 use crate::charts::{self, Series};
 use crate::data::Data;
 use crate::document::Block;
-use crate::words::{Language, count, cut_share, percent};
+use crate::words::{Language, begun, count, cut_share, percent};
 use rows::Way;
 
-/// Names, means and both ends for a chart of intervals: over seeds where there are several.
+/// Names, means and both ends of their intervals, for a chart.
 fn bars(ways: &[&Way], language: Language) -> Vec<(String, f64, f64, f64)> {
     let row = |w: &&Way| {
-        let (low, high) = match w.half {
-            Some(half) => (w.top1 - half, w.top1 + half),
-            None => (w.low, w.high),
-        };
         let name = language.experiment(&w.question, &w.way, w.cut);
-        (name, 100.0 * w.top1, 100.0 * low, 100.0 * high)
+        (name, 100.0 * w.top1, 100.0 * w.low, 100.0 * w.high)
     };
     ways.iter().map(row).collect()
 }
@@ -24,40 +21,131 @@ fn accuracy(language: Language) -> &'static str {
     language.say("validation top-1, %", "驗證準確率 top-1（%）")
 }
 
+/// How each way of question 1 makes the teacher small, of those that there are.
+fn descriptions(data: &Data, ways: &[&Way], l: Language) -> Vec<String> {
+    let arch = data.setting("q1/architecture-", "arch").unwrap_or("?");
+    let of = |w: &&Way| {
+        let text = match (w.way.as_str(), l) {
+            ("none", Language::En) => {
+                format!("the same network, narrower, trained {}", loss(data, "q1/none-", l))
+            }
+            ("none", Language::Zh) => format!("同款的窄網路，{}訓練", loss(data, "q1/none-", l)),
+            ("distillation", Language::En) => {
+                format!("the same narrow network, trained {}", loss(data, "q1/distillation-", l))
+            }
+            ("distillation", Language::Zh) => {
+                format!("同一窄網路，{}訓練", loss(data, "q1/distillation-", l))
+            }
+            ("architecture", Language::En) => {
+                format!("another family ({arch}), trained {}", loss(data, "q1/architecture-", l))
+            }
+            ("architecture", Language::Zh) => {
+                format!("另一種網路（{arch}），{}訓練", loss(data, "q1/architecture-", l))
+            }
+            ("pruning", Language::En) => format!(
+                "whole channels are cut ({}), then it is trained on {}",
+                ranking(data, "q1/cut", l),
+                loss(data, "q1/pruning-", l)
+            ),
+            ("pruning", Language::Zh) => format!(
+                "移除整個通道：{}，再{}微調",
+                ranking(data, "q1/cut", l),
+                loss(data, "q1/pruning-", l)
+            ),
+            ("low-rank", Language::En) => format!(
+                "layers become two thinner ones each, by singular values, then it is trained on {}",
+                loss(data, "q1/low-rank-", l)
+            ),
+            ("low-rank", Language::Zh) => {
+                format!("以奇異值把層換成兩個較薄的層，再{}微調", loss(data, "q1/low-rank-", l))
+            }
+            ("quantization", Language::En) => {
+                let each = 8.0 * w.bytes / w.parameters;
+                let trained = if w.passes == Some(0) { ", rounded without training" } else { "" };
+                format!("all parameters stay, in {each:.1} bits of the file each{trained}")
+            }
+            ("quantization", Language::Zh) => {
+                let each = 8.0 * w.bytes / w.parameters;
+                let trained = if w.passes == Some(0) { "，直接取整而不訓練" } else { "" };
+                format!("保留全部參數，每個佔檔案 {each:.1} 位元{trained}")
+            }
+            _ => return None,
+        };
+        Some(match l {
+            Language::En => format!("{}: {text}.", begun(&l.name(&w.way))),
+            Language::Zh => format!("{}：{text}。", l.name(&w.way)),
+        })
+    };
+    ways.iter().filter_map(of).collect()
+}
+
+/// Whether the ways of question 1 saw the pictures equally often, and what their seeds vary.
+fn fairness(ways: &[&Way], l: Language) -> String {
+    let all: Option<Vec<usize>> = ways
+        .iter()
+        .filter(|w| w.way != "quantization")
+        .map(|w| Some(w.passes? + w.inherited?))
+        .collect();
+    let ends = all.as_ref().and_then(|a| a.iter().min().zip(a.iter().max()));
+    let mut said = match (l, ends) {
+        (Language::En, Some((a, b))) if a == b => {
+            format!("All that is trained for it has seen the pictures {a} times in all.")
+        }
+        (Language::Zh, Some((a, b))) if a == b => {
+            format!("凡為此訓練者，訓練圖片總共都看過 {a} 輪。")
+        }
+        (Language::En, Some((a, b))) => {
+            format!(
+                "The ways have seen the pictures {a} to {b} times in all: what they reach is not of the way alone."
+            )
+        }
+        (Language::Zh, Some((a, b))) => {
+            format!("各種方法看過訓練圖片共 {a} 至 {b} 輪：結果並非只來自方法本身。")
+        }
+        (_, None) => l
+            .say(
+                "How often the big model has seen the pictures is not known.",
+                "大模型看過訓練圖片幾輪，無從得知。",
+            )
+            .to_owned(),
+    };
+    if ways.iter().any(|w| w.seeds > 1 && w.inherited.is_none_or(|n| n > 0)) {
+        said += l.say(
+            " Where passes are inherited, all seeds go on from the one teacher, so that their spread is that of going on; \
+             else it is that of whole trainings.",
+            "凡有來源輪次者，所有種子都由同一個教師出發，其標準差只反映之後的訓練；其他則反映整個訓練。",
+        );
+    }
+    said
+}
+
 pub(super) fn first(data: &Data, l: Language) -> Vec<Block> {
     let mut ways = data.of("q1");
     if ways.is_empty() {
         return Vec::new();
     }
-    let big = data.stage("teacher");
     let pairs = data.pairs_of("q1");
-    let size = |w: &Way| count(w.parameters);
-    let small: Vec<f64> =
-        ways.iter().filter(|w| w.way != "quantization").map(|w| w.parameters).collect();
-    let (least, most) = small.iter().fold((f64::MAX, 0.0f64), |(a, b), v| (a.min(*v), b.max(*v)));
-    let intro = big.map_or(String::new(), |big| match l {
-        Language::En => format!(
-            "One big model, teacher (a) with {} parameters and {} top-1, made small in five ways, each alone. \
-             Pruning cuts whole channels (first-order Taylor, across the network); low rank replaces a layer by \
-             two thinner ones (singular values); both are then trained on from labels. Distillation trains a \
-             narrower copy of the network on the big one's logits, architecture design another family from \
-             labels; \"narrower, nothing else\" is the same narrow copy from labels, to compare with. These have \
-             {} to {} parameters. Quantization keeps all parameters and stores each in 8 bits, so that its file \
-             is about as large as the others' in 32.",
-            size(big), percent(big.top1), count(least), count(most)
-        ),
-        Language::Zh => format!(
-            "同一個大模型（教師 a，{} 個參數，top-1 {}）分別用五種方法壓縮，每種單獨使用。剪枝依一階 Taylor 分數\
-             移除整個通道（全網路排序）；低秩近似以奇異值把一層換成兩個較薄的層；兩者之後僅用標籤微調。知識蒸餾\
-             讓較窄的同款網路學習大模型的 logits；架構設計用另一種網路從標籤訓練；「僅縮窄網路」是同一窄網路只用\
-             標籤訓練，作為對照。以上各有 {} 至 {} 個參數。權重量化保留全部參數，每個存成 8 位元，檔案大小因而\
-             與其他方法的 32 位元檔案相近。",
-            size(big), percent(big.top1), count(least), count(most)
-        ),
-    });
+    let mut said: Vec<String> = data
+        .stage("teacher")
+        .map(|big| {
+            let (size, top1) = (count(big.parameters), percent(big.top1));
+            match l {
+                Language::En => format!(
+                    "One big model, teacher (a) with {size} parameters and {top1} top-1, made small in the ways below, each \
+                     alone."
+                ),
+                Language::Zh => {
+                    format!("同一個大模型（教師 a，{size} 個參數，top-1 {top1}）以下列方法壓縮，每種單獨使用。")
+                }
+            }
+        })
+        .into_iter()
+        .collect();
+    said.extend(descriptions(data, &ways, l));
+    said.push(fairness(&ways, l));
     let mut blocks = vec![
-        heading(l, "1. Five ways to make one model small", "一、同一模型的五種壓縮法"),
-        Block::Text(intro),
+        heading(l, "1. One big model, made small", "一、同一大模型的壓縮"),
+        Block::Text(said.join(l.say(" ", ""))),
         ways_table(
             &ways,
             l,
@@ -69,6 +157,8 @@ pub(super) fn first(data: &Data, l: Language) -> Vec<Block> {
     blocks.push(chart("question1", svg, l, "Top-1 with 95 % intervals.", "top-1 與 95 % 區間。"));
     blocks.push(Block::Text(best(&ways, &pairs, l)));
     blocks.push(pairs_table(&pairs, l));
+    blocks.extend(evidence::table(data, &ways, l));
+    blocks.extend(evidence::first(data, l).map(Block::Text));
     blocks
 }
 
@@ -77,28 +167,45 @@ pub(super) fn second(data: &Data, l: Language) -> Vec<Block> {
     if students.is_empty() {
         return Vec::new();
     }
+    let has_b = students.iter().any(|w| w.way == "teacher-b");
+    let is_controlled = is_controlled(data, &students);
     let mut ways: Vec<&Way> = data.stage("teacher").into_iter().collect();
     ways.extend(students);
     let pairs = data.pairs_of("q2");
+    let mut said = vec![match l {
+        Language::En => format!("Teacher (a) is {}.", origin(data, "teacher.safetensors", l)),
+        Language::Zh => format!("教師 a {}。", origin(data, "teacher.safetensors", l)),
+    }];
+    said.push(match (l, has_b) {
+        (Language::En, true) => {
+            format!("Teacher (b) is {}.", origin(data, "q2/teacher-b.safetensors", l))
+        }
+        (Language::Zh, true) => format!("教師 b {}。", origin(data, "q2/teacher-b.safetensors", l)),
+        (Language::En, false) => {
+            "No teacher (b) was given (TEACHER_B=), so rows (b) and (e) are missing.".to_owned()
+        }
+        (Language::Zh, false) => "沒有提供教師 b（TEACHER_B=），因此缺少 b 與 e 兩列。".to_owned(),
+    });
+    let from = loss(data, "q2/from-", l);
+    said.push(match l {
+        Language::En => format!("The student learns from labels alone, or {from}."),
+        Language::Zh => format!("學生僅從標籤學習，或{from}學習。"),
+    });
+    if is_controlled {
+        said.push(
+            l.say(
+                "All students have the same stored views of every picture, and by their files the settings of a seed are the \
+                 same but for α and temperature: the loss is what differs.",
+                "所有學生使用每張圖片的相同視圖；依檔案所記，同一種子的設定僅有 α 與溫度不同：不同之處僅在損失。",
+            )
+            .to_owned(),
+        );
+    }
     let mut blocks = vec![
         heading(l, "2. Teachers and students", "二、教師與學生"),
-        text(
-            l,
-            "(a) is the teacher trained from scratch, (b) one fine-tuned elsewhere, where its file was given. \
-             The student learns from labels alone, or from labels and a teacher's logits. All students see the same \
-             stored views of every picture, and each seed is used by all: the loss is what differs.",
-            "a 為從頭訓練的教師；b 為在別處微調的教師（若有提供檔案）。學生僅從標籤學習，或同時學習教師的 logits。所有學生 \
-             使用每張圖片的相同視圖與相同的隨機種子：不同之處僅在損失。",
-        ),
+        Block::Text(said.join(l.say(" ", ""))),
         ways_table(&ways, l, ("Teachers and students.", "教師與學生。")),
     ];
-    if !ways.iter().any(|w| w.way == "teacher-b") {
-        blocks.push(text(
-            l,
-            "No teacher (b) was given (TEACHER_B=), so rows (b) and (e) are missing.",
-            "沒有提供教師 b（TEACHER_B=），因此缺少 b 與 e 兩列。",
-        ));
-    }
     blocks.push(chart(
         "question2",
         charts::intervals(accuracy(l), &bars(&ways, l)),
@@ -106,32 +213,12 @@ pub(super) fn second(data: &Data, l: Language) -> Vec<Block> {
         "Top-1 with 95 % intervals.",
         "top-1 與 95 % 區間。",
     ));
-    blocks.push(Block::Text(explained(data, &pairs, l)));
+    let said: Vec<String> = pairs.iter().map(|p| l.verdict(p)).collect();
+    blocks.push(Block::Text(said.join(l.say(" ", ""))));
     blocks.push(pairs_table(&pairs, l));
+    blocks.extend(evidence::table(data, &ways, l));
+    blocks.extend(evidence::second(data, l).map(Block::Text));
     blocks
-}
-
-/// What was found of distillation, and what besides was measured that bears on it.
-fn explained(data: &Data, pairs: &[&rows::Pair], l: Language) -> String {
-    let mut said: Vec<String> = pairs.iter().map(|p| l.verdict(p)).collect();
-    let mean = |way: &str, f: fn(&rows::Trial) -> f64| {
-        let of: Vec<f64> =
-            data.trials.iter().filter(|t| t.question == "q2" && t.way == way).map(f).collect();
-        (!of.is_empty()).then(|| of.iter().sum::<f64>() / of.len() as f64)
-    };
-    for way in ["scratch", "from-a", "from-b"] {
-        if let (Some(error), Some(nll)) = (mean(way, |t| t.calibration_error), mean(way, |t| t.nll))
-        {
-            let name = l.name(way);
-            said.push(match l {
-                Language::En => format!(
-                    "{}: confidence is off by {:.3} on average (calibration error), the right class costs \
-                     {nll:.3} nats.", crate::words::begun(&name), error),
-                Language::Zh => format!("{name}：信心平均偏差 {:.3}（校準誤差），正確類別平均 {nll:.3} nats。", error),
-            });
-        }
-    }
-    said.join(l.say(" ", ""))
 }
 
 pub(super) fn third(data: &Data, l: Language) -> Vec<Block> {
@@ -158,28 +245,48 @@ pub(super) fn third(data: &Data, l: Language) -> Vec<Block> {
         })
         .collect();
     let pairs = data.pairs_of("q3");
-    let mut blocks = vec![
-        heading(l, "3. Shares of a cut", "三、剪枝比例"),
-        text(
-            l,
-            "From the student, a share of the channels with the smallest |γ| of each batch norm is cut, the \
-             network tuned with the teacher's logits, and so on. Every line begins at the student.",
-            "從學生網路開始，每次移除各批次正規化層中 |γ| 最小的一部分通道，再用教師的 logits 微調，如此反覆。\
-             每條線都從學生開始。",
+    let rank = ranking(data, "q3/", l);
+    let tuned = loss(data, "q3/", l);
+    let intro = match l {
+        Language::En => format!(
+            "From the student, a share of the channels is cut ({rank}), the network tuned {tuned}, and so on. Every line \
+             begins at the student."
         ),
-        chart(
-            "question3",
-            charts::lines(l.say("parameters, thousands", "參數量（千）"), accuracy(l), &series),
-            l,
+        Language::Zh => format!(
+            "從學生網路開始，每次移除一部分通道：{rank}，再{tuned}微調，如此反覆。每條線都從學生開始。"
+        ),
+    };
+    let has_bars = series.iter().any(|s| s.points.iter().any(|p| p.2 > 0.0));
+    let caption = match has_bars {
+        true => (
             "Validation accuracy against parameters, a line per share; bars are one standard deviation over seeds.",
             "驗證準確率與參數量，每種比例一條線；誤差線為各種子的一個標準差。",
         ),
+        false => (
+            "Validation accuracy against parameters, a line per share.",
+            "驗證準確率與參數量，每種比例一條線。",
+        ),
+    };
+    let svg = charts::lines(l.say("parameters, thousands", "參數量（千）"), accuracy(l), &series);
+    let mut blocks = vec![
+        heading(l, "3. Shares of a cut", "三、剪枝比例"),
+        Block::Text(intro),
+        chart("question3", svg, l, caption.0, caption.1),
     ];
-    let said: Vec<String> = pairs.iter().map(|p| l.verdict(p)).collect();
-    let lead = l.say("Where the chains are nearest in size: ", "各鏈參數量最接近之處：");
-    blocks.push(Block::Text(format!("{lead}{}", said.join(l.say(" ", "")))));
+    if !pairs.is_empty() {
+        let mut said =
+            vec![l.say("Where chains are nearest in size:", "各鏈參數量最接近之處：").to_owned()];
+        said.extend(pairs.iter().map(|p| l.verdict(p)));
+        said.extend(evidence::third(data, &pairs, l));
+        blocks.push(Block::Text(said.join(l.say(" ", ""))));
+    }
     blocks.push(ways_table(&cuts, l, ("Every cut.", "每次剪枝。")));
-    blocks.push(pairs_table(&pairs, l));
+    if !pairs.is_empty() {
+        blocks.push(pairs_table(&pairs, l));
+    }
+    let ends: Vec<&Way> =
+        names.iter().filter_map(|n| cuts.iter().rev().find(|w| w.way == *n).copied()).collect();
+    blocks.extend(evidence::table(data, &ends, l));
     blocks
 }
 
@@ -190,21 +297,25 @@ pub(super) fn fourth(data: &Data, l: Language) -> Vec<Block> {
     }
     let pairs = data.pairs_of("q4");
     let sizes: Vec<String> = ways.iter().map(|w| format!("{:.2} MB", w.bytes / 1e6)).collect();
+    let is_alike = is_one_recipe(data, "q4/");
     let intro = match l {
         Language::En => format!(
-            "One network, five layers deep, with ordinary convolutions, with each replaced by a depthwise and a \
-             pointwise one, and with each in groups; as wide as about equal parameters allow ({} as 32-bit \
-             files), trained from labels in the same way.",
-            sizes.join(", ")
+            "One network with ordinary convolutions, with each but the first replaced by a depthwise and a pointwise one, and \
+             with each but the first in groups; as wide as about equal parameters allow (files of {}), trained {}{}.",
+            sizes.join(", "),
+            loss(data, "q4/", l),
+            if is_alike { " with the same settings" } else { "" }
         ),
         Language::Zh => format!(
-            "同一個五層網路：使用一般卷積、把卷積換成深度卷積加逐點卷積、換成分組卷積；寬度取到參數量約略相等\
-             （32 位元檔案 {}），以相同方式從標籤訓練。",
-            sizes.join("、")
+            "同一個網路：使用一般卷積；除第一層外換成深度卷積加逐點卷積；除第一層外換成分組卷積；寬度取到參數量約略相等\
+             （檔案 {}），{}{}訓練。",
+            sizes.join("、"),
+            if is_alike { "以相同設定" } else { "" },
+            loss(data, "q4/", l)
         ),
     };
-    vec![
-        heading(l, "4. Three kinds of convolution near 1 MB", "四、約 1 MB 的三種卷積"),
+    let mut blocks = vec![
+        heading(l, "4. Three kinds of convolution", "四、三種卷積"),
         Block::Text(intro),
         ways_table(&ways, l, ("Three twins.", "三個孿生網路。")),
         chart(
@@ -216,5 +327,9 @@ pub(super) fn fourth(data: &Data, l: Language) -> Vec<Block> {
         ),
         Block::Text(best(&ways, &pairs, l)),
         pairs_table(&pairs, l),
-    ]
+    ];
+    blocks.extend(evidence::table(data, &ways, l));
+    blocks.extend(evidence::fields(data, l));
+    blocks.extend(evidence::fourth(data, &pairs, l).map(Block::Text));
+    blocks
 }

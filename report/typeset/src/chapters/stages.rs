@@ -34,19 +34,22 @@ pub(super) fn all(data: &Data, l: Language) -> Vec<Block> {
         &shown,
         &values,
     );
+    let last = ways.last().map_or(String::new(), |w| l.name(&w.way));
     let most = data.confusion.iter().filter(|c| c.class != c.answered).max_by_key(|c| c.pictures);
     blocks.push(chart(
         "confusion",
         svg,
         l,
-        "What the shipped file takes each class for, pictures.",
-        "繳交檔案把各類別認成什麼（張數）。",
+        &format!("What the last of these models ({last}) takes each class for, pictures."),
+        &format!("最後的模型（{last}）把各類別認成什麼（張數）。"),
     ));
     if let Some(c) = most {
         let (class, other, n) = (l.name(&c.class), l.name(&c.answered), c.pictures);
         blocks.push(Block::Text(match l {
-            Language::En => format!("The commonest mistake of the shipped file: {n} pictures of {class} taken for {other}."),
-            Language::Zh => format!("繳交檔案最常見的錯誤：{n} 張「{class}」被認成「{other}」。"),
+            Language::En => {
+                format!("Its commonest mistake: {n} pictures of {class} taken for {other}.")
+            }
+            Language::Zh => format!("其最常見的錯誤：{n} 張「{class}」被認成「{other}」。"),
         }));
     }
     blocks.push(calibration(data, l));
