@@ -345,7 +345,7 @@ small_submission() {
         LOGITS='--augment flip,rotate=10,mixup=0.5 --views 2' \
         STUDENT='--arch studentnet --epochs 2 --ema 0.9 --clip 1 --slim 1e-4 --seed 3' \
         PRUNE_STEPS=2 PRUNE='channels --by taylor --scope global --rate 0.1' \
-        TUNE='--epochs 2 --seed 4' PLAN='--pictures 100' QUANT='--epochs 2 --bit-price 0.1 --seed 5' >/dev/null
+        TUNE='--epochs 2 --seed 4' PLAN='--pictures 100' QUANT='--epochs 2 --seed 5' >/dev/null
 }
 small_submission 1
 set -m # a group of its own, to be killed as a whole

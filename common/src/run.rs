@@ -108,7 +108,7 @@ pub fn run(
     bar.finish_and_clear();
     let best = training.best()?.with_context(|| {
         format!(
-            "after no epoch did the network keep to the budget: raise --settle or --bit-price; \
+            "after no epoch did the network keep to the budget: raise --settle, or plan for fewer bytes; \
              the last weights are in {}",
             files.last.display()
         )

@@ -257,7 +257,7 @@ fn passes_equal_torch() {
         let y = network.logits(&picture).unwrap();
         assert!(off(&y, &case.logits) < 1e-5, "{}: {}", case.name, off(&y, &case.logits));
         let mut logits = Vec::new();
-        let pass = network.passes(picture, 0.0, |y, grad| {
+        let pass = network.passes(picture, |y, grad| {
             logits = y.to_vec();
             grad.iter_mut().enumerate().for_each(|(i, g)| *g = f64::sin(i as f64) as f32);
             Ok(())

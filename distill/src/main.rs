@@ -91,11 +91,6 @@ struct Student {
     /// Temperature T that softens teacher and student.
     #[arg(long, default_value_t = 20.0)]
     temperature: f32,
-    /// With --quant: loss per bit of the average weight; more makes a smaller file.
-    #[arg(long, alias = "rate", default_value_t = 0.0, value_name = "PRICE", requires = "quant",
-        conflicts_with_all = FRESH)]
-    #[serde(rename = "rate")] // its name in headers
-    bit_price: f32,
     /// With --quant: share of the epochs, the last ones, in which integers are settled and only
     /// scales and biases are trained.
     #[arg(long, default_value_t = 0.25, requires = "quant", conflicts_with_all = FRESH)]
@@ -150,8 +145,7 @@ fn start(args: &Distill, train: &Images, device: Device) -> Result<Start> {
     quant.check_made_for("model", &init)?;
     let mut model = model.folded()?;
     model.grids = plan.grids(&model)?;
-    let Student { bit_price, settle, .. } = args.student;
-    let on_grids = Some(OnGrids { budget: plan.budget, bit_price, settle });
+    let on_grids = Some(OnGrids { budget: plan.budget, settle: args.student.settle });
     Ok(Start { model, on_grids, provenance: provenance.from("quant", &quant) })
 }
 

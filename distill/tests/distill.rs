@@ -30,18 +30,16 @@ fn flags_that_exclude_or_need_each_other_are_refused() {
         ("--raw-pixels", "--raw-pixels"),
     ];
     let others = [
-        ("--arch plain --bit-price 0", "'--arch <ARCH>' cannot be used with '--bit-price <PRICE>'"),
         ("--arch plain --settle 0.25", "'--arch <ARCH>' cannot be used with '--settle <SETTLE>'"),
         ("--arch plain --quant none", "'--arch <ARCH>' cannot be used with '--quant <PLAN>'"),
-        ("--init none --rate 0.1", "not provided:\n  --quant <PLAN>"),
         ("--init none --settle 0.1", "not provided:\n  --quant <PLAN>"),
-        ("--quant none --bit-price 0", "not provided:\n  --init <FILE>"),
+        ("--quant none --settle 0.1", "not provided:\n  --init <FILE>"),
         ("--quant none --width 1", "'--quant <PLAN>' cannot be used with"),
         ("--arch plain --width 1 --params 9", "cannot be used with"),
         ("--arch plain --bits-per-weight 3", "not provided:\n  --bytes <N>"),
         ("", "not provided:\n  --arch <ARCH>"),
         // These go together.
-        ("--init none --quant none --bit-price 0 --settle 1", "cannot read none"),
+        ("--init none --quant none --settle 1", "cannot read none"),
         ("--arch plain --raw-pixels --extra-blocks 1 --stem-stride 1", "cannot read none"),
     ];
     let out = concat!(env!("CARGO_TARGET_TMPDIR"), "/x");

@@ -31,21 +31,18 @@ extern "C" __global__ void round_rows(u32 rows, const u64 *starts, const u32 *le
     parameters[starts[r] + k] = s * integer(variables[starts[r] + k], top);
 }
 
-// Gradients of the latents, in place, and of the logarithms; bit_price is a loss per bit of a weight. One thread per row.
+// Gradients of the latents, in place, and of the logarithms. One thread per row.
 extern "C" __global__ void grid_gradients(u32 rows, const u64 *starts, const u32 *lengths, const float *tops,
-                                          const float *is_weight, float bit_price, u64 logs, const float *variables,
-                                          float *grad) {
+                                          u64 logs, const float *variables, float *grad) {
   const u32 r = blockIdx.x * blockDim.x + threadIdx.x;
   if (r >= rows) return;
   const float ln2 = 0.693147180559945f, s = nearest(exp2f(variables[logs + r])), top = tops[r];
-  const float price = is_weight[r] * bit_price;
   double sum = 0.;
   for (u32 k = 0; k < lengths[r]; ++k) {
     const float u = variables[starts[r] + k], v = u * top;
     float *g = grad + starts[r] + k;
     sum += (double)(*g * integer(u, top));
-    const float inside = fabsf(v) <= top ? *g * s * top : 0.f;
-    *g = inside + price * copysignf(1.f, v) * top / ((1.f + fabsf(v)) * ln2);
+    *g = fabsf(v) <= top ? *g * s * top : 0.f;
   }
   grad[logs + r] = (float)(sum * (double)s) * ln2;
 }

@@ -154,7 +154,6 @@ impl Network {
         batch: &Batch,
         views: &[(usize, View)],
         target: Loss,
-        bit_price: f32,
         mode: Mode,
     ) -> Result<()> {
         self.inference = None;
@@ -164,7 +163,7 @@ impl Network {
             None => Ok(()),
             Some(rows) => {
                 let (variables, gradient) = (self.variables.at, training.gradient.at);
-                Ok(rows.gradients(&self.kernels, bit_price, variables, gradient)?)
+                Ok(rows.gradients(&self.kernels, variables, gradient)?)
             }
         });
         self.training = Some(training);
@@ -218,7 +217,7 @@ impl Network {
         } else {
             self.by_batch(MOMENTUM)
         };
-        self.passes(batch, views, target, update.bit_price, mode)?;
+        self.passes(batch, views, target, mode)?;
         let (n, device) = (self.parametrisation.len(), self.kernels.device.clone());
         if self.momenta.is_none() {
             let [first, second] = update.momenta(n);

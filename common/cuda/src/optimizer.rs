@@ -125,7 +125,6 @@ pub(super) struct Rows {
     starts: CudaSlice<u64>,
     lengths: CudaSlice<u32>,
     tops: CudaSlice<f32>,
-    is_weight: CudaSlice<f32>,
 }
 
 impl Rows {
@@ -137,8 +136,7 @@ impl Rows {
         if p.is_identity() {
             return Ok(None);
         }
-        let (mut starts, mut lengths, mut tops, mut is_weight) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut starts, mut lengths, mut tops) = (Vec::new(), Vec::new(), Vec::new());
         for (slot, bits, logs) in p.on_grids() {
             let slot = &p.layout().slots()[slot];
             let length = slot.range.len() / logs.len().max(1);
@@ -146,7 +144,6 @@ impl Rows {
                 starts.push((slot.range.start + row * length) as u64);
                 lengths.push(length as u32);
                 tops.push(f32::from(top(bits)));
-                is_weight.push(f32::from(u8::from(slot.role == Role::Weight)));
             }
         }
         Ok(Some(Self {
@@ -155,7 +152,6 @@ impl Rows {
             starts: device.clone_htod(&starts)?,
             lengths: device.clone_htod(&lengths)?,
             tops: device.clone_htod(&tops)?,
-            is_weight: device.clone_htod(&is_weight)?,
         }))
     }
 
@@ -178,19 +174,12 @@ impl Rows {
         kernels.grid("round_rows", [self.count as u32, 1, 1], 32, &all)
     }
 
-    /// Turns gradients of the parameters into those of the variables; `bit_price` is a loss per bit.
+    /// Turns gradients of the parameters into those of the variables.
     ///
     /// # Errors
     /// A device that fails.
-    pub(super) fn gradients(
-        &self,
-        kernels: &Kernels,
-        bit_price: f32,
-        variables: Ptr,
-        gradient: Ptr,
-    ) -> Result<()> {
+    pub(super) fn gradients(&self, kernels: &Kernels, variables: Ptr, gradient: Ptr) -> Result<()> {
         let mut all = self.tables(&kernels.device).to_vec();
-        all.extend_from_slice(args![address(&self.is_weight, &kernels.device), bit_price]);
         all.extend([Arg::L(self.logs), variables.into(), gradient.into()]);
         kernels.grid("grid_gradients", [self.count.div_ceil(64) as u32, 1, 1], 64, &all)
     }

@@ -106,7 +106,6 @@ fn training_is_that_of_the_cpu() {
                     weight_decay: 0.1,
                     clip: 0.5,
                     ema: 0.9,
-                    bit_price: 0.02,
                     settled: k >= 4,
                     // Head and body alike, the head alone, the body slower.
                     body: [1.0, 0.0, 0.5][k as usize % 3],

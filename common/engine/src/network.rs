@@ -92,10 +92,9 @@ impl Network {
     pub fn passes<T: Send>(
         &mut self,
         pictures: Vec<f32>,
-        bit_price: f32,
         loss: impl FnOnce(&[f32], &mut [f32]) -> Result<T> + Send,
     ) -> Result<T> {
-        self.passes_in(Manner::default(), pictures, bit_price, loss)
+        self.passes_in(Manner::default(), pictures, loss)
     }
 
     /// [`Network::passes`] in a manner of its own; with gradients of the head alone the others are old.
@@ -103,7 +102,6 @@ impl Network {
         &mut self,
         manner: Manner,
         pictures: Vec<f32>,
-        bit_price: f32,
         loss: impl FnOnce(&[f32], &mut [f32]) -> Result<T> + Send,
     ) -> Result<T> {
         let (training, p, state) = self.training()?;
@@ -116,7 +114,7 @@ impl Network {
             let mut grad = vec![0.0; logits.len()];
             let value = loss(logits, &mut grad)?;
             engine.backward(parameters, &grad, &mut gradient[..p.layout().len()])?;
-            p.gradients(variables, gradient, bit_price);
+            p.gradients(variables, gradient);
             Ok(value)
         })
     }
@@ -127,16 +125,10 @@ impl Network {
     }
 
     /// [`Network::passes`] with the loss of a batch.
-    fn loss(
-        &mut self,
-        mut batch: Batch,
-        target: Loss,
-        bit_price: f32,
-        manner: Manner,
-    ) -> Result<f64> {
+    fn loss(&mut self, mut batch: Batch, target: Loss, manner: Manner) -> Result<f64> {
         let classes = self.classes();
         let pictures = std::mem::take(&mut batch.pictures);
-        self.passes_in(manner, pictures, bit_price, |logits, grad| {
+        self.passes_in(manner, pictures, |logits, grad| {
             batch.check(logits.len())?;
             Ok(loss(logits, &batch.labels, &batch.teacher, classes, target, grad))
         })
@@ -159,7 +151,7 @@ impl Executor for Network {
 
     fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<()> {
         let manner = Manner { stored: update.keeps_statistics(), head_only: update.rests() };
-        self.losses += self.loss(batch, target, update.bit_price, manner)?;
+        self.losses += self.loss(batch, target, manner)?;
         let training = self.training.as_mut().expect("a loss has been computed by it");
         let state = &mut self.state;
         if state.momenta[0].is_empty() {
@@ -198,7 +190,7 @@ impl Executor for Network {
     }
 
     fn gradient(&mut self, batch: Batch, target: Loss) -> Result<(f64, Vec<f32>)> {
-        let loss = self.loss(batch, target, 0.0, Manner::default())?;
+        let loss = self.loss(batch, target, Manner::default())?;
         Ok((loss, self.gradients().to_vec()))
     }
 

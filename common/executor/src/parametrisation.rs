@@ -113,17 +113,14 @@ impl Parametrisation {
     }
 
     /// Turns gradients of the parameters, at the start of `gradient`, into those of the variables.
-    /// `bit_price` is a loss per bit of a weight that has a grid.
-    pub fn gradients(&self, variables: &[f32], gradient: &mut [f32], bit_price: f32) {
+    pub fn gradients(&self, variables: &[f32], gradient: &mut [f32]) {
         let (parameters, log_scales) = gradient.split_at_mut(self.layout.len());
         for tensor in &self.tensors {
             let range = self.range(tensor);
-            let is_weight = self.layout.slots()[tensor.slot].role == Role::Weight;
-            let price = if is_weight { bit_price } else { 0.0 };
             let at = tensor.log_scales.start - parameters.len()
                 ..tensor.log_scales.end - parameters.len();
             let (u, grad) = (&variables[range.clone()], &mut parameters[range]);
-            self.rounding(tensor, variables).gradients(u, grad, price, &mut log_scales[at]);
+            self.rounding(tensor, variables).gradients(u, grad, &mut log_scales[at]);
         }
     }
 

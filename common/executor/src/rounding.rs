@@ -60,18 +60,15 @@ impl Rounding {
     }
 
     /// Turns the gradient of the rounded weights into that of the latents `u`, in place; that of the
-    /// logarithms to base 2 of the scales goes into `log_scales`. `bit_price` is a loss per bit: it adds the
-    /// gradient of `bit_price · Σ log2(1 + |top · u|)`, about the bits of the integers.
-    pub fn gradients(&self, u: &[f32], grad: &mut [f32], bit_price: f32, log_scales: &mut [f32]) {
+    /// logarithms to base 2 of the scales goes into `log_scales`.
+    pub fn gradients(&self, u: &[f32], grad: &mut [f32], log_scales: &mut [f32]) {
         let (columns, top) = (self.columns(u.len()), self.top);
         let rows = u.chunks(columns).zip(grad.chunks_mut(columns)).zip(&self.scales);
         for (((u, grad), s), out) in rows.zip(log_scales) {
             let mut sum = 0.0f64;
             for (u, g) in u.iter().zip(grad) {
-                let v = u * top;
                 sum += f64::from(*g * self.integer(*u));
-                let inside = if v.abs() <= top { *g * s * top } else { 0.0 };
-                *g = inside + bit_price * v.signum() * top / ((1.0 + v.abs()) * LN_2);
+                *g = if (u * top).abs() <= top { *g * s * top } else { 0.0 };
             }
             *out = (sum * f64::from(*s)) as f32 * LN_2;
         }

@@ -36,8 +36,6 @@ pub struct Update {
     pub clip: f32,
     /// Decay of the moving average; 0 = none.
     pub ema: f32,
-    /// Loss per bit of a weight that has a grid.
-    pub bit_price: f32,
     /// Whether the integers of weights on grids stay as they are.
     pub settled: bool,
     /// λ: factor of the sum of |γ| of all batch norms, whose subgradient is added to the loss's
@@ -76,7 +74,6 @@ impl Update {
             weight_decay: 0.0,
             clip: 0.0,
             ema: 0.0,
-            bit_price: 0.0,
             settled: false,
             slim: 0.0,
             body: 1.0,

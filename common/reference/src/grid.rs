@@ -10,8 +10,6 @@ use executor::rounding::Rounding;
 pub struct Round {
     /// Bits that bound the integers.
     pub bits: u8,
-    /// A loss per bit; it adds to the gradient of the latents.
-    pub bit_price: f32,
 }
 
 const NAME: &str = "rounding";
@@ -42,7 +40,7 @@ impl CustomOp2 for Round {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (du, ds) = with_floats(&[u, log_scales, grad], NAME, |s| {
             let (mut du, mut ds) = (s[2].to_vec(), vec![0.0; s[1].len()]);
-            Rounding::new(self.bits, s[1]).gradients(s[0], &mut du, self.bit_price, &mut ds);
+            Rounding::new(self.bits, s[1]).gradients(s[0], &mut du, &mut ds);
             (du, ds)
         })?;
         Ok((Some(tensor_like(du, u)?), Some(tensor_like(ds, log_scales)?)))

@@ -82,13 +82,7 @@ impl Network {
     }
 
     /// The statistics move by `share` towards those of the batch, or else batch norms go by stored ones.
-    fn gradients(
-        &self,
-        batch: &Batch,
-        target: Loss,
-        bit_price: f32,
-        share: Option<f64>,
-    ) -> Result<Passes> {
+    fn gradients(&self, batch: &Batch, target: Loss, share: Option<f64>) -> Result<Passes> {
         let p = &self.parametrisation;
         let slots = p.layout().slots();
         // Leaves of the tape: one for each slot, one for the logarithms of each grid's scales.
@@ -105,9 +99,7 @@ impl Network {
             .collect();
         for (slot, bits, log_scales) in p.on_grids() {
             let scales = Var::from_tensor(&piece(log_scales.start, log_scales.len())?.copy()?)?;
-            let is_weight = slots[slot].role == graph::Role::Weight;
-            let round = grid::Round { bits, bit_price: if is_weight { bit_price } else { 0.0 } };
-            let w = leaves[slot].1.as_tensor().apply_op2(&scales, round)?;
+            let w = leaves[slot].1.as_tensor().apply_op2(&scales, grid::Round { bits })?;
             parameters.insert(slots[slot].name.clone(), w);
             leaves.push((log_scales.start, scales));
         }
@@ -152,8 +144,7 @@ impl Executor for Network {
 
     fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<()> {
         let share = (!update.keeps_statistics()).then_some(f64::from(MOMENTUM));
-        let Passes { loss, gradient, statistics } =
-            self.gradients(&batch, target, update.bit_price, share)?;
+        let Passes { loss, gradient, statistics } = self.gradients(&batch, target, share)?;
         self.losses += loss;
         self.inference = None;
         let momenta = match self.momenta.take() {
@@ -194,7 +185,7 @@ impl Executor for Network {
     }
 
     fn gradient(&mut self, batch: Batch, target: Loss) -> Result<(f64, Vec<f32>)> {
-        let Passes { loss, gradient, .. } = self.gradients(&batch, target, 0.0, Some(0.0))?;
+        let Passes { loss, gradient, .. } = self.gradients(&batch, target, Some(0.0))?;
         Ok((loss, gradient.to_vec1()?))
     }
 
@@ -203,7 +194,7 @@ impl Executor for Network {
         let n = pictures.len() / (3 * self.size * self.size) * self.classes();
         // No labels: a loss of nothing.
         let batch = Batch { pictures, labels: vec![0.0; n], teacher: Vec::new() };
-        let passes = self.gradients(&batch, Loss::LABELS, 0.0, Some(f64::from(share)))?;
+        let passes = self.gradients(&batch, Loss::LABELS, Some(f64::from(share)))?;
         for (start, moved) in passes.statistics {
             self.variables = self.variables.slice_scatter0(&moved, start)?;
         }

@@ -39,7 +39,7 @@ fn compare(
         let x = pictures(b, size, seed, k as u64);
         let rng = &mut Rng::new(seed, "gradient", k as u64);
         let r: Vec<f32> = (0..b * graph.classes()).map(|_| rng.normal()).collect();
-        let logits = engine.passes(x.clone(), 0.0, |y, grad| {
+        let logits = engine.passes(x.clone(), |y, grad| {
             grad.copy_from_slice(&r);
             Ok(y.to_vec())
         });
@@ -98,7 +98,7 @@ fn the_engine_equals_the_others_on_real_networks() {
     assert!(all - near <= all / 20, "only {near} of {all} gradients are near");
 }
 
-/// Trained on grids, with a price on bits, both optimizers, clipping and averaging: losses and all
+/// Trained on grids, both optimizers, clipping and averaging: losses and all
 /// variables stay together, and what is stored lies on the grids.
 #[test]
 fn training_on_grids_is_the_same_on_both() {
@@ -112,7 +112,6 @@ fn training_on_grids_is_the_same_on_both() {
                 weight_decay: 0.1,
                 clip: 0.5,
                 ema: 0.9,
-                bit_price: 0.02,
                 settled: k >= 4,
                 // Head and body alike, the head alone, the body slower.
                 body: [1.0, 0.0, 0.5][k as usize % 3],

@@ -81,7 +81,7 @@ fn difference(graph: &Graph, size: usize, seed: u64) -> Option<f64> {
     let rng = &mut Rng::new(seed, "pictures", 0);
     let x: Vec<f32> = (0..3 * 3 * size * size).map(|_| rng.normal()).collect();
     assert_eq!(network.logits(&x).unwrap().len(), 3 * graph.classes());
-    let logits = network.passes(x.clone(), 0.0, |y, gradient| {
+    let logits = network.passes(x.clone(), |y, gradient| {
         gradient.fill(1.0);
         Ok(y.to_vec())
     });

@@ -282,13 +282,11 @@ impl<'a> Training<'a> {
             Targets::Labels(_) => Loss::LABELS,
             Targets::Teacher { loss, .. } => *loss,
         };
-        let weights = self.executor.parametrisation().layout().weights().len();
-        let per_bit = self.on_grids.map_or(0.0, |g| g.bit_price) / weights as f32;
         for i in self.progress.steps..per_epoch {
             let feed = batches.recv().context("the thread that makes batches stopped")?;
             let Feed { batch, views } = feed;
             let mut update = self.settings.update(epoch * per_epoch + i, steps, per_epoch);
-            (update.bit_price, update.settled) = (per_bit, self.is_settled(epoch));
+            update.settled = self.is_settled(epoch);
             let update = self.tuning.map_or(update, |t| t.of(update, epoch, per_epoch));
             if self.renders {
                 self.executor.step_on(&views, batch, target, &update)?;

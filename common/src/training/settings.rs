@@ -156,8 +156,6 @@ impl Tuning {
 pub struct OnGrids {
     /// Largest size of the finished file, bytes; epochs beyond it are never the best.
     pub budget: usize,
-    /// Loss per bit of the average weight.
-    pub bit_price: f32,
     /// Share of the epochs, the last ones, in which the integers no longer change: they are rounded
     /// to the budget, then scales and biases adapt to them. Weights that swing between two integers
     /// (Nagel et al. 2022, "Overcoming oscillations in quantization-aware training") come to rest.
@@ -166,11 +164,7 @@ pub struct OnGrids {
 
 impl OnGrids {
     pub(super) fn check(&self) -> Result<()> {
-        let Self { bit_price, settle, .. } = *self;
-        ensure!(
-            bit_price.is_finite() && bit_price >= 0.0,
-            "--bit-price {bit_price}: expected 0 or more"
-        );
+        let settle = self.settle;
         ensure!((0.0..=1.0).contains(&settle), "--settle {settle}: expected 0 to 1");
         Ok(())
     }
@@ -262,7 +256,7 @@ mod tests {
     /// Five epochs: a fifth of them is one, half is three (at least), all is all.
     #[test]
     fn integers_settle_in_the_last_epochs() {
-        let at = |settle| OnGrids { budget: 1, bit_price: 0.0, settle }.settle_at(5);
+        let at = |settle| OnGrids { budget: 1, settle }.settle_at(5);
         assert_eq!([0.0, 0.2, 0.5, 1.0].map(at), [5, 4, 2, 0]);
     }
 }

@@ -189,7 +189,7 @@ fn on_grids(student: &Model) -> Result<Model> {
 }
 
 /// On grids, with no budget to keep to.
-const FREE: OnGrids = OnGrids { budget: usize::MAX, bit_price: 0.0, settle: 0.0 };
+const FREE: OnGrids = OnGrids { budget: usize::MAX, settle: 0.0 };
 
 /// Of trainings that are timed: a learning rate that does no harm, and more epochs than there is time for.
 const SETTINGS: Settings = Settings {

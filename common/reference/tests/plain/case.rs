@@ -96,7 +96,7 @@ impl<'a> Case<'a> {
         for &b in batches {
             let batch = batch(graph, b, *size, seed + b as u64);
             let (mut logits, mut r, mut loss) = (Vec::new(), Vec::new(), 0.0);
-            let pass = engine.passes(batch.pictures.clone(), 0.0, |y, grad| {
+            let pass = engine.passes(batch.pictures.clone(), |y, grad| {
                 let Batch { labels, teacher, .. } = &batch;
                 loss = engine::loss::loss(y, labels, teacher, graph.classes(), LOSS, grad);
                 (logits, r) = (y.to_vec(), grad.to_vec());
