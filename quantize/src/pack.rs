@@ -212,9 +212,7 @@ impl Pack {
             (Some(path), ..) => {
                 let (plan, made) = Plan::load(path)?;
                 made.check_made_for("model", source)?;
-                let grids = plan.grids(model)?;
-                let quantized = Quantized::on(&model.graph, &model.weights, &grids, plan.lambda)?;
-                return coded(model, &quantized, self.budget.unwrap_or(plan.budget));
+                return coded(model, &plan.quantized(model)?, self.budget.unwrap_or(plan.budget));
             }
             (None, None, None) if !model.grids.is_empty() => {
                 let quantized = Quantized::on(&model.graph, &model.weights, &model.grids, 0.0)?;

@@ -3,6 +3,7 @@
 mod assignment;
 mod sensitivity;
 
+use crate::rounding::{self, Rounding};
 use anyhow::{Result, ensure};
 use artifacts::plan::{self, round_to_budget};
 use artifacts::{Artifact, Images, Model, Provenance, artifact};
@@ -104,7 +105,14 @@ impl Plan {
             }
         };
         let grids = grids(&model, &choices)?;
-        let (quantized, lambda) = round_to_budget(&model, &model.weights, &grids, budget)?;
+        let (mut quantized, mut lambda) = round_to_budget(&model, &model.weights, &grids, budget)?;
+        let mut payload = Vec::new();
+        if self.flags.bits.is_none() {
+            let rounding = Rounding::new(&model, &images, measure.chosen())?;
+            let (rounded, price) = rounding::to_budget(&rounding, budget)?;
+            payload = rounded.encode(&model.graph)?;
+            (quantized, lambda) = (rounded, price as f32);
+        }
         let bytes = model.coded_bytes(&quantized)?;
         let (divergence, top1) = measure.of(&quantized.weights()?)?;
         let n = measure.pictures();
@@ -116,7 +124,8 @@ impl Plan {
             measure.float_top1(),
         );
         let Some(out) = self.out else { return Ok(found) };
-        plan::Plan { budget, bytes, lambda, choices, sensitivity }.save(&out, &provenance)?;
+        plan::Plan { budget, bytes, lambda, choices, payload, sensitivity }
+            .save(&out, &provenance)?;
         cli::record(&out, "quantize plan", 0);
         if let Some(partial) = &partial {
             partial.remove();

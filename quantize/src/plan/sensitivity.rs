@@ -58,6 +58,11 @@ impl<'a> Measure<'a> {
         Ok(measure)
     }
 
+    /// The calibration pictures.
+    pub(super) fn chosen(&self) -> &[usize] {
+        &self.chosen
+    }
+
     pub(super) fn pictures(&self) -> usize {
         self.truth.len()
     }
