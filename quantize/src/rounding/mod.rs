@@ -17,6 +17,8 @@
 mod factor;
 mod importance;
 mod moments;
+#[cfg(test)]
+mod tests;
 
 use anyhow::{Context, Result, ensure};
 use artifacts::{Images, Model};
@@ -80,13 +82,17 @@ impl<'a> Rounding<'a> {
             }
             Map { shape: [chosen.len(), size, size, 3], values }
         };
-        let batches: Vec<Map> = chosen.chunks(BATCH).map(batch).collect();
+        Self::of(model, chosen.chunks(BATCH).map(batch).collect())
+    }
+
+    /// By these batches of pictures.
+    fn of(model: &'a Model, batches: Vec<Map>) -> Result<Self> {
         let nodes = model.graph.nodes().iter().enumerate();
         let convs: Vec<usize> =
             nodes.filter(|(_, n)| n.op.as_conv().is_some()).map(|(i, _)| i).collect();
         let found = importance::importance(model, &batches, &convs)?;
         let importance = convs.into_iter().zip(found).collect();
-        let shapes = model.graph.shapes(size)?;
+        let shapes = model.graph.shapes(model.input.preparation.size)?;
         Ok(Self { model, shapes, batches, importance })
     }
 
