@@ -17,7 +17,8 @@ pub struct Plan {
     pub budget: usize,
     /// Size of the finished file without further training, bytes.
     pub bytes: usize,
-    /// Price of a bit when rounding, in squared scales (see `codec`).
+    /// Price of a bit when rounding, in squared scales (see `codec`); with a payload what the error of one number costs
+    /// there, nats.
     pub lambda: f32,
     /// Grids, by tensor.
     pub choices: Choices,
