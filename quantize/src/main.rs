@@ -5,6 +5,7 @@
 mod calibrate;
 mod pack;
 mod plan;
+mod rounding;
 mod state_dict;
 mod unpack;
 

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Batch norm is folded into the convolution before it. 16 bits store half-precision weights; 2 to 8
 /// bits store integers about zero with a scale per output channel, entropy-coded; --grid affine
 /// stores, per output channel, a minimum, a scale and 2^bits levels between them, packed. With --plan
-/// every tensor has grids of its own; a model that distill --quant trained has them already. The file is read back
+/// every tensor has grids of its own, and its weights are rounded as the plan did; a model that distill --quant trained has them already. The file is read back
 /// from disk before it gets its name: its weights must be, bit for bit, those that rounding meant,
 /// and how far its logits are from the model's is printed. The budget is the size of the finished
 /// file, header included.
@@ -212,9 +212,7 @@ impl Pack {
             (Some(path), ..) => {
                 let (plan, made) = Plan::load(path)?;
                 made.check_made_for("model", source)?;
-                let grids = plan.grids(model)?;
-                let quantized = Quantized::on(&model.graph, &model.weights, &grids, plan.lambda)?;
-                return coded(model, &quantized, self.budget.unwrap_or(plan.budget));
+                return coded(model, &plan.quantized(model)?, self.budget.unwrap_or(plan.budget));
             }
             (None, None, None) if !model.grids.is_empty() => {
                 let quantized = Quantized::on(&model.graph, &model.weights, &model.grids, 0.0)?;

@@ -1,6 +1,6 @@
 //! A plan: how a network is to be quantized so that its file keeps to a budget.
 
-use crate::artifact::{self, Artifact, Header, Kind, Provenance, Source};
+use crate::artifact::{self, Artifact, Data, Header, Kind, Provenance, Source, Tensor};
 use crate::model::Model;
 use anyhow::{Result, ensure};
 use codec::{Choices, Quantized};
@@ -17,10 +17,15 @@ pub struct Plan {
     pub budget: usize,
     /// Size of the finished file without further training, bytes.
     pub bytes: usize,
-    /// Price of a bit when rounding, in squared scales (see `codec`).
+    /// Price of a bit when rounding, in squared scales (see `codec`); with a payload what the error of one number costs
+    /// there, nats.
     pub lambda: f32,
     /// Grids, by tensor.
     pub choices: Choices,
+    /// The rounded network, as the finished file has it: for roundings that need pictures; empty where the nearest
+    /// integers at `lambda` are meant.
+    #[serde(skip)]
+    pub payload: Vec<u8>,
     /// What was measured to choose them; none where every tensor got the same bits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sensitivity: Option<Sensitivity>,
@@ -35,6 +40,9 @@ pub struct Sensitivity {
     pub nats: BTreeMap<String, Vec<f64>>,
 }
 
+/// The tensor of the payload.
+const PAYLOAD: &str = "q";
+
 impl Plan {
     /// Read a plan.
     ///
@@ -42,7 +50,11 @@ impl Plan {
     /// Another kind of file.
     pub fn load(path: &Path) -> Result<(Self, Source)> {
         let artifact = Artifact::load(path, &[Kind::Plan])?;
-        Ok((artifact.body()?, artifact.source))
+        let mut plan: Self = artifact.body()?;
+        if artifact.tensors().any(|t| t.name == PAYLOAD) {
+            plan.payload = artifact.u8(PAYLOAD)?.1.to_vec();
+        }
+        Ok((plan, artifact.source))
     }
 
     /// Write it.
@@ -51,7 +63,9 @@ impl Plan {
     /// What the file system says.
     pub fn save(&self, path: &Path, provenance: &Provenance) -> Result<()> {
         let header = Header::new(Kind::Plan, provenance, self)?;
-        artifact::save(path, &header, Vec::new())
+        let n = self.payload.len();
+        let payload = || Tensor::u8(PAYLOAD, &[n], Data::Bytes(self.payload.clone()));
+        artifact::save(path, &header, (n > 0).then(payload).into_iter().collect())
     }
 
     /// The grids of this plan for the weights of the folded `model`.
@@ -59,7 +73,26 @@ impl Plan {
     /// # Errors
     /// A plan for another network.
     pub fn grids(&self, model: &Model) -> Result<Grids> {
+        if let Some(rounded) = self.rounded(model)? {
+            return Ok(rounded.grids());
+        }
         Ok(Quantized::new(&model.graph, &model.weights, &self.choices)?.grids())
+    }
+
+    /// The weights of the folded `model` as this plan rounds them.
+    ///
+    /// # Errors
+    /// A plan for another network.
+    pub fn quantized(&self, model: &Model) -> Result<Quantized> {
+        match self.rounded(model)? {
+            Some(rounded) => Ok(rounded),
+            None => Quantized::on(&model.graph, &model.weights, &self.grids(model)?, self.lambda),
+        }
+    }
+
+    fn rounded(&self, model: &Model) -> Result<Option<Quantized>> {
+        let decode = || anyhow::Ok(Quantized::decode(&model.graph, &self.payload)?.0);
+        (!self.payload.is_empty()).then(decode).transpose()
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a network gets into a budget of bytes.
 
-use artifacts::plan::round_to_budget;
-use artifacts::{Framing, Input, Model, Preparation};
+use artifacts::plan::{Plan, round_to_budget};
+use artifacts::{Framing, Input, Model, Preparation, Provenance};
 use codec::{Quantized, Rows, Spec, uniform_choices};
 use graph::Graph;
 use graph::grid::Grids;
@@ -63,4 +63,41 @@ fn bits_alone_mean_half_precision_or_grids() {
     // Entropy-coded they take less than as 256 packed levels a channel.
     let affine = codec::encode(&m.graph, Spec::Affine(8), &m.weights).unwrap();
     assert!(m.with_bits(8).unwrap().1.len() < affine.len());
+}
+
+/// A plan that holds the rounded network gives back these integers and their grids, from disk, too; one that holds
+/// none rounds to the nearest at its price.
+#[test]
+fn a_plan_may_hold_the_rounded_network() {
+    let m = model();
+    let choices = uniform_choices(&m.graph, Rows::Channel, 4);
+    let mut rounded = Quantized::new(&m.graph, &m.weights, &choices).unwrap();
+    let moved = rounded.0.get_mut("a.weight").unwrap();
+    moved.codes.iter_mut().for_each(|q| *q = -*q);
+    let payload = rounded.encode(&m.graph).unwrap();
+    let plain = Plan {
+        budget: 9000,
+        bytes: 1,
+        lambda: 0.1,
+        choices: uniform_choices(&m.graph, Rows::Channel, 5),
+        payload: Vec::new(),
+        sensitivity: None,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plan.safetensors");
+    let provenance = Provenance::new("test", &()).unwrap();
+    for plan in [plain.clone(), Plan { payload, ..plain.clone() }] {
+        plan.save(&path, &provenance).unwrap();
+        assert_eq!(Plan::load(&path).unwrap().0, plan);
+    }
+    let found = Plan::load(&path).unwrap().0;
+    assert_eq!(found.quantized(&m).unwrap(), rounded);
+    assert_eq!(found.grids(&m).unwrap(), rounded.grids());
+    let grids = plain.grids(&m).unwrap();
+    let nearest = Quantized::on(&m.graph, &m.weights, &grids, 0.1).unwrap();
+    assert!(plain.quantized(&m).unwrap() == nearest && grids["a.weight"].bits == 5);
+    // Of another network.
+    let mut other = model();
+    other.graph = "input 3;a:conv 3>64 k3 p1 bias;relu;gap;f:linear 64>11 bias".parse().unwrap();
+    assert!(found.quantized(&other).is_err() && found.grids(&other).is_err());
 }

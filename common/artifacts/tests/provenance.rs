@@ -89,6 +89,7 @@ fn plans_come_back_as_they_went() {
         bytes: 299_999,
         lambda: 0.1155,
         choices: [].into(),
+        payload: Vec::new(),
         sensitivity: Some(sensitivity),
     };
     plan.save(&path, &Provenance::new("test", &()).unwrap()).unwrap();

@@ -4,7 +4,7 @@ use crate::range::{Bit, Decoder, Encoder};
 use crate::{Slot, codebook, integers, slots, uniform};
 use anyhow::{Context, Result, ensure};
 use graph::Array;
-use graph::grid::{Grid, Grids, MOST_BITS, Scale};
+use graph::grid::{self, Grid, Grids, MOST_BITS, Scale};
 use graph::{Graph, Weights};
 use half::f16;
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,20 @@ impl Integers {
         let Grid { bits, scales } = grid.clone();
         let codes = uniform::round(&array.values, &scales, bits, lambda);
         Self { shape: array.shape.clone(), bits, levels: Levels::Uniform(scales), codes }
+    }
+
+    /// The integers `codes`, row-major, of a tensor of `shape`, on a grid that is known.
+    ///
+    /// # Errors
+    /// Integers that are too few, too many or beyond the grid.
+    pub fn from_codes(shape: Vec<usize>, grid: Grid, codes: Vec<i16>) -> Result<Self> {
+        let Grid { bits, scales } = grid;
+        let n: usize = shape.iter().product();
+        ensure!(codes.len() == n, "{} integers for {shape:?}", codes.len());
+        ensure!((2..=MOST_BITS).contains(&bits), "{bits} bits: expected 2 to {MOST_BITS}");
+        let most = grid::top(bits);
+        ensure!(codes.iter().all(|q| q.abs() <= most), "an integer beyond {bits} bits");
+        Ok(Self { shape, bits, levels: Levels::Uniform(scales), codes })
     }
 
     /// The values that the integers stand for.

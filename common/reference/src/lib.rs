@@ -3,10 +3,12 @@
 //! [`Network`], right before fast, walks a graph node by node with candle's autograd; loss, update and moving
 //! average are candle operations on flat tensors. What candle's own operations do wrongly or very slowly
 //! (candle-core 0.11.1) is a custom operation: in [`op`], one file for each operation of a graph, which call kernels of `engine`, and [`grid`].
+//! [`look`] shows what single nodes do.
 //!
 //! Activations are NHWC, weights in PyTorch's layout, as in `engine`.
 
 pub mod grid;
+pub mod look;
 mod loss;
 pub mod network;
 pub mod op;

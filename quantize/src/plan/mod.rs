@@ -1,29 +1,29 @@
 //! `quantize plan`: which grid for which tensor, so that the finished file keeps to a budget.
 
-mod assignment;
 mod sensitivity;
 
-use anyhow::{Result, ensure};
+use crate::rounding::{self, Rounding};
+use anyhow::Result;
 use artifacts::plan::{self, round_to_budget};
 use artifacts::{Artifact, Images, Model, Provenance, artifact};
-use assignment::{Layer, assign};
-use codec::{Choices, Quantized, Rows};
+use codec::{Choice, Integers, Levels, Quantized, Rows};
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli;
 use common::device::Device;
 use common::interrupt::Partial;
-use graph::grid::Grids;
-use sensitivity::Measure;
+use sensitivity::{Layer, Measure};
 use serde::Serialize;
 use std::path::PathBuf;
 
 /// Choose grids for every tensor so that the finished file keeps to a budget.
 ///
-/// Each tensor is quantized alone at several widths, and the divergence of the network's answers
-/// from the float model's is measured on calibration pictures. From these the assignment with the
-/// least divergence under the budget follows; the price of a bit in rounding then lands the file
-/// just below it. Prints the exact size and the accuracy of the planned network before anything is
-/// written. quantize pack writes the file of a plan; distill --quant trains for it first.
+/// Calibration pictures show what every layer's weights are multiplied with, and how much the answers owe to every
+/// channel. Grids are then as wide as makes the rounding of one weight cost the answers the same everywhere, each
+/// integer makes up for the errors of those before it, and each layer for those of the layers before it; the price of
+/// an error lands the file just below the budget. The plan holds the rounded network, which needs no further
+/// training: quantize pack writes its file; distill --quant trains on its grids first, from the float weights.
+/// Prints the exact size and the accuracy of the planned network before anything is written, and how far the answers
+/// diverge when one tensor alone is rounded.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   quantize plan --model student.safetensors --images validation.safetensors --budget 300000 \\
@@ -33,7 +33,7 @@ pub(crate) struct Plan {
     /// Model to plan for.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Images artifact to measure on, with labels.
+    /// Images artifact to measure on, with labels; best the pictures it was trained on.
     #[arg(long, value_name = "FILE")]
     images: PathBuf,
     /// Where to write the plan; without it the plan is only printed.
@@ -54,7 +54,7 @@ struct Flags {
     /// Largest size of the finished file, bytes.
     #[arg(long, default_value_t = 300_000, value_name = "BYTES")]
     budget: usize,
-    /// The same bits for every weight, 2 to 8, instead of what measurements say.
+    /// The same bits for every weight, 2 to 8, instead of what pictures say; rounded to what is nearest.
     #[arg(long, value_parser = clap::value_parser!(u8).range(2..=8))]
     #[serde(skip_serializing_if = "Option::is_none")]
     bits: Option<u8>,
@@ -94,29 +94,32 @@ impl Plan {
         let partial = partial.transpose()?;
         let mut measure = Measure::new(&model, &images, self.flags.pictures as usize, device)?;
         let budget = self.flags.budget;
-        let (choices, sensitivity) = match self.flags.bits {
-            Some(bits) => (codec::uniform_choices(&model.graph, Rows::Channel, bits), None),
+        let (plan, quantized) = match self.flags.bits {
+            Some(bits) => even(&model, bits, budget)?,
             None => {
                 let layers = sensitivity::layers(&model, &mut measure, partial.as_ref())?;
-                let choices = search(&model, &layers, budget)?;
-                cli::print(&table(&layers, &choices)?)?;
-                (choices, Some(sensitivity::told(&layers)))
+                let rounding = Rounding::new(&model, &images, measure.chosen())?;
+                let (rounded, price) = rounding::to_budget(&rounding, budget)?;
+                cli::print(&table(&layers, &rounded)?)?;
+                (told(&model, &layers, &rounded, price, budget)?, rounded)
             }
         };
-        let grids = grids(&model, &choices)?;
-        let (quantized, lambda) = round_to_budget(&model, &model.weights, &grids, budget)?;
-        let bytes = model.coded_bytes(&quantized)?;
+        let (bytes, lambda) = (plan.bytes, plan.lambda);
         let (divergence, top1) = measure.of(&quantized.weights()?)?;
         let n = measure.pictures();
+        let price = match plan.payload.is_empty() {
+            true => format!("price of a bit {lambda:.3} squared scales"),
+            false => format!("price of a weight's error {lambda:.1e} nats"),
+        };
         let found = format!(
             "{} bytes, {} below the budget; top-1 {top1:.4} on {n} pictures, float {:.4}; \
-             divergence {divergence:.4} nats; price of a bit {lambda:.3} squared scales",
+             divergence {divergence:.4} nats; {price}",
             cli::count(bytes),
             cli::count(budget - bytes),
             measure.float_top1(),
         );
         let Some(out) = self.out else { return Ok(found) };
-        plan::Plan { budget, bytes, lambda, choices, sensitivity }.save(&out, &provenance)?;
+        plan.save(&out, &provenance)?;
         cli::record(&out, "quantize plan", 0);
         if let Some(partial) = &partial {
             partial.remove();
@@ -125,58 +128,57 @@ impl Plan {
     }
 }
 
-/// Refinements of the estimate by the size of the real file.
-const ROUNDS: usize = 6;
-
-/// The grids of `choices`.
-fn grids(model: &Model, choices: &Choices) -> Result<Grids> {
-    Ok(Quantized::new(&model.graph, &model.weights, choices)?.grids())
+/// The plan of so many `bits` for every weight, and its network.
+fn even(model: &Model, bits: u8, budget: usize) -> Result<(plan::Plan, Quantized)> {
+    let choices = codec::uniform_choices(&model.graph, Rows::Channel, bits);
+    let grids = Quantized::new(&model.graph, &model.weights, &choices)?.grids();
+    let (quantized, lambda) = round_to_budget(model, &model.weights, &grids, budget)?;
+    let bytes = model.coded_bytes(&quantized)?;
+    let payload = Vec::new();
+    Ok((plan::Plan { budget, bytes, lambda, choices, payload, sensitivity: None }, quantized))
 }
 
-/// The assignment whose file comes out nearest below the budget at the price of a bit that
-/// sensitivities were measured at.
-fn search(model: &Model, layers: &[Layer], budget: usize) -> Result<Choices> {
-    // What the estimates leave out: header, biases, and where contexts and real code differ.
-    let mut other = 0.0;
-    let mut choices = assign(&model.graph, layers, budget as f64)?;
-    for _ in 0..ROUNDS {
-        let on = Quantized::on(
-            &model.graph,
-            &model.weights,
-            &grids(model, &choices)?,
-            assignment::PRICE,
-        )?;
-        let real = model.coded_bytes(&on)? as f64;
-        let estimate: f64 = layers.iter().map(|l| l.chosen_bytes(&choices)).sum();
-        if real - estimate == other {
-            break;
-        }
-        other = real - estimate;
-        ensure!(
-            budget as f64 > other,
-            "a budget of {budget} bytes: header and biases alone take {other:.0}"
-        );
-        choices = assign(&model.graph, layers, budget as f64 - other)?;
-    }
-    Ok(choices)
+/// The plan that holds `rounded`, whose weights' errors cost `price` nats each.
+fn told(
+    model: &Model,
+    layers: &[Layer],
+    rounded: &Quantized,
+    price: f64,
+    budget: usize,
+) -> Result<plan::Plan> {
+    let choice = |(name, t): (&String, &Integers)| {
+        let rows = match &t.levels {
+            Levels::Uniform(scales) if scales.len() == 1 => Rows::Tensor,
+            Levels::Uniform(_) => Rows::Channel,
+            Levels::Codebook(_) => Rows::Codebook,
+        };
+        (name.clone(), Choice { rows, bits: t.bits, coarser: 0 })
+    };
+    Ok(plan::Plan {
+        budget,
+        bytes: model.coded_bytes(rounded)?,
+        lambda: price as f32,
+        choices: rounded.0.iter().map(choice).collect(),
+        payload: rounded.encode(&model.graph)?,
+        sensitivity: Some(sensitivity::told(layers)),
+    })
 }
 
-/// A line per weight: its grid, its bytes, and what every width would cost.
-fn table(layers: &[Layer], choices: &Choices) -> Result<String> {
+/// A line per weight: the entropy of its integers, and what every width would cost.
+fn table(layers: &[Layer], rounded: &Quantized) -> Result<String> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let widths = assignment::BITS.map(|b| format!("nats at {b}"));
+    let widths = sensitivity::BITS.map(|b| format!("nats at {b}"));
     let fixed = ["tensor", "weights", "bits", "bytes"].map(String::from);
     table.set_header(fixed.into_iter().chain(widths));
     for layer in layers {
-        let choice = choices[&layer.name];
-        // Sixteen sixteenths of an octave are a bit.
-        let bits = f32::from(choice.bits) - f32::from(choice.coarser) / 16.0;
+        let Some(integers) = rounded.0.get(&layer.name) else { continue };
+        let (count, bytes) = (integers.codes.len(), integers.entropy());
         let mut row = vec![
             layer.name.clone(),
-            cli::count(layer.count).to_string(),
-            format!("{bits:.2}"),
-            cli::count(layer.chosen_bytes(choices).round() as usize).to_string(),
+            cli::count(count).to_string(),
+            format!("{:.2}", 8.0 * bytes / count.max(1) as f64),
+            cli::count(bytes.round() as usize).to_string(),
         ];
         row.extend(layer.divergence.iter().map(|d| format!("{d:.4}")));
         table.add_row(row);

@@ -1,0 +1,295 @@
+//! Rounding that knows what the weights are multiplied with.
+//!
+//! What an error e in a row of a weight does to the answers is, in nats, about r · eᵀHe: H the second moment of what
+//! the row is multiplied with, r how much the answers owe to its output ([`importance`]). So
+//!
+//! * each integer makes up for the errors of those before it (GPTQ: [`factor`]);
+//! * the grid of a row is as wide as makes the error of one number cost the same nats everywhere: then no bit would be
+//!   better spent elsewhere (reverse water-filling: Cover & Thomas 2006, "Elements of information theory", section
+//!   10.3.3). One price, found by the size of the file, decides all grids; entropy coding does the rest;
+//! * layers are rounded in their order, and each is given what reaches it through those already rounded, with the
+//!   float network's result as its aim, so that it makes up for their errors, too (Li et al. 2025, "GPTAQ"; Lifar et al.
+//!   2026, "WaterSIC"); what is left of the mean goes into the bias.
+//!
+//! Networks run in the reference executor, which can be looked into; only the CPU computes here, and sums are added up
+//! in an order that no number of threads changes.
+
+mod factor;
+mod importance;
+mod moments;
+#[cfg(test)]
+mod tests;
+
+use anyhow::{Context, Result, ensure};
+use artifacts::{Images, Model};
+use codec::{Choice, Integers, Quantized, Rows};
+use common::cli;
+use factor::Factor;
+use graph::grid::{Grid, MOST_BITS, Scale, top};
+use graph::{Array, Graph, Role, Shape, Weights};
+use moments::{Moments, Site};
+use rayon::prelude::*;
+use reference::look::{self, Map};
+use std::collections::BTreeMap;
+
+/// Pictures run together.
+const BATCH: usize = 32;
+
+/// Least pivot that counts, beside the mean of its layer's.
+const LEAST_PIVOT: f64 = 1e-2;
+
+/// Variance of a number that is rounded to whole ones.
+const VARIANCE: f64 = 1.0 / 12.0;
+
+/// Bits of vectors that are no biases of convolutions.
+const VECTOR: Choice = Choice { rows: Rows::Tensor, bits: 10, coarser: 0 };
+
+/// The convolution at `node`, if it is one.
+fn site(graph: &Graph, shapes: &[Shape], node: usize) -> Option<Site> {
+    let conv = graph.nodes()[node].op.as_conv()?;
+    let [height, width, _] = shapes[node];
+    Some(Site { conv, height, width })
+}
+
+/// A folded model with what its pictures say.
+pub(crate) struct Rounding<'a> {
+    model: &'a Model,
+    shapes: Vec<Shape>,
+    batches: Vec<Map>,
+    /// By node; see [`importance`].
+    importance: BTreeMap<usize, Vec<f64>>,
+}
+
+/// A layer's integers, and its bias as it should be.
+struct Layer {
+    weight: Integers,
+    bias: Option<Vec<f64>>,
+}
+
+impl<'a> Rounding<'a> {
+    /// Of the folded `model`, by the pictures `chosen` of `images`.
+    ///
+    /// # Errors
+    /// Pictures of another size than the network's, or none.
+    pub(crate) fn new(model: &'a Model, images: &Images, chosen: &[usize]) -> Result<Self> {
+        ensure!(!chosen.is_empty(), "{}: no pictures", images.source.name);
+        let size = model.input.preparation.size;
+        let batch = |chosen: &[usize]| {
+            let floats = images.preparation.bytes();
+            let mut values = vec![0.0; chosen.len() * floats];
+            for (x, i) in values.chunks_mut(floats.max(1)).zip(chosen) {
+                model.input.normalization.apply(images.pixels(*i), x);
+            }
+            Map { shape: [chosen.len(), size, size, 3], values }
+        };
+        Self::of(model, chosen.chunks(BATCH).map(batch).collect())
+    }
+
+    /// By these batches of pictures.
+    fn of(model: &'a Model, batches: Vec<Map>) -> Result<Self> {
+        let nodes = model.graph.nodes().iter().enumerate();
+        let convs: Vec<usize> =
+            nodes.filter(|(_, n)| n.op.as_conv().is_some()).map(|(i, _)| i).collect();
+        let found = importance::importance(model, &batches, &convs)?;
+        let importance = convs.into_iter().zip(found).collect();
+        let shapes = model.graph.shapes(model.input.preparation.size)?;
+        Ok(Self { model, shapes, batches, importance })
+    }
+
+    /// The network where every number's error costs `price` nats, as long as errors are small.
+    ///
+    /// # Errors
+    /// What a device or the codec says.
+    pub(crate) fn at(&self, price: f64) -> Result<Quantized> {
+        let Model { graph, weights, .. } = self.model;
+        let (mut done, mut rounded) = (BTreeMap::new(), Weights::new());
+        for p in graph.parameters().filter(|p| p.role.is_trained()) {
+            let array = weights.get(&p.name).with_context(|| format!("{} is missing", p.name))?;
+            if p.role != Role::Weight {
+                let integers = Integers::new(array, VECTOR, 0.0)?;
+                rounded.insert(p.name.clone(), integers.array()?);
+                done.insert(p.name, integers);
+            }
+        }
+        let readers = graph.readers();
+        // Results of the float network and of the rounded one, by node and batch, while somebody reads them.
+        let mut results: [Vec<Vec<Map>>; 2] = [(); 2].map(|()| vec![Vec::new(); readers.len()]);
+        for (i, node) in graph.nodes().iter().enumerate() {
+            if let Some(site) = site(graph, &self.shapes, i) {
+                let [float, now] = [0, 1].map(|k| results[k][node.inputs[0]].as_slice());
+                let layer = self.layer(i, &site, &site.moments(float, now), price)?;
+                let name = |end: &str| format!("{}.{end}", node.name);
+                if let Some(bias) = layer.bias {
+                    let bias = self.bias(i, &site, &bias, price)?;
+                    rounded.insert(name("bias"), bias.array()?);
+                    done.insert(name("bias"), bias);
+                }
+                rounded.insert(name("weight"), layer.weight.array()?);
+                done.insert(name("weight"), layer.weight);
+            }
+            for (results, weights) in results.iter_mut().zip([weights, &rounded]) {
+                let result = |(b, pictures): (usize, &Map)| {
+                    let inputs: Vec<&Map> = node.inputs.iter().map(|j| &results[*j][b]).collect();
+                    look::result(node, weights, pictures, &inputs)
+                };
+                let made =
+                    self.batches.par_iter().enumerate().map(result).collect::<Result<_>>()?;
+                results[i] = made;
+                for j in &node.inputs {
+                    if readers[*j].iter().all(|r| *r <= i) {
+                        results[*j] = Vec::new();
+                    }
+                }
+            }
+        }
+        Ok(Quantized(done))
+    }
+
+    /// The layer at `node`, whose inputs have these moments, by group.
+    fn layer(&self, node: usize, site: &Site, moments: &[Moments], price: f64) -> Result<Layer> {
+        let Model { graph, weights, .. } = self.model;
+        let name = &graph.nodes()[node].name;
+        let array = weights.get(&format!("{name}.weight"));
+        let array = array.with_context(|| format!("{name}.weight is missing"))?;
+        let (n, importance) = (site.columns(), &self.importance[&node]);
+        let per_group = site.conv.output / site.conv.groups;
+        let factors: Vec<Factor> = moments.par_iter().map(|m| Factor::new(&m.second, n)).collect();
+        let pivots = pivots(&factors);
+        let rows: Vec<(Scale, Vec<i16>)> = (array.values.par_chunks(n).enumerate())
+            .map(|(o, row)| {
+                let (row, g): (Vec<f64>, _) =
+                    (row.iter().map(|v| f64::from(*v)).collect(), o / per_group);
+                let scale = scale(price, importance[o] * pivots[g], &row);
+                let aim = aim(&row, &moments[g], &factors[g]);
+                (scale, factors[g].round(&aim, f64::from(scale.value()), top(MOST_BITS)))
+            })
+            .collect();
+        let (scales, codes): (Vec<Scale>, Vec<Vec<i16>>) = rows.into_iter().unzip();
+        let codes: Vec<i16> = codes.into_iter().flatten().collect();
+        let grid = Grid { bits: bits(&codes), scales };
+        let weight = Integers::from_codes(array.shape.clone(), grid, codes)?;
+        let bias = weights.get(&format!("{name}.bias")).filter(|_| site.conv.bias);
+        let bias = bias.map(|b| biases(b, array, &weight.array()?, moments)).transpose()?;
+        Ok(Layer { weight, bias })
+    }
+
+    /// The bias `values` of the layer at `node`: a number that is multiplied with one at every position.
+    fn bias(&self, node: usize, site: &Site, values: &[f64], price: f64) -> Result<Integers> {
+        let importance = &self.importance[&node];
+        let mean = importance.iter().sum::<f64>() / importance.len().max(1) as f64;
+        let scale = scale(price, mean * site.positions() as f64, values);
+        let most = f64::from(top(MOST_BITS));
+        let code = |v: &f64| (v / f64::from(scale.value())).round_ties_even().clamp(-most, most);
+        let codes: Vec<i16> = values.iter().map(|v| code(v) as i16).collect();
+        let grid = Grid { bits: bits(&codes), scales: vec![scale] };
+        Integers::from_codes(vec![values.len()], grid, codes)
+    }
+}
+
+/// The pivot that stands for all of a group, of every group: between geometric mean, which is right where no number is
+/// rounded to zero, and mean.
+fn pivots(factors: &[Factor]) -> Vec<f64> {
+    let count: usize = factors.iter().map(|f| f.pivots.len()).sum();
+    let mean = factors.iter().flat_map(|f| &f.pivots).sum::<f64>() / count.max(1) as f64;
+    let middle = |f: &Factor| {
+        let roots: f64 = f.pivots.iter().map(|d| d.max(LEAST_PIVOT * mean).sqrt()).sum();
+        (roots / f.pivots.len().max(1) as f64).powi(2)
+    };
+    factors.iter().map(middle).collect()
+}
+
+/// The scale at which an error of a number of `row` costs `price` nats on average, where one of e costs e² · `cost`;
+/// wide enough to reach all of the row.
+fn scale(price: f64, cost: f64, row: &[f64]) -> Scale {
+    let largest = row.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    let reaching = largest / f64::from(top(MOST_BITS));
+    Scale::nearest((price / (VARIANCE * cost)).sqrt().max(reaching) as f32)
+}
+
+/// The weights that make of the inputs as they are what comes nearest to the float network's result.
+fn aim(row: &[f64], moments: &Moments, factor: &Factor) -> Vec<f64> {
+    let n = row.len();
+    let mut missing = vec![0.0; n];
+    for (i, w) in row.iter().enumerate() {
+        let at = i * n..(i + 1) * n;
+        let pairs = moments.cross[at.clone()].iter().zip(&moments.second[at]);
+        missing.iter_mut().zip(pairs).for_each(|(m, (c, s))| *m += w * (c - s));
+    }
+    let added = factor.solve(&missing);
+    row.iter().zip(added).map(|(w, a)| w + a).collect()
+}
+
+/// `bias` with what the rounded weight and its inputs do to the mean of every output.
+fn biases(bias: &Array, float: &Array, rounded: &Array, moments: &[Moments]) -> Result<Vec<f64>> {
+    let n = float.values.len() / bias.values.len().max(1);
+    let per_group = bias.values.len() / moments.len().max(1);
+    let mean = |row: &[f32], means: &[f64]| -> f64 {
+        row.iter().zip(means).map(|(w, m)| f64::from(*w) * m).sum()
+    };
+    let rows = float.values.chunks(n.max(1)).zip(rounded.values.chunks(n.max(1))).enumerate();
+    Ok(rows
+        .zip(&bias.values)
+        .map(|((o, (float, rounded)), b)| {
+            let m = &moments[o / per_group.max(1)];
+            f64::from(*b) + mean(float, &m.mean) - mean(rounded, &m.mean_rounded)
+        })
+        .collect())
+}
+
+/// Fewest bits that hold `codes`.
+fn bits(codes: &[i16]) -> u8 {
+    let most = codes.iter().map(|q| q.abs()).max().unwrap_or(0);
+    (2..MOST_BITS).find(|b| top(*b) >= most).unwrap_or(MOST_BITS)
+}
+
+/// Roundings tried on the way to a budget.
+const TRIES: usize = 9;
+/// Share of the budget that may be left over.
+const SPARE: usize = 1000;
+/// Nats that all errors together cost at the price that is tried first.
+const FIRST: f64 = 0.01;
+/// Factor of the price where nothing is known of one side.
+const STEP: f64 = 8.0;
+
+/// The network rounded at the lowest price, to about a thousandth of the bytes, at which its finished file keeps to
+/// `budget`; and that price, in nats for the error of one number.
+///
+/// # Errors
+/// A budget that is out of reach.
+pub(crate) fn to_budget(rounding: &Rounding, budget: usize) -> Result<(Quantized, f64)> {
+    let model = rounding.model;
+    // (ln price, bytes) of what is too large and of what fits.
+    let (mut large, mut fits): (Option<[f64; 2]>, Option<[f64; 2]>) = (None, None);
+    let mut best: Option<(Quantized, f64)> = None;
+    let mut at = (FIRST / model.graph.parameter_count() as f64).ln();
+    let bar = cli::progress(TRIES, "rounding");
+    for _ in 0..TRIES {
+        let quantized = rounding.at(at.exp())?;
+        let bytes = model.coded_bytes(&quantized)?;
+        bar.inc(1);
+        if bytes <= budget {
+            fits = Some([at, bytes as f64]);
+            best = Some((quantized, at.exp()));
+            if budget - bytes <= budget / SPARE {
+                break;
+            }
+        } else {
+            large = Some([at, bytes as f64]);
+        }
+        at = match (large, fits) {
+            (Some(l), Some(f)) => {
+                // A straight line between them, a little on the side that fits; never onto an end.
+                let aim = budget as f64 * (1.0 - 0.3 / SPARE as f64);
+                let share = ((l[1] - aim) / (l[1] - f[1]).max(1.0)).clamp(0.05, 0.95);
+                l[0] + share * (f[0] - l[0])
+            }
+            (Some(l), None) => l[0] + STEP.ln(),
+            (None, Some(f)) => f[0] - STEP.ln(),
+            (None, None) => at,
+        };
+    }
+    bar.finish_and_clear();
+    let told =
+        || format!("a budget of {budget} bytes is too little: prune the model, or raise --budget");
+    best.with_context(told)
+}
