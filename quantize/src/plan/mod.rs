@@ -1,39 +1,43 @@
 //! `quantize plan`: which grid for which tensor, so that the finished file keeps to a budget.
 
-mod assignment;
+mod exchange;
+mod measure;
 mod sensitivity;
+#[cfg(test)]
+mod tests;
+mod waterline;
 
-use anyhow::{Result, ensure};
-use artifacts::plan::{self, round_to_budget};
+use anyhow::Result;
+use artifacts::plan::{self, Sensitivity, round_to_budget};
 use artifacts::{Artifact, Images, Model, Provenance, artifact};
-use assignment::{Layer, assign};
-use codec::{Choices, Quantized, Rows};
+use codec::{Choices, Levels, Quantized, Rows};
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli;
 use common::device::Device;
 use common::interrupt::Partial;
-use graph::grid::Grids;
-use sensitivity::Measure;
+use measure::{Log, Measure};
 use serde::Serialize;
 use std::path::PathBuf;
+use waterline::Waterline;
 
 /// Choose grids for every tensor so that the finished file keeps to a budget.
 ///
-/// Each tensor is quantized alone at several widths, and the divergence of the network's answers
-/// from the float model's is measured on calibration pictures. From these the assignment with the
-/// least divergence under the budget follows; the price of a bit in rounding then lands the file
-/// just below it. Prints the exact size and the accuracy of the planned network before anything is
-/// written. quantize pack writes the file of a plan; distill --quant trains for it first.
+/// How much the network's answers owe to every tensor is measured on calibration pictures, best those it
+/// was trained on: the others are to judge it. From that follow grids at which a byte is worth the same
+/// everywhere. Then each tensor is made coarser and finer in turn, and what lessens the divergence of the
+/// answers from the float model's at the same size stays. Prints the exact size and the accuracy of the
+/// planned network before anything is written, and what each tensor would cost alone at 2 to 8 bits.
+/// quantize pack writes the file of a plan; distill --quant trains for it first.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  quantize plan --model student.safetensors --images validation.safetensors --budget 300000 \\
+  quantize plan --model student.safetensors --images training.safetensors --budget 300000 \\
       --out plan.safetensors
   quantize pack --model student.safetensors --plan plan.safetensors --out model.bin")]
 pub(crate) struct Plan {
     /// Model to plan for.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Images artifact to measure on, with labels.
+    /// Images artifact to measure on, with labels; best the training pictures.
     #[arg(long, value_name = "FILE")]
     images: PathBuf,
     /// Where to write the plan; without it the plan is only printed.
@@ -94,17 +98,20 @@ impl Plan {
         let partial = partial.transpose()?;
         let mut measure = Measure::new(&model, &images, self.flags.pictures as usize, device)?;
         let budget = self.flags.budget;
-        let (choices, sensitivity) = match self.flags.bits {
-            Some(bits) => (codec::uniform_choices(&model.graph, Rows::Channel, bits), None),
+        let (quantized, lambda, choices, sensitivity) = match self.flags.bits {
+            Some(bits) => {
+                let choices = codec::uniform_choices(&model.graph, Rows::Channel, bits);
+                let grids = Quantized::new(&model.graph, &model.weights, &choices)?.grids();
+                let (rounded, lambda) = round_to_budget(&model, &model.weights, &grids, budget)?;
+                (rounded, lambda, choices, None)
+            }
             None => {
-                let layers = sensitivity::layers(&model, &mut measure, partial.as_ref())?;
-                let choices = search(&model, &layers, budget)?;
-                cli::print(&table(&layers, &choices)?)?;
-                (choices, Some(sensitivity::told(&layers)))
+                let (rounded, choices, told) =
+                    search(&model, &mut measure, partial.as_ref(), budget)?;
+                cli::print(&table(&rounded, &told)?)?;
+                (rounded, 0.0, choices, Some(told))
             }
         };
-        let grids = grids(&model, &choices)?;
-        let (quantized, lambda) = round_to_budget(&model, &model.weights, &grids, budget)?;
         let bytes = model.coded_bytes(&quantized)?;
         let (divergence, top1) = measure.of(&quantized.weights()?)?;
         let n = measure.pictures();
@@ -125,60 +132,52 @@ impl Plan {
     }
 }
 
-/// Refinements of the estimate by the size of the real file.
-const ROUNDS: usize = 6;
+/// Height of the water that the search sets out from, sixteenths of an octave.
+const START: f64 = -180.0;
 
-/// The grids of `choices`.
-fn grids(model: &Model, choices: &Choices) -> Result<Grids> {
-    Ok(Quantized::new(&model.graph, &model.weights, choices)?.grids())
-}
-
-/// The assignment whose file comes out nearest below the budget at the price of a bit that
-/// sensitivities were measured at.
-fn search(model: &Model, layers: &[Layer], budget: usize) -> Result<Choices> {
-    // What the estimates leave out: header, biases, and where contexts and real code differ.
-    let mut other = 0.0;
-    let mut choices = assign(&model.graph, layers, budget as f64)?;
-    for _ in 0..ROUNDS {
-        let on = Quantized::on(
-            &model.graph,
-            &model.weights,
-            &grids(model, &choices)?,
-            assignment::PRICE,
-        )?;
-        let real = model.coded_bytes(&on)? as f64;
-        let estimate: f64 = layers.iter().map(|l| l.chosen_bytes(&choices)).sum();
-        if real - estimate == other {
-            break;
-        }
-        other = real - estimate;
-        ensure!(
-            budget as f64 > other,
-            "a budget of {budget} bytes: header and biases alone take {other:.0}"
-        );
-        choices = assign(&model.graph, layers, budget as f64 - other)?;
-    }
-    Ok(choices)
+/// The plan of least divergence that keeps to `budget`: its network, and what to say of every tensor.
+fn search(
+    model: &Model,
+    measure: &mut Measure,
+    partial: Option<&Partial>,
+    budget: usize,
+) -> Result<(Quantized, Choices, Sensitivity)> {
+    let line = Waterline::new(model, &measure.curvature()?)?;
+    // Before anything that takes long.
+    let start = line.land(&line.even(START), budget)?;
+    let weights = line.weights().len();
+    let length = weights * sensitivity::BITS.len() + exchange::measurements(weights);
+    let mut log = Log::start(partial, length)?;
+    let level = exchange::exchange(&line, budget, &start, measure, &mut log)?;
+    let rounded = line.round(&line.fill(&level, budget)?)?;
+    let told = sensitivity::sensitivity(model, measure, &mut log)?;
+    log.finish();
+    let choices = line.choices(&rounded)?;
+    Ok((rounded, choices, told))
 }
 
 /// A line per weight: its grid, its bytes, and what every width would cost.
-fn table(layers: &[Layer], choices: &Choices) -> Result<String> {
+fn table(rounded: &Quantized, sensitivity: &Sensitivity) -> Result<String> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let widths = assignment::BITS.map(|b| format!("nats at {b}"));
-    let fixed = ["tensor", "weights", "bits", "bytes"].map(String::from);
+    let widths = sensitivity::BITS.map(|b| format!("nats at {b}"));
+    let fixed = ["tensor", "weights", "step", "bits each", "bytes"].map(String::from);
     table.set_header(fixed.into_iter().chain(widths));
-    for layer in layers {
-        let choice = choices[&layer.name];
-        // Sixteen sixteenths of an octave are a bit.
-        let bits = f32::from(choice.bits) - f32::from(choice.coarser) / 16.0;
+    for (name, nats) in &sensitivity.nats {
+        let Some(integers) = rounded.0.get(name) else { continue };
+        let (count, bytes) = (integers.codes.len(), integers.entropy());
+        let step = match &integers.levels {
+            Levels::Uniform(scales) => format!("{:.2e}", scales[0].value()),
+            Levels::Codebook(_) => String::new(),
+        };
         let mut row = vec![
-            layer.name.clone(),
-            cli::count(layer.count).to_string(),
-            format!("{bits:.2}"),
-            cli::count(layer.chosen_bytes(choices).round() as usize).to_string(),
+            name.clone(),
+            cli::count(count).to_string(),
+            step,
+            format!("{:.2}", 8.0 * bytes / count.max(1) as f64),
+            cli::count(bytes.round() as usize).to_string(),
         ];
-        row.extend(layer.divergence.iter().map(|d| format!("{d:.4}")));
+        row.extend(nats.iter().map(|d| format!("{d:.4}")));
         table.add_row(row);
     }
     for column in table.column_iter_mut().skip(1) {

@@ -1,134 +1,36 @@
-//! What each tensor's grid costs the network, measured.
+//! What each tensor costs the network at every width, for the reader of a plan.
 
-use super::assignment::{BITS, Layer, PRICE};
+use super::measure::{Log, Measure};
 use anyhow::{Context, Result};
+use artifacts::Model;
 use artifacts::plan::Sensitivity;
-use artifacts::{Images, Model};
 use codec::{Choice, Integers, Rows};
-use common::device::Device;
-use common::forward::forward_all;
-use common::interrupt::{Partial, Watch};
-use common::{cli, score};
-use executor::{Executor, State};
-use graph::{Role, Weights};
+use graph::Role;
 
-/// Answers of the float network on calibration pictures.
-pub(super) struct Measure<'a> {
-    model: &'a Model,
-    images: &'a Images,
-    /// The calibration pictures.
-    chosen: Vec<usize>,
-    /// Of the network, whatever weights it is given.
-    executor: Box<dyn Executor>,
-    truth: Vec<usize>,
-    /// Log-probabilities `[pictures, classes]`.
-    answers: Vec<f64>,
-    correct: usize,
-}
+/// Bits at which every tensor is measured.
+pub(super) const BITS: [u8; 7] = [2, 3, 4, 5, 6, 7, 8];
 
-/// Log-softmax of rows of `classes` logits.
-fn log_probabilities(logits: &[f32], classes: usize) -> Vec<f64> {
-    let mut out = Vec::with_capacity(logits.len());
-    for row in logits.chunks(classes.max(1)) {
-        let largest = row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
-        let sum: f64 = row.iter().map(|v| f64::from(v - largest).exp()).sum();
-        out.extend(row.iter().map(|v| f64::from(v - largest) - sum.ln()));
-    }
-    out
-}
-
-impl<'a> Measure<'a> {
-    pub(super) fn new(
-        model: &'a Model,
-        images: &'a Images,
-        pictures: usize,
-        device: Device,
-    ) -> Result<Self> {
-        let labels = images.all_labels()?;
-        let count = pictures.min(labels.len());
-        // Spread over all, as pictures are often sorted by class.
-        let chosen: Vec<usize> = (0..count).map(|i| i * labels.len() / count).collect();
-        let truth: Vec<usize> = chosen.iter().map(|i| labels[*i]).collect();
-        let executor = device.executor(model)?;
-        let mut measure =
-            Self { model, images, chosen, executor, truth, answers: Vec::new(), correct: 0 };
-        let logits = measure.logits(&model.weights)?;
-        measure.correct = score::correct(&logits, &measure.truth);
-        measure.answers = log_probabilities(&logits, model.classes.len());
-        Ok(measure)
-    }
-
-    pub(super) fn pictures(&self) -> usize {
-        self.truth.len()
-    }
-
-    pub(super) fn float_top1(&self) -> f64 {
-        self.correct as f64 / self.truth.len() as f64
-    }
-
-    fn logits(&mut self, weights: &Weights) -> Result<Vec<f32>> {
-        let variables = self.executor.parametrisation().variables(weights, &self.model.grids)?;
-        self.executor.upload(State { variables, ..State::default() })?;
-        let Self { model, .. } = *self;
-        let fill = |i: usize, x: &mut [f32]| {
-            model.input.normalization.apply(self.images.pixels(self.chosen[i]), x);
-            Ok(())
-        };
-        let (n, floats) = (self.chosen.len(), self.images.preparation.bytes());
-        forward_all(&mut *self.executor, n, floats, fill, |_, _| Ok(()))
-    }
-
-    /// Of the network with these weights: mean Kullback–Leibler divergence of its answers from the
-    /// float network's, in nats, and top-1.
-    pub(super) fn of(&mut self, weights: &Weights) -> Result<(f64, f64)> {
-        let logits = self.logits(weights)?;
-        let top1 = score::correct(&logits, &self.truth) as f64 / self.truth.len() as f64;
-        let answers = log_probabilities(&logits, self.model.classes.len());
-        let terms = self.answers.iter().zip(&answers).map(|(p, q)| p.exp() * (p - q));
-        Ok((terms.sum::<f64>() / self.truth.len() as f64, top1))
-    }
-}
-
-/// What was measured, for the plan to keep.
-pub(super) fn told(layers: &[Layer]) -> Sensitivity {
-    let nats = layers.iter().map(|l| (l.name.clone(), l.divergence.clone())).collect();
-    Sensitivity { bits: BITS.to_vec(), nats }
-}
-
-/// Every weight of the network, quantized alone at every width; goes on from `partial`, which holds
-/// the divergences measured so far.
-pub(super) fn layers(
+/// Divergence of every weight of the network, quantized alone at every width with a scale per channel.
+pub(super) fn sensitivity(
     model: &Model,
     measure: &mut Measure,
-    partial: Option<&Partial>,
-) -> Result<Vec<Layer>> {
-    let weights: Vec<String> =
-        model.graph.parameters().filter(|p| p.role == Role::Weight).map(|p| p.name).collect();
-    let bar = cli::progress(weights.len() * BITS.len(), "measuring");
-    let before = partial.map_or(Ok(Vec::new()), Partial::load)?;
-    let mut measured: Vec<f64> =
-        before.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
-    let mut watch = Watch::start()?;
-    let mut layers = Vec::new();
-    for (i, name) in weights.into_iter().enumerate() {
-        let missing = || format!("tensor {name} is missing");
-        let array = model.weights.get(&name).with_context(missing)?;
-        let all = i * BITS.len()..(i + 1) * BITS.len();
-        for (at, bits) in all.clone().zip(BITS) {
-            if at < measured.len() {
-                bar.skip(1);
-                continue;
-            }
-            let choice = Choice { rows: Rows::Channel, bits, coarser: 0 };
-            let mut weights = model.weights.clone();
-            weights.insert(name.clone(), Integers::new(array, choice, PRICE)?.array()?);
-            measured.push(measure.of(&weights)?.0);
-            let bytes = || measured.iter().flat_map(|d| d.to_le_bytes()).collect();
-            bar.inc(1);
-            watch.between(|| partial.map_or(Ok(()), |p| p.save(bytes())))?;
-        }
-        layers.push(Layer::new(name, array, measured[all].to_vec())?);
+    log: &mut Log,
+) -> Result<Sensitivity> {
+    let mut found = Sensitivity { bits: BITS.to_vec(), nats: [].into() };
+    for parameter in model.graph.parameters().filter(|p| p.role == Role::Weight) {
+        let name = parameter.name;
+        let array = model.weights.get(&name);
+        let array = array.with_context(|| format!("tensor {name} is missing"))?;
+        let mut alone = |bits| {
+            log.next(|| {
+                let choice = Choice { rows: Rows::Channel, bits, coarser: 0 };
+                let mut weights = model.weights.clone();
+                weights.insert(name.clone(), Integers::new(array, choice, 0.0)?.array()?);
+                Ok(measure.of(&weights)?.0)
+            })
+        };
+        let nats = BITS.into_iter().map(&mut alone).collect::<Result<_>>()?;
+        found.nats.insert(name, nats);
     }
-    bar.finish_and_clear();
-    Ok(layers)
+    Ok(found)
 }
