@@ -117,7 +117,7 @@ impl<'a> Measure<'a> {
                 let rows = self.answers.chunks(classes).skip(b * TOGETHER).take(chosen.len());
                 let labels = rows.enumerate().flat_map(|(i, row)| {
                     let mut rng = Rng::new(draw, "curvature", (b * TOGETHER + i) as u64);
-                    target(row, &mut rng)
+                    target(row, || rng.chance(0.5))
                 });
                 let batch = Batch { labels: labels.collect(), pictures, teacher: Vec::new() };
                 let (_, gradient) = self.executor.gradient(batch, Loss::LABELS)?;
@@ -138,10 +138,9 @@ impl<'a> Measure<'a> {
 
 /// Labels `[classes]` at which the gradient of the cross-entropy with respect to the logits, p − labels, is
 /// (diag √p − p √pᵀ) · signs.
-fn target(log_probabilities: &[f64], rng: &mut Rng) -> Vec<f32> {
+pub(super) fn target(log_probabilities: &[f64], mut sign: impl FnMut() -> bool) -> Vec<f32> {
     let p: Vec<f64> = log_probabilities.iter().map(|l| l.exp()).collect();
-    let signed: Vec<f64> =
-        p.iter().map(|p| if rng.chance(0.5) { p.sqrt() } else { -p.sqrt() }).collect();
+    let signed: Vec<f64> = p.iter().map(|p| if sign() { p.sqrt() } else { -p.sqrt() }).collect();
     let sum: f64 = signed.iter().sum();
     p.iter().zip(signed).map(|(p, s)| (p - (s - p * sum)) as f32).collect()
 }
@@ -150,7 +149,7 @@ fn target(log_probabilities: &[f64], rng: &mut Rng) -> Vec<f32> {
 /// interrupted is given those it had, and measures the rest.
 pub(super) struct Log<'a> {
     partial: Option<&'a Partial>,
-    measured: Vec<f64>,
+    pub(super) measured: Vec<f64>,
     at: usize,
     watch: Watch,
     bar: Progress,
@@ -181,7 +180,7 @@ impl<'a> Log<'a> {
     }
 
     /// The end of the work.
-    pub(super) fn finish(self) {
+    pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }

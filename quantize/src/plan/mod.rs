@@ -94,7 +94,7 @@ impl Plan {
         {
             return Ok(cli::keep(out));
         }
-        let partial = self.out.as_deref().map(|out| Partial::beside(out, &provenance, &()));
+        let partial = self.out.as_deref().map(|out| Partial::beside(out, &provenance, &ORDER));
         let partial = partial.transpose()?;
         let mut measure = Measure::new(&model, &images, self.flags.pictures as usize, device)?;
         let budget = self.flags.budget;
@@ -106,8 +106,9 @@ impl Plan {
                 (rounded, lambda, choices, None)
             }
             None => {
-                let (rounded, choices, told) =
-                    search(&model, &mut measure, partial.as_ref(), budget)?;
+                let line = Waterline::new(&model, &measure.curvature()?)?;
+                let mut log = Log::start(partial.as_ref(), measurements(line.weights().len()))?;
+                let (rounded, choices, told) = search(&line, &mut measure, &mut log, budget)?;
                 cli::print(&table(&rounded, &told)?)?;
                 (rounded, 0.0, choices, Some(told))
             }
@@ -135,25 +136,28 @@ impl Plan {
 /// Height of the water that the search sets out from, sixteenths of an octave.
 const START: f64 = -180.0;
 
+/// How the measurements of an interrupted stage follow each other: others are not gone on from.
+const ORDER: &str = "exchange, then each tensor alone";
+
 /// The plan of least divergence that keeps to `budget`: its network, and what to say of every tensor.
 fn search(
-    model: &Model,
+    line: &Waterline,
     measure: &mut Measure,
-    partial: Option<&Partial>,
+    log: &mut Log,
     budget: usize,
 ) -> Result<(Quantized, Choices, Sensitivity)> {
-    let line = Waterline::new(model, &measure.curvature()?)?;
     // Before anything that takes long.
     let start = line.land(&line.even(START), budget)?;
-    let weights = line.weights().len();
-    let length = weights * sensitivity::BITS.len() + exchange::measurements(weights);
-    let mut log = Log::start(partial, length)?;
-    let level = exchange::exchange(&line, budget, &start, measure, &mut log)?;
+    let level = exchange::exchange(line, budget, &start, measure, log)?;
     let rounded = line.round(&line.fill(&level, budget)?)?;
-    let told = sensitivity::sensitivity(model, measure, &mut log)?;
+    let told = sensitivity::sensitivity(line.model(), measure, log)?;
     log.finish();
-    let choices = line.choices(&rounded)?;
-    Ok((rounded, choices, told))
+    Ok((rounded.clone(), line.choices(&rounded)?, told))
+}
+
+/// Measurements of a search with so many weights, at most.
+const fn measurements(weights: usize) -> usize {
+    weights * sensitivity::BITS.len() + exchange::measurements(weights)
 }
 
 /// A line per weight: its grid, its bytes, and what every width would cost.

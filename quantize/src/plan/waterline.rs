@@ -61,6 +61,11 @@ impl<'a> Waterline<'a> {
         Ok(Self { model, tensors })
     }
 
+    /// The network.
+    pub(super) fn model(&self) -> &Model {
+        self.model
+    }
+
     /// Numbers of the weights: vectors are few, and stay on the line.
     pub(super) fn weights(&self) -> Vec<usize> {
         (0..self.tensors.len()).filter(|i| self.tensors[*i].is_weight).collect()
