@@ -236,6 +236,11 @@ def main():
     if args.packages:
         sys.path.insert(0, str(pathlib.Path(args.packages).resolve()))
     budgets = [round(1000 * float(b)) for b in args.budgets.split(",")] if args.budgets else [1000 * b for b in BUDGETS]
+    try:
+        import numpy  # noqa: F401
+    except ImportError:
+        print("skipped: the comparison with NNCodec: no numpy, neither here nor in --packages; see --help", file=sys.stderr)
+        return
     body, tensors = artifact(args.model)
     graph, weights = fold(body["graph"], tensors)
     with tempfile.TemporaryDirectory() as folder:

@@ -77,8 +77,9 @@ pub(super) struct Speed {
     pub(super) tensors: usize,
 }
 
-/// Widths that `quantize plan` measures a tensor at, and pictures it does so on.
-const WIDTHS: usize = 7;
+/// How often `quantize plan` measures a tensor (alone at seven widths, and twice in each of three exchanges), and
+/// pictures it does so on.
+const MEASURED: usize = 13;
 pub(super) const PLANNED_ON: usize = 500;
 
 /// Seconds that `quantize plan` rounds and codes a weight, at all widths and as often as it searches, by its cost.csv: 4 to
@@ -131,8 +132,8 @@ impl Takes {
             f64::from(epochs) * (n * step + v * answer + besides)
         };
         let Speed { student_answer, teacher_answer, teacher_epoch, student_epoch, .. } = *speed;
-        let (planned_on, weights) = (PLANNED_ON.min(validation) as f64, speed.weights as f64);
-        let measured = (speed.tensors * WIDTHS) as f64 * planned_on * student_answer;
+        let (planned_on, weights) = (PLANNED_ON.min(training) as f64, speed.weights as f64);
+        let measured = (speed.tensors * MEASURED) as f64 * planned_on * student_answer;
         let on_grids = student_epoch + CODING * weights;
         Self([
             ("pictures", (n + v + 2.0 * t) * speed.decode),

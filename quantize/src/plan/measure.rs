@@ -20,10 +20,10 @@ pub(super) struct Measure<'a> {
     chosen: Vec<usize>,
     /// Of the network, whatever weights it is given.
     executor: Box<dyn Executor>,
-    truth: Vec<usize>,
-    /// Log-probabilities `[pictures, classes]`.
+    /// The float network's classes.
+    classes: Vec<usize>,
+    /// Its log-probabilities `[pictures, classes]`.
     answers: Vec<f64>,
-    correct: usize,
 }
 
 /// Log-softmax of rows of `classes` logits.
@@ -50,26 +50,20 @@ impl<'a> Measure<'a> {
         pictures: usize,
         device: Device,
     ) -> Result<Self> {
-        let labels = images.all_labels()?;
-        let count = pictures.min(labels.len());
+        let (all, count) = (images.len(), pictures.min(images.len()));
         // Spread over all, as pictures are often sorted by class.
-        let chosen: Vec<usize> = (0..count).map(|i| i * labels.len() / count).collect();
-        let truth: Vec<usize> = chosen.iter().map(|i| labels[*i]).collect();
+        let chosen: Vec<usize> = (0..count).map(|i| i * all / count).collect();
         let executor = device.executor(model)?;
-        let mut measure =
-            Self { model, images, chosen, executor, truth, answers: Vec::new(), correct: 0 };
+        let (classes, answers) = (Vec::new(), Vec::new());
+        let mut measure = Self { model, images, chosen, executor, classes, answers };
         let logits = measure.logits(&model.weights)?;
-        measure.correct = score::correct(&logits, &measure.truth);
+        measure.classes = logits.chunks(model.classes.len().max(1)).map(score::argmax).collect();
         measure.answers = log_probabilities(&logits, model.classes.len());
         Ok(measure)
     }
 
     pub(super) fn pictures(&self) -> usize {
-        self.truth.len()
-    }
-
-    pub(super) fn float_top1(&self) -> f64 {
-        self.correct as f64 / self.truth.len() as f64
+        self.chosen.len()
     }
 
     fn logits(&mut self, weights: &Weights) -> Result<Vec<f32>> {
@@ -85,13 +79,14 @@ impl<'a> Measure<'a> {
     }
 
     /// Of the network with these weights: mean Kullback–Leibler divergence of its answers from the
-    /// float network's, in nats, and top-1.
+    /// float network's, in nats, and the share of pictures that get the same class.
     pub(super) fn of(&mut self, weights: &Weights) -> Result<(f64, f64)> {
         let logits = self.logits(weights)?;
-        let top1 = score::correct(&logits, &self.truth) as f64 / self.truth.len() as f64;
+        let pictures = self.pictures() as f64;
+        let same = score::correct(&logits, &self.classes) as f64 / pictures;
         let answers = log_probabilities(&logits, self.model.classes.len());
         let terms = self.answers.iter().zip(&answers).map(|(p, q)| p.exp() * (p - q));
-        Ok((terms.sum::<f64>() / self.truth.len() as f64, top1))
+        Ok((terms.sum::<f64>() / pictures, same))
     }
 
     /// How fast the answers leave the float network's when a value of this tensor moves: the mean over its values of

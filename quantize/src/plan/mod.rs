@@ -25,8 +25,8 @@ use waterline::Waterline;
 /// How much the network's answers owe to every tensor is measured on calibration pictures, best those it
 /// was trained on: the others are to judge it. From that follow grids at which a byte is worth the same
 /// everywhere. Then each tensor is made coarser and finer in turn, and what lessens the divergence of the
-/// answers from the float model's at the same size stays. Prints the exact size and the accuracy of the
-/// planned network before anything is written, and what each tensor would cost alone at 2 to 8 bits.
+/// answers from the float model's at the same size stays. Prints the exact size, and how many
+/// pictures get the float network's class, before anything is written, and what each tensor would cost alone at 2 to 8 bits.
 /// quantize pack writes the file of a plan; distill --quant trains for it first.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -37,7 +37,7 @@ pub(crate) struct Plan {
     /// Model to plan for.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Images artifact to measure on, with labels; best the training pictures.
+    /// Images artifact to measure on; best the training pictures. Labels are not asked for.
     #[arg(long, value_name = "FILE")]
     images: PathBuf,
     /// Where to write the plan; without it the plan is only printed.
@@ -114,14 +114,13 @@ impl Plan {
             }
         };
         let bytes = model.coded_bytes(&quantized)?;
-        let (divergence, top1) = measure.of(&quantized.weights()?)?;
+        let (divergence, same) = measure.of(&quantized.weights()?)?;
         let n = measure.pictures();
         let found = format!(
-            "{} bytes, {} below the budget; top-1 {top1:.4} on {n} pictures, float {:.4}; \
+            "{} bytes, {} below the budget; {same:.4} of {n} pictures get the float network's class; \
              divergence {divergence:.4} nats; price of a bit {lambda:.3} squared scales",
             cli::count(bytes),
             cli::count(budget - bytes),
-            measure.float_top1(),
         );
         let Some(out) = self.out else { return Ok(found) };
         plan::Plan { budget, bytes, lambda, choices, sensitivity }.save(&out, &provenance)?;

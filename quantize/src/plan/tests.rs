@@ -35,7 +35,7 @@ fn images(model: &Model, n: usize, folder: &Path) -> Images {
     let unsaved = Unsaved {
         preparation: model.input.preparation,
         classes: model.classes.clone(),
-        labels: (0..n).map(|i| Some(i % model.classes.len())).collect(),
+        labels: vec![None; n],
         names: (0..n).map(|i| i.to_string()).collect(),
         pixels: Data::Bytes((0..n * 3 * SIZE * SIZE).map(|_| rng.below(256) as u8).collect()),
     };
@@ -214,10 +214,11 @@ fn curvature_is_that_by_hand() -> Result<()> {
     Ok(())
 }
 
-/// What was measured before an interruption is not measured again, and the plan is that of a run without one; it
+/// What was measured before an interruption is not measured again, and the plan is that of a run without one, for any
+/// number of threads; it
 /// keeps to its budget, and its network is nearer to the float one than one of even steps.
 #[test]
-fn an_interrupted_search_ends_the_same() -> Result<()> {
+fn neither_interruptions_nor_threads_change_a_plan() -> Result<()> {
     let m = model(
         "input 3;a:conv 3>24 k3 p1 bias;relu;b:conv 24>48 k1 bias;relu;gap;f:linear 48>4 bias",
     );
@@ -236,6 +237,11 @@ fn an_interrupted_search_ends_the_same() -> Result<()> {
         Ok((found, log.measured.clone()))
     };
     let (whole, measured) = run(None)?;
+    for threads in [1, 2] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        let (found, again) = pool.install(|| run(None))?;
+        assert!(found == whole && again == measured, "on {threads} threads");
+    }
     let provenance = Provenance::new("test", &())?;
     let partial = Partial::beside(&folder.path().join("x"), &provenance, &())?;
     for kept in [1, 9, measured.len() - 1] {

@@ -146,7 +146,10 @@ impl<'a> Waterline<'a> {
     /// What is left of `budget` goes to one weight after the other, a sixteenth of an octave each.
     pub(super) fn fill(&self, level: &Level, budget: usize) -> Result<Level> {
         let mut best = level.clone();
-        for i in self.weights() {
+        // The largest first: what they leave, smaller ones can use.
+        let mut weights = self.weights();
+        weights.sort_by_key(|i| std::cmp::Reverse(self.tensors[*i].array.values.len()));
+        for i in weights {
             let mut finer = best.clone();
             finer.shifts[i] -= 1;
             if self.bytes(&self.round(&finer)?)? <= budget {
