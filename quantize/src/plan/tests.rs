@@ -15,7 +15,7 @@ use graph::grid::Grids;
 use graph::rng::Rng;
 use graph::{Array, Graph};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use views::Normalization;
 
 const SIZE: usize = 8;
@@ -27,6 +27,24 @@ fn model(text: &str) -> Model {
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..graph.classes()).map(|c| c.to_string()).collect();
     Model { graph, weights, input, classes, grids: Grids::new() }
+}
+
+/// A folder of a test's own, which goes with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let name = format!("crumb-{test}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// `n` pictures of noise for `model`, written to `folder`.
@@ -187,8 +205,8 @@ fn signs_average_to_fisher_information() {
 fn curvature_is_that_by_hand() -> Result<()> {
     let mut m = model("input 3;gap;f:linear 3>3 bias");
     normal(&mut m, "f.weight", 2.0);
-    let folder = tempfile::tempdir()?;
-    let images = images(&m, 3000, folder.path());
+    let folder = Folder::new("curvature");
+    let images = images(&m, 3000, &folder.0);
     let found = Measure::new(&m, &images, 3000, Device::Cpu)?.curvature()?;
     let (w, b) = (&m.weights["f.weight"].values, &m.weights["f.bias"].values);
     let (mut weight, mut bias) = (0.0, 0.0);
@@ -222,8 +240,8 @@ fn neither_interruptions_nor_threads_change_a_plan() -> Result<()> {
     let m = model(
         "input 3;a:conv 3>24 k3 p1 bias;relu;b:conv 24>48 k1 bias;relu;gap;f:linear 48>4 bias",
     );
-    let folder = tempfile::tempdir()?;
-    let images = images(&m, 40, folder.path());
+    let folder = Folder::new("search");
+    let images = images(&m, 40, &folder.0);
     let budget = 2600;
     let run = |partial: Option<&Partial>| -> Result<_> {
         let mut measure = Measure::new(&m, &images, 40, Device::Cpu)?;
@@ -243,7 +261,7 @@ fn neither_interruptions_nor_threads_change_a_plan() -> Result<()> {
         assert!(found == whole && again == measured, "on {threads} threads");
     }
     let provenance = Provenance::new("test", &())?;
-    let partial = Partial::beside(&folder.path().join("x"), &provenance, &())?;
+    let partial = Partial::beside(&folder.0.join("x"), &provenance, &())?;
     for kept in [1, 9, measured.len() - 1] {
         partial.save(measured[..kept].iter().flat_map(|d| d.to_le_bytes()).collect())?;
         let (found, again) = run(Some(&partial))?;
