@@ -119,8 +119,8 @@ impl<'a> Waterline<'a> {
                 Ok(bytes) if bytes <= budget => break,
                 Ok(bytes) if high < highest => least = bytes,
                 Ok(_) | Err(_) => bail!(
-                    "at the coarsest grids the network takes {least} bytes, the budget is {budget}: prune the \
-                     model, or raise --budget"
+                    "at the coarsest grids that leave of it more than zeros the network takes {least} \
+                     bytes, the budget is {budget}: prune the model, or raise --budget"
                 ),
             }
             (low, high, step) = (high, (high + step).min(highest), 2.0 * step);
