@@ -1,7 +1,7 @@
 //! Bytes exchanged between tensors while the divergence of the whole network falls.
 //!
 //! What one tensor's error costs depends on that of the others, the more so the larger they are, so no sum of what
-//! tensors cost alone is to be trusted (Deng et al. 2025, "CLADO", section 3). Every tensor is measured a notch coarser and a notch
+//! tensors cost alone is to be trusted (Deng et al. 2025, "CLADO"). Every tensor is measured a notch coarser and a notch
 //! finer in the plan as it is; whatever brings more than its bytes are worth stays. The height of the water
 //! then makes good what the bytes have moved.
 

@@ -93,7 +93,7 @@ impl<'a> Measure<'a> {
     /// ∂²divergence/∂value², nats, by tensor; an error e of every value costs about ½ · curvature · Σ e².
     ///
     /// That is the diagonal of Fisher's information, Jᵀ (diag p − p pᵀ) J over the logits (Martens 2020, "New
-    /// insights and perspectives on the natural gradient method", section 5). Its square root times random signs has
+    /// insights and perspectives on the natural gradient method"). Its square root times random signs has
     /// it as the mean of its square, so that a backward pass for each draw is enough (Bekas et al. 2007, "An
     /// estimator for the diagonal of a matrix").
     pub(super) fn curvature(&mut self) -> Result<BTreeMap<String, f64>> {
