@@ -301,9 +301,9 @@ $(STEPS:%=$(OUT)/tuned%.safetensors): $(OUT)/tuned%.safetensors: $(OUT)/cut%.saf
 PLANNED := $(shell expr $(BUDGET) - 136)
 ifeq ($(QUANTIZE),)
 READY := $(OUT)/quantized.safetensors
-$(OUT)/plan.safetensors: command = quantize plan --reuse --model $(LAST) --images $(VALIDATION) \
+$(OUT)/plan.safetensors: command = quantize plan --reuse --model $(LAST) --images $(TRAINING) \
   --budget $(PLANNED) $(ON_DEVICE) $(PLAN)
-$(OUT)/plan.safetensors: $(LAST) $(VALIDATION) $$(changed) | tools lock
+$(OUT)/plan.safetensors: $(LAST) $(TRAINING) $$(changed) | tools lock
 	$(stage)
 
 $(OUT)/quantized.safetensors: command = $(DISTILL) --init $(LAST) --quant $(OUT)/plan.safetensors $(QUANT)

@@ -145,9 +145,9 @@ $(OUT)/bits/rounded-%.bin: command = quantize pack --model $(LAST) --bits $* --g
 $(BITS:%=$(OUT)/bits/rounded-%.bin): $(OUT)/bits/rounded-%.bin: $(LAST) $$(changed) | tools lock
 	$(stage)
 
-$(OUT)/bits/plan-%.safetensors: command = quantize plan --reuse --model $(LAST) --images $(VALIDATION) --bits $* \
+$(OUT)/bits/plan-%.safetensors: command = quantize plan --reuse --model $(LAST) --images $(TRAINING) --bits $* \
   $(UNLIMITED) --pictures 100 $(ON_DEVICE)
-$(BITS:%=$(OUT)/bits/plan-%.safetensors): $(OUT)/bits/plan-%.safetensors: $(LAST) $(VALIDATION) $$(changed) | tools lock
+$(BITS:%=$(OUT)/bits/plan-%.safetensors): $(OUT)/bits/plan-%.safetensors: $(LAST) $(TRAINING) $$(changed) | tools lock
 	$(stage)
 
 $(OUT)/bits/on-%.safetensors: command = $(DISTILL) --init $(LAST) --quant $(OUT)/bits/plan-$*.safetensors \

@@ -27,7 +27,7 @@ pub enum Rows {
 pub struct Choice {
     /// What the grid covers.
     pub rows: Rows,
-    /// Bits per weight before entropy coding: 2 to 8, for vectors up to 12.
+    /// Bits per weight before entropy coding: 2 to 12.
     pub bits: u8,
     /// Sixteenths of an octave by which scales are wider than those of least error.
     #[serde(default)]

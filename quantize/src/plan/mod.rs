@@ -22,18 +22,19 @@ use std::path::PathBuf;
 /// integer makes up for the errors of those before it, and each layer for those of the layers before it; the price of
 /// an error lands the file just below the budget. The plan holds the rounded network, which needs no further
 /// training: quantize pack writes its file; distill --quant trains on its grids first, from the float weights.
-/// Prints the exact size and the accuracy of the planned network before anything is written, and how far the answers
-/// diverge when one tensor alone is rounded.
+/// Prints the exact size and how far its answers are from the float network's before anything is written, and how far
+/// they are when one tensor alone is rounded to the nearest.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  quantize plan --model student.safetensors --images validation.safetensors --budget 300000 \\
+  quantize plan --model student.safetensors --images training.safetensors --budget 300000 \\
       --out plan.safetensors
   quantize pack --model student.safetensors --plan plan.safetensors --out model.bin")]
 pub(crate) struct Plan {
     /// Model to plan for.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Images artifact to measure on, with labels; best the pictures it was trained on.
+    /// Images artifact to look at, best the one it was trained on: what decides here has no part in judging. Labels
+    /// are not needed.
     #[arg(long, value_name = "FILE")]
     images: PathBuf,
     /// Where to write the plan; without it the plan is only printed.
@@ -105,18 +106,17 @@ impl Plan {
             }
         };
         let (bytes, lambda) = (plan.bytes, plan.lambda);
-        let (divergence, top1) = measure.of(&quantized.weights()?)?;
+        let (divergence, same) = measure.of(&quantized.weights()?)?;
         let n = measure.pictures();
         let price = match plan.payload.is_empty() {
             true => format!("price of a bit {lambda:.3} squared scales"),
             false => format!("price of a weight's error {lambda:.1e} nats"),
         };
         let found = format!(
-            "{} bytes, {} below the budget; top-1 {top1:.4} on {n} pictures, float {:.4}; \
-             divergence {divergence:.4} nats; {price}",
+            "{} bytes, {} below the budget; of {n} pictures a share of {same:.4} gets the float \
+             network's class; divergence {divergence:.5} nats; {price}",
             cli::count(bytes),
             cli::count(budget - bytes),
-            measure.float_top1(),
         );
         let Some(out) = self.out else { return Ok(found) };
         plan.save(&out, &provenance)?;

@@ -14,10 +14,6 @@ use graph::{Role, Weights};
 /// Bits at which every tensor is measured.
 pub(super) const BITS: [u8; 7] = [2, 3, 4, 5, 6, 7, 8];
 
-/// Price of a bit, in squared scales, that rounding pays for when it is best spent: a uniform grid's
-/// error of 1/12 squared scale falls by 6.02 dB per bit, 2 ln 2 / 12 = 0.1155.
-const PRICE: f32 = 0.1155;
-
 /// A weight.
 pub(super) struct Layer {
     pub(super) name: String,
@@ -33,10 +29,10 @@ pub(super) struct Measure<'a> {
     chosen: Vec<usize>,
     /// Of the network, whatever weights it is given.
     executor: Box<dyn Executor>,
-    truth: Vec<usize>,
-    /// Log-probabilities `[pictures, classes]`.
+    /// The float network's classes.
+    classes: Vec<usize>,
+    /// Its log-probabilities `[pictures, classes]`.
     answers: Vec<f64>,
-    correct: usize,
 }
 
 /// Log-softmax of rows of `classes` logits.
@@ -57,16 +53,14 @@ impl<'a> Measure<'a> {
         pictures: usize,
         device: Device,
     ) -> Result<Self> {
-        let labels = images.all_labels()?;
-        let count = pictures.min(labels.len());
+        let (all, count) = (images.len(), pictures.min(images.len()));
         // Spread over all, as pictures are often sorted by class.
-        let chosen: Vec<usize> = (0..count).map(|i| i * labels.len() / count).collect();
-        let truth: Vec<usize> = chosen.iter().map(|i| labels[*i]).collect();
+        let chosen: Vec<usize> = (0..count).map(|i| i * all / count).collect();
         let executor = device.executor(model)?;
-        let mut measure =
-            Self { model, images, chosen, executor, truth, answers: Vec::new(), correct: 0 };
+        let (classes, answers) = (Vec::new(), Vec::new());
+        let mut measure = Self { model, images, chosen, executor, classes, answers };
         let logits = measure.logits(&model.weights)?;
-        measure.correct = score::correct(&logits, &measure.truth);
+        measure.classes = logits.chunks(model.classes.len().max(1)).map(score::argmax).collect();
         measure.answers = log_probabilities(&logits, model.classes.len());
         Ok(measure)
     }
@@ -77,11 +71,7 @@ impl<'a> Measure<'a> {
     }
 
     pub(super) fn pictures(&self) -> usize {
-        self.truth.len()
-    }
-
-    pub(super) fn float_top1(&self) -> f64 {
-        self.correct as f64 / self.truth.len() as f64
+        self.chosen.len()
     }
 
     fn logits(&mut self, weights: &Weights) -> Result<Vec<f32>> {
@@ -97,13 +87,14 @@ impl<'a> Measure<'a> {
     }
 
     /// Of the network with these weights: mean Kullback–Leibler divergence of its answers from the
-    /// float network's, in nats, and top-1.
+    /// float network's, in nats, and the share of pictures that get the same class.
     pub(super) fn of(&mut self, weights: &Weights) -> Result<(f64, f64)> {
         let logits = self.logits(weights)?;
-        let top1 = score::correct(&logits, &self.truth) as f64 / self.truth.len() as f64;
+        let pictures = self.pictures() as f64;
+        let same = score::correct(&logits, &self.classes) as f64 / pictures;
         let answers = log_probabilities(&logits, self.model.classes.len());
         let terms = self.answers.iter().zip(&answers).map(|(p, q)| p.exp() * (p - q));
-        Ok((terms.sum::<f64>() / self.truth.len() as f64, top1))
+        Ok((terms.sum::<f64>() / pictures, same))
     }
 }
 
@@ -113,7 +104,7 @@ pub(super) fn told(layers: &[Layer]) -> Sensitivity {
     Sensitivity { bits: BITS.to_vec(), nats }
 }
 
-/// Every weight of the network, quantized alone at every width; goes on from `partial`, which holds
+/// Every weight of the network, alone at the nearest integers of every width; goes on from `partial`, which holds
 /// the divergences measured so far.
 pub(super) fn layers(
     model: &Model,
@@ -139,7 +130,7 @@ pub(super) fn layers(
             }
             let choice = Choice { rows: Rows::Channel, bits, coarser: 0 };
             let mut weights = model.weights.clone();
-            weights.insert(name.clone(), Integers::new(array, choice, PRICE)?.array()?);
+            weights.insert(name.clone(), Integers::new(array, choice, 0.0)?.array()?);
             measured.push(measure.of(&weights)?.0);
             let bytes = || measured.iter().flat_map(|d| d.to_le_bytes()).collect();
             bar.inc(1);
