@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use views::FixedViews;
 
 /// Position of the largest value; the first of equals.
 pub fn argmax(values: &[f32]) -> usize {
@@ -56,6 +57,12 @@ pub struct Row {
     pub low: f64,
     /// Upper end.
     pub high: f64,
+    /// Share of correct answers by the plain view alone; None in files that were written before there were others.
+    #[serde(default)]
+    pub plain_top1: Option<f64>,
+    /// The views of a picture whose mean logits answered.
+    #[serde(default)]
+    pub views: FixedViews,
 }
 
 impl Row {

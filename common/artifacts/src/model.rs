@@ -13,7 +13,7 @@ use graph::{Graph, Weights};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
-use views::Normalization;
+use views::{FixedViews, Normalization};
 
 /// The header's body of a model, plain or coded.
 #[derive(Serialize, Deserialize)]
@@ -21,6 +21,8 @@ struct Body {
     graph: String,
     classes: Vec<String>,
     input: Input,
+    #[serde(default, skip_serializing_if = "FixedViews::is_plain")]
+    views: FixedViews,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     codec: Option<Spec>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -61,6 +63,8 @@ pub struct Model {
     /// Grids of a network that was trained for them, by tensor; empty for others. Its weights lie on
     /// them, and batch norm is folded.
     pub grids: Grids,
+    /// The views of a picture whose mean logits are the answer.
+    pub views: FixedViews,
 }
 
 impl Model {
@@ -91,7 +95,8 @@ impl Model {
         };
         let weights = graph::init::weights(&graph, seed);
         let input = Input { preparation, normalization };
-        Ok(Self { graph, weights, input, classes, grids: Grids::new() })
+        let views = FixedViews::PLAIN;
+        Ok(Self { graph, weights, input, classes, grids: Grids::new(), views })
     }
 
     /// Read a model, plain or coded.
@@ -152,8 +157,9 @@ impl Model {
             body.classes.len(),
             graph.classes()
         );
-        let (input, classes) = (body.input, body.classes);
-        let model = Self { graph, weights, input, classes, grids };
+        body.views.check(size)?;
+        let Body { input, classes, views, .. } = body;
+        let model = Self { graph, weights, input, classes, grids, views };
         if body.codec.is_none() {
             grid::check(&model.grids, &model.graph)?;
         }
@@ -190,6 +196,7 @@ impl Model {
             graph: self.graph.to_string(),
             classes: self.classes.clone(),
             input: self.input,
+            views: self.views,
             codec,
             grids: grids.map(|(n, g)| (n.clone(), stored(g))).collect(),
             calibration,

@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`policy`] | how views are drawn |
+//! | [`fixed`] | views that are not drawn: those a finished model is asked with |
 //! | [`render`] | a view → pixels: the definition, which `cuda` repeats on the device |
 //!
 //! A [`View`] is a pure function of (policy, seed, picture, k): crop, flip, rotation, colour and the
@@ -10,12 +11,14 @@
 //! the student later sees the very same view ("consistent teaching", Beyer et al. 2022,
 //! "Knowledge distillation: a good teacher is patient and consistent", section 3.1).
 
+pub mod fixed;
 pub mod policy;
 pub mod render;
 
+pub use fixed::FixedViews;
 use graph::rng::Rng;
 pub use policy::Policy;
-pub use render::{Normalization, Pictures, render};
+pub use render::{Normalization, Pictures, Tap, render};
 
 /// Where and how one picture is looked at.
 #[derive(Clone, Copy, Debug, PartialEq)]

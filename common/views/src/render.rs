@@ -21,13 +21,22 @@ impl Normalization {
     pub fn apply(&self, pixels: &[u8], out: &mut [f32]) {
         let plane = pixels.len() / 3;
         for (i, out) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-            for c in 0..3 {
-                let v = f32::from(pixels[c * plane + i]) / 255.0;
-                out[c] = (v - self.mean[c]) / self.std[c];
-            }
+            *out = [0, 1, 2].map(|c| f32::from(pixels[c * plane + i]) / 255.0);
+            self.scale(out);
+        }
+    }
+
+    /// A pixel's values in 0..1 → what the network reads.
+    #[inline]
+    pub(crate) fn scale(&self, pixel: &mut [f32; 3]) {
+        for (c, v) in pixel.iter_mut().enumerate() {
+            *v = (*v - self.mean[c]) / self.std[c];
         }
     }
 }
+
+/// The two rows or columns of a picture around a place, and the weight of the second.
+pub type Tap = (usize, usize, f32);
 
 /// Prepared pictures, all of one size.
 pub trait Pictures: Sync {
@@ -71,15 +80,12 @@ pub fn render(
         }
     }
     for pixel in out.as_chunks_mut::<3>().0 {
-        for (c, v) in pixel.iter_mut().enumerate() {
-            *v = (*v - normalization.mean[c]) / normalization.std[c];
-        }
+        normalization.scale(pixel);
     }
 }
 
 /// Bilinear samples of a picture in 0..1, `[size, size, 3]`; beyond the border it is mirrored.
 fn shoot(pixels: &[u8], size: usize, shot: &Shot, out: &mut [f32]) {
-    let plane = size * size;
     if shot.matrix == Shot::PLAIN.matrix && shot.center == Shot::PLAIN.center {
         Normalization::NONE.apply(pixels, out);
     } else {
@@ -91,24 +97,31 @@ fn shoot(pixels: &[u8], size: usize, shot: &Shot, out: &mut [f32]) {
             let dy = oy as f32 - half;
             for (ox, out) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
                 let dx = ox as f32 - half;
-                let (y0, y1, fy) = neighbours(cy + yy * dy + yx * dx, size);
-                let (x0, x1, fx) = neighbours(cx + xy * dy + xx * dx, size);
-                for c in 0..3 {
-                    let p = &pixels[c * plane..(c + 1) * plane];
-                    let at = |y: usize, x: usize| f32::from(p[y * size + x]);
-                    let top = at(y0, x0) + fx * (at(y0, x1) - at(y0, x0));
-                    let bottom = at(y1, x0) + fx * (at(y1, x1) - at(y1, x0));
-                    out[c] = (top + fy * (bottom - top)) / 255.0;
-                }
+                let row = neighbours(cy + yy * dy + yx * dx, size);
+                let column = neighbours(cx + xy * dy + xx * dx, size);
+                *out = blend(pixels, size, row, column);
             }
         }
     }
     recolour(out, shot.colour);
 }
 
+/// The bilinear mean of the pixels in two rows and two columns of a picture, each colour in 0..1.
+#[inline]
+pub(crate) fn blend(pixels: &[u8], size: usize, (y0, y1, fy): Tap, (x0, x1, fx): Tap) -> [f32; 3] {
+    let plane = size * size;
+    [0, 1, 2].map(|c| {
+        let p = &pixels[c * plane..(c + 1) * plane];
+        let at = |y: usize, x: usize| f32::from(p[y * size + x]);
+        let top = at(y0, x0) + fx * (at(y0, x1) - at(y0, x0));
+        let bottom = at(y1, x0) + fx * (at(y1, x1) - at(y1, x0));
+        (top + fy * (bottom - top)) / 255.0
+    })
+}
+
 /// The two pixels around a coordinate, mirrored at the borders, and the weight of the second.
 #[inline]
-fn neighbours(v: f32, size: usize) -> (usize, usize, f32) {
+pub(crate) fn neighbours(v: f32, size: usize) -> Tap {
     let low = v.floor();
     let mirror = |i: i32| {
         let n = size as i32;

@@ -59,7 +59,7 @@ impl Classifier {
         .to_string()
     }
 
-    /// Logits of a JPEG or PNG file.
+    /// Logits of a JPEG or PNG file: the mean of those of the model's views, as everywhere.
     ///
     /// # Errors
     /// What is no such file.
@@ -78,9 +78,14 @@ impl Classifier {
     }
 
     fn of_planes(&mut self, planes: &[u8]) -> Result<Vec<f32>> {
-        let mut x = vec![0.0; planes.len()];
-        self.model.input.normalization.apply(planes, &mut x);
-        self.network.logits(&x)
+        let Model { views, input, graph, .. } = &self.model;
+        let (mut x, mut logits) = (vec![0.0; planes.len()], Vec::new());
+        // One by one: a browser's memory is no server's.
+        for k in 0..views.count() {
+            views.render(k, planes, input.preparation.size, &input.normalization, &mut x);
+            logits.extend(self.network.logits(&x)?);
+        }
+        Ok(views.mean(&logits, graph.classes()))
     }
 }
 
