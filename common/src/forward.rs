@@ -83,7 +83,10 @@ pub fn forward_views<P: AsRef<[u8]>>(
     let fill = |i: usize, x: &mut [f32]| {
         let Some(pixels) = pixels(i)? else { return Ok(()) };
         for (k, x) in x.chunks_exact_mut(one.max(1)).enumerate() {
-            views.render(k, pixels.as_ref(), size, &input.normalization, x);
+            match k {
+                0 => input.normalization.apply(pixels.as_ref(), x),
+                _ => views.render(k, pixels.as_ref(), size, &input.normalization, x),
+            }
         }
         Ok(())
     };

@@ -3,7 +3,6 @@
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use views::FixedViews;
 
 /// Position of the largest value; the first of equals.
 pub fn argmax(values: &[f32]) -> usize {
@@ -60,9 +59,9 @@ pub struct Row {
     /// Share of correct answers by the plain view alone; None in files that were written before there were others.
     #[serde(default)]
     pub plain_top1: Option<f64>,
-    /// The views of a picture whose mean logits answered.
+    /// The views of a picture whose mean logits answered, as a list; empty in files from before there were others.
     #[serde(default)]
-    pub views: FixedViews,
+    pub views: String,
 }
 
 impl Row {
@@ -106,6 +105,21 @@ mod tests {
             let (l, h) = wilson(c, n);
             assert!((l - low).abs() < 1e-8 && (h - high).abs() < 1e-8, "{c}/{n}: {l} {h}");
         }
+    }
+
+    /// Rows from before there were views, and with them.
+    #[test]
+    fn old_rows_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.csv");
+        let old = "name,file,hash,parameters,bytes,pictures,correct,top1,low,high\n\
+                   a,a.bin,0123456789abcdef,5,100,10,9,0.9,0.5,0.95\n";
+        artifacts::artifact::save_bytes(&path, old.as_bytes()).unwrap();
+        let mut row = Row::load(&path).unwrap().remove(0);
+        assert_eq!((row.correct, row.plain_top1, row.views), (9, None, String::new()));
+        (row.plain_top1, row.views) = (Some(0.8), "flip,shift=2".to_owned());
+        row.save(&path).unwrap();
+        assert_eq!(Row::load(&path).unwrap(), [row]);
     }
 
     #[test]

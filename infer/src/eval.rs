@@ -1,6 +1,6 @@
 //! `infer eval`: how often a file is right.
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use artifacts::answers::About;
 use artifacts::{Answers, Artifact, Calibration, Images, Model, Provenance, Source, artifact};
 use common::cli;
@@ -55,7 +55,11 @@ impl Eval {
         let images = Images::load(&self.images)?;
         model.check_images(&images)?;
         if let Some(views) = self.views {
-            views.check(images.size()).context("--views")?;
+            ensure!(
+                views.fit(images.size()),
+                "--views {views}: more than a quarter of a side of {} px",
+                images.size()
+            );
             model.views = views;
         }
         let labels = images.all_labels()?;
@@ -83,7 +87,7 @@ impl Eval {
             low,
             high,
             plain_top1: Some(plain),
-            views: model.views,
+            views: model.views.to_string(),
         };
         if let (Some(out), Some(beside)) = (&self.out, &beside) {
             let how = (row.name.as_str(), device, self.products.precision);

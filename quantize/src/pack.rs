@@ -190,7 +190,8 @@ impl Pack {
         let (original, source) = Model::load(&self.model)?;
         let mut model = original.folded()?;
         if let Some(views) = self.views {
-            views.check(model.input.preparation.size).context("--views")?;
+            let size = model.input.preparation.size;
+            ensure!(views.fit(size), "--views {views}: more than a quarter of a side of {size} px");
             model.views = views;
         }
         let Contents { spec, payload, weights, budget } = self.contents(&model, &source)?;

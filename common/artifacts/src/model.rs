@@ -11,6 +11,7 @@ use graph::grid::{self, Grid, Grids, Scale};
 use graph::schedule::{Fusing, Schedule};
 use graph::{Graph, Weights};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use views::{FixedViews, Normalization};
@@ -21,7 +22,8 @@ struct Body {
     graph: String,
     classes: Vec<String>,
     input: Input,
-    #[serde(default, skip_serializing_if = "FixedViews::is_plain")]
+    /// Read by [`read_views`], which is a kilobyte less of a page than what is derived.
+    #[serde(skip_deserializing, skip_serializing_if = "FixedViews::is_plain")]
     views: FixedViews,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     codec: Option<Spec>,
@@ -30,6 +32,17 @@ struct Body {
     /// Read by [`Calibration::of`], so that the page, which only hands it on, has no code for it.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     calibration: Option<Calibration>,
+}
+
+/// The views in a body. What it does not know would be left out of the mean, so nothing may be left over.
+fn read_views(json: &Value) -> Result<FixedViews> {
+    let pixels = |key: &str| json.get(key).and_then(Value::as_u64);
+    let [shift, zoom] = ["shift", "zoom"].map(|key| pixels(key).unwrap_or(0) as u8);
+    let flip = json.get("flip").and_then(Value::as_bool).unwrap_or(false);
+    let views = FixedViews { flip, shift, zoom };
+    let all = json.as_object().is_some_and(|o| o.len() == views.words());
+    ensure!(all, "unknown views");
+    Ok(views)
 }
 
 /// A grid in JSON.
@@ -157,8 +170,9 @@ impl Model {
             body.classes.len(),
             graph.classes()
         );
-        body.views.check(size)?;
-        let Body { input, classes, views, .. } = body;
+        let views = artifact.json.get("views").map_or(Ok(FixedViews::PLAIN), read_views)?;
+        ensure!(views.fit(size), "views of {size} px: they move more than a quarter of a side");
+        let Body { input, classes, .. } = body;
         let model = Self { graph, weights, input, classes, grids, views };
         if body.codec.is_none() {
             grid::check(&model.grids, &model.graph)?;

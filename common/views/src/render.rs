@@ -121,7 +121,7 @@ pub(crate) fn blend(pixels: &[u8], size: usize, (y0, y1, fy): Tap, (x0, x1, fx):
 
 /// The two pixels around a coordinate, mirrored at the borders, and the weight of the second.
 #[inline]
-pub(crate) fn neighbours(v: f32, size: usize) -> Tap {
+fn neighbours(v: f32, size: usize) -> Tap {
     let low = v.floor();
     let mirror = |i: i32| {
         let n = size as i32;

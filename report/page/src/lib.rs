@@ -79,13 +79,17 @@ impl Classifier {
 
     fn of_planes(&mut self, planes: &[u8]) -> Result<Vec<f32>> {
         let Model { views, input, graph, .. } = &self.model;
-        let (mut x, mut logits) = (vec![0.0; planes.len()], Vec::new());
-        // One by one: a browser's memory is no server's.
+        let mut x = vec![0.0; planes.len()];
+        let mut mean = vec![0.0; graph.classes()];
+        // One by one, as a browser's memory is no server's; added up in the order of `FixedViews::mean`.
         for k in 0..views.count() {
             views.render(k, planes, input.preparation.size, &input.normalization, &mut x);
-            logits.extend(self.network.logits(&x)?);
+            for (mean, logit) in mean.iter_mut().zip(self.network.logits(&x)?) {
+                *mean += logit;
+            }
         }
-        Ok(views.mean(&logits, graph.classes()))
+        mean.iter_mut().for_each(|v| *v /= views.count() as f32);
+        Ok(mean)
     }
 }
 
