@@ -133,14 +133,17 @@ fn training_goes_on_from_a_model() {
     let text = fresh.graph.to_string().replace(">2 bias", ">3 bias");
     let graph: graph::Graph = text.parse().unwrap();
     let weights = graph::init::weights(&graph, 5);
-    let other = Model { graph, weights, classes, ..fresh };
+    let views = "flip,zoom=2".parse().unwrap();
+    let other = Model { graph, weights, classes, views, ..fresh };
     other.save(&folder.join("c.safetensors"), &Provenance::new("test", &()).unwrap()).unwrap();
     let told = train(&folder, "--init c.safetensors --batch 10 --epochs 1 --out d.safetensors");
     assert!(
         told.contains("its last layer, for 3 classes, is drawn anew for the pictures' 2"),
         "{told}"
     );
-    assert_eq!(load("d.safetensors").0.classes, ["dark", "bright"]);
+    let (last, _) = load("d.safetensors");
+    assert_eq!(last.classes, ["dark", "bright"]);
+    assert_eq!(last.views, views, "the pictures have the same size");
 }
 
 /// What is said of it, what the header keeps, and that the very network is trained; --arch and sizes exclude it.

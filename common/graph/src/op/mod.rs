@@ -2,7 +2,7 @@
 //! arithmetic: parameters, output shape, text, which channels belong together, multiplications.
 //!
 //! To add one: its file here and its line in `operations!`; its file in `engine/src/op`, in `reference/src/op`
-//! and, with its kernels, in `cuda/src/op`; its line in `infer/src/onnx.rs` and in `bench/src/traffic.rs`; its
+//! and, with its kernels, in `cuda/src/op`; its line in `infer/src/onnx/mod.rs` and in `bench/src/traffic.rs`; its
 //! row in FORMAT.md. Nothing else in the programs lists operations.
 
 mod activation;
