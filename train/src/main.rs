@@ -69,7 +69,8 @@ struct Train {
 #[derive(Serialize, clap::Args)]
 struct Views {
     /// Random changes to the pictures: none, or a list of flip, shift=F, scale=F, rotate=DEG,
-    /// colour=F, mixup=A, cutmix=A.
+    /// colour=F, mixup=A, cutmix=A, resizemix=S (the partner made smaller, to at most S of a side, 0.8 in its
+    /// paper), plain=F. Of several ways to mix each view draws one; a share F of the views is not mixed.
     #[arg(long, default_value = "none")]
     augment: Policy,
 }
