@@ -107,21 +107,6 @@ mod tests {
         }
     }
 
-    /// Rows from before there were views, and with them.
-    #[test]
-    fn old_rows_are_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.csv");
-        let old = "name,file,hash,parameters,bytes,pictures,correct,top1,low,high\n\
-                   a,a.bin,0123456789abcdef,5,100,10,9,0.9,0.5,0.95\n";
-        artifacts::artifact::save_bytes(&path, old.as_bytes()).unwrap();
-        let mut row = Row::load(&path).unwrap().remove(0);
-        assert_eq!((row.correct, row.plain_top1, row.views), (9, None, String::new()));
-        (row.plain_top1, row.views) = (Some(0.8), "flip,shift=2".to_owned());
-        row.save(&path).unwrap();
-        assert_eq!(Row::load(&path).unwrap(), [row]);
-    }
-
     #[test]
     fn argmax_takes_the_first_of_equals() {
         assert_eq!(argmax(&[1.0, 3.0, 3.0]), 1);
