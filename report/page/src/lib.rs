@@ -83,7 +83,10 @@ impl Classifier {
         let mut mean = vec![0.0; graph.classes()];
         // One by one, as a browser's memory is no server's; added up in the order of `FixedViews::mean`.
         for k in 0..views.count() {
-            views.render(k, planes, input.preparation.size, &input.normalization, &mut x);
+            match k {
+                0 => input.normalization.apply(planes, &mut x),
+                _ => views.render(k, planes, input.preparation.size, &input.normalization, &mut x),
+            }
             for (mean, logit) in mean.iter_mut().zip(self.network.logits(&x)?) {
                 *mean += logit;
             }
