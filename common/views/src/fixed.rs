@@ -98,11 +98,12 @@ impl FixedViews {
         normalization: &Normalization,
         out: &mut [f32],
     ) {
-        for (i, out) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-            let [row, column] = [(true, i / size), (false, i % size)]
-                .map(|(is_row, at)| self.tap(k, is_row, at, size));
-            *out = blend(pixels, size, row, column);
-            normalization.scale(out);
+        let [rows, columns] = self.taps(k, size);
+        for (row, out) in rows.iter().zip(out.chunks_exact_mut(3 * size)) {
+            for (column, out) in columns.iter().zip(out.as_chunks_mut::<3>().0) {
+                *out = blend(pixels, size, *row, *column);
+                normalization.scale(out);
+            }
         }
     }
 
