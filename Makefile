@@ -38,6 +38,8 @@ INIT_FLAGS ?= --fit crop --exif
 CATALOGUE_FLAGS ?=
 # Largest size of the shipped file, bytes.
 BUDGET ?= 300000
+# Views of a picture whose mean answers (quantize pack --views): VIEWS=flip,zoom=8.
+VIEWS ?=
 # Where networks run: cpu, cuda, cuda:N, candle or auto. Default: cpu.
 DEVICE ?=
 # cuda: build the stages with CUDA (README, "On a GPU").
@@ -297,8 +299,8 @@ $(STEPS:%=$(OUT)/tuned%.safetensors): $(OUT)/tuned%.safetensors: $(OUT)/cut%.saf
 	$(stage)
 
 # --- the file that ships: planned for the budget and trained for the plan, or packed by QUANTIZE
-# What quantize pack --calibrate adds at most stays free.
-PLANNED := $(shell expr $(BUDGET) - 136)
+# What quantize pack --calibrate adds at most stays free, and what --views does.
+PLANNED := $(shell expr $(BUDGET) - 136 $(if $(VIEWS),- 64))
 ifeq ($(QUANTIZE),)
 READY := $(OUT)/quantized.safetensors
 $(OUT)/plan.safetensors: command = quantize plan --reuse --model $(LAST) --images $(TRAINING) \
@@ -315,7 +317,7 @@ READY := $(LAST)
 endif
 
 $(OUT)/model.bin: command = quantize pack --model $(READY) --calibrate $(VALIDATION) \
-  $(if $(findstring --budget,$(QUANTIZE)),,--budget $(BUDGET)) $(QUANTIZE)
+  $(if $(findstring --budget,$(QUANTIZE)),,--budget $(BUDGET)) $(if $(VIEWS),--views $(VIEWS)) $(QUANTIZE)
 $(OUT)/model.bin: $(READY) $(VALIDATION) $$(changed) | tools lock
 	$(stage)
 

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 use timing::Times;
-use views::Normalization;
+use views::{FixedViews, Normalization};
 
 /// Time training steps, training with views, forward passes, or the coding of the network's weights
 /// at 4 bits; or print how the engine runs the network.
@@ -107,7 +107,8 @@ fn run(args: &Bench) -> Result<String> {
     let preparation = Preparation { size: args.size, framing: Framing::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..CLASSES).map(|c| c.to_string()).collect();
-    let model = Model { graph, weights, input, classes, grids: Grids::new() };
+    let model =
+        Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN };
     if let Some(path) = &args.save {
         let _claim = artifact::claim(path, &[])?;
         model.save(path, &Provenance::new("bench", &())?)?;

@@ -1,7 +1,7 @@
 //! Pictures → logits: the one loop that every stage asks networks with.
 
 use anyhow::{Context, Result};
-use artifacts::Images;
+use artifacts::{Images, Model};
 use executor::Executor;
 use rayon::prelude::*;
 use std::sync::mpsc::sync_channel;
@@ -21,9 +21,20 @@ pub fn forward_all(
     n: usize,
     floats: usize,
     fill: impl Fn(usize, &mut [f32]) -> Result<()> + Sync,
+    tick: impl FnMut(&[f32], usize) -> Result<()>,
+) -> Result<Vec<f32>> {
+    forward_batches(executor, n, (BATCH, floats), fill, tick)
+}
+
+/// [`forward_all`] by batches of so many.
+fn forward_batches(
+    executor: &mut dyn Executor,
+    n: usize,
+    (batch, floats): (usize, usize),
+    fill: impl Fn(usize, &mut [f32]) -> Result<()> + Sync,
     mut tick: impl FnMut(&[f32], usize) -> Result<()>,
 ) -> Result<Vec<f32>> {
-    let batches = || (0..n).step_by(BATCH).map(|start| start..(start + BATCH).min(n));
+    let batches = || (0..n).step_by(batch).map(|start| start..(start + batch).min(n));
     let make = |range: std::ops::Range<usize>| -> Result<Vec<f32>> {
         let mut x = vec![0.0; range.len() * floats];
         x.par_chunks_mut(floats.max(1))
@@ -52,6 +63,40 @@ pub fn forward_all(
         }
         Ok(all)
     })
+}
+
+/// Logits `[n, views, classes]` of `n` pictures in each of the views that `model` is asked with; `pixels(i)` are the
+/// planes of the i-th, or None where there is none and its logits do not matter. `tick` gets the number of pictures
+/// that are new.
+///
+/// # Errors
+/// What `pixels` says, or pictures of another size than the network's.
+pub fn forward_views<P: AsRef<[u8]>>(
+    executor: &mut dyn Executor,
+    n: usize,
+    model: &Model,
+    pixels: impl Fn(usize) -> Result<Option<P>> + Sync,
+    tick: impl Fn(usize),
+) -> Result<Vec<f32>> {
+    let Model { views, input, .. } = model;
+    let (size, one) = (input.preparation.size, input.preparation.bytes());
+    let fill = |i: usize, x: &mut [f32]| {
+        let Some(pixels) = pixels(i)? else { return Ok(()) };
+        for (k, x) in x.chunks_exact_mut(one.max(1)).enumerate() {
+            match k {
+                0 => input.normalization.apply(pixels.as_ref(), x),
+                _ => views.render(k, pixels.as_ref(), size, &input.normalization, x),
+            }
+        }
+        Ok(())
+    };
+    let tick = |_: &[f32], n| {
+        tick(n);
+        Ok(())
+    };
+    // As much memory as one view each takes.
+    let batch = BATCH.div_ceil(views.count());
+    forward_batches(executor, n, (batch, one * views.count()), fill, tick)
 }
 
 /// Logits `[n, classes]` of all pictures of `images` as they are.

@@ -11,6 +11,7 @@
 //! | [`calibration`] | logits → probabilities, and how far they can be believed | `quantize pack`, `infer`, `report` |
 //! | [`cost`] | seconds, pictures and memory of a stage, beside its output | `cli`, `report` |
 //! | [`cli`] | main wrapper, common flags, progress bars | every stage |
+//! | [`fresh`] | a fresh network: a family's, or one's own | `train`, `distill` |
 //! | [`interrupt`] | Ctrl-C: save, stop, say how to go on | `run`, `infer logits`, `quantize plan` |
 //! | [`training`] | the training loop | `train`, `distill` |
 //! | [`run`] | a training run on disk: progress, files, going on after an interruption | `train`, `distill` |
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod cost;
 pub mod device;
 pub mod forward;
+pub mod fresh;
 pub mod interrupt;
 pub mod run;
 pub mod score;

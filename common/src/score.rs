@@ -56,6 +56,12 @@ pub struct Row {
     pub low: f64,
     /// Upper end.
     pub high: f64,
+    /// Share of correct answers by the plain view alone; None in files that were written before there were others.
+    #[serde(default)]
+    pub plain_top1: Option<f64>,
+    /// The views of a picture whose mean logits answered, as a list; empty in files from before there were others.
+    #[serde(default)]
+    pub views: String,
 }
 
 impl Row {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// The flags of a fresh network, which exclude a model to go on from. What needs that model excludes them by itself,
 /// too: clap does not ask for a flag that one which is there excludes.
-pub const FRESH: [&str; 3] = ["arch", "raw_pixels", "Sizing"];
+pub const FRESH: [&str; 4] = ["arch", "graph", "raw_pixels", "Sizing"];
 
 /// Flags of every program that makes a fresh network; everything that decides its shape besides the
 /// family and the number of classes.

@@ -36,6 +36,7 @@ fn answers(folder: &Path, name: &str, images: &Images, logits: [f32; 8]) -> Answ
         bytes: 6,
         multiplications: 7,
         temperature: None,
+        views: views::FixedViews::PLAIN,
     };
     let provenance = Provenance::new("test", &()).unwrap();
     Answers::save(&path, &about, &provenance, images, logits.to_vec()).unwrap();

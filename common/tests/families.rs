@@ -13,7 +13,7 @@ use graph::families::{self, ALL, Knobs};
 use graph::grid::Grids;
 use graph::rewrite::{Factoring, Windowed};
 use graph::{Graph, Op, Weights};
-use views::Normalization;
+use views::{FixedViews, Normalization};
 
 include!("reference/torch_families.rs");
 
@@ -25,7 +25,14 @@ fn logits(graph: &Graph, weights: Weights, size: usize) -> Vec<f32> {
     let preparation = Preparation { size, framing: Framing::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..graph.classes()).map(|c| c.to_string()).collect();
-    let model = Model { graph: graph.clone(), weights, input, classes, grids: Grids::new() };
+    let model = Model {
+        graph: graph.clone(),
+        weights,
+        input,
+        classes,
+        grids: Grids::new(),
+        views: FixedViews::PLAIN,
+    };
     Device::Cpu.executor(&model).unwrap().logits(&formula_picture(size)).unwrap()
 }
 

@@ -95,7 +95,7 @@ const FLOORS: [&[&str]; 8] = [
     &["score"],
     &["cost", "calibration"],
     &["cli"],
-    &["training", "interrupt"],
+    &["training", "interrupt", "fresh"],
     &["run"],
 ];
 

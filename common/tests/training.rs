@@ -16,7 +16,7 @@ use graph::grid::Grids;
 use graph::{Array, Weights};
 use std::path::Path;
 use tempfile::TempDir;
-use views::{Normalization, Policy};
+use views::{FixedViews, Normalization, Policy};
 
 /// The tutorial's loss and its gradient by PyTorch: `reference/torch_loss.py`. Both losses, that of the
 /// engine and that in candle operations.
@@ -113,7 +113,7 @@ fn fresh(images: &Images) -> Model {
     let input =
         Input { preparation: images.preparation, normalization: Normalization { mean, std } };
     let classes = images.classes.clone();
-    Model { graph, weights, input, classes, grids: Grids::new() }
+    Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN }
 }
 
 fn pictures(images: &Images) -> Pictures<'_> {

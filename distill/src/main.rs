@@ -1,12 +1,13 @@
 //! Labelled pictures + a teacher's logits → a student. See `distill --help`.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use artifacts::{Artifact, Images, Logits, Model, Plan, Provenance, artifact};
 use clap::Parser;
 use common::cli;
 use common::device::Device;
+use common::fresh::Fresh;
 use common::run::{self, run as train_to};
-use common::sizing::Sizing;
+use common::sizing::FRESH;
 use common::training::{OnGrids, Pictures, Settings, Targets, Training};
 use executor::Loss;
 use serde::Serialize;
@@ -42,7 +43,7 @@ struct Distill {
     /// The teacher's logits for the training pictures (infer logits).
     #[arg(long, value_name = "FILE")]
     logits: PathBuf,
-    /// Model to start from, instead of a fresh --arch.
+    /// Model to start from, instead of a fresh network.
     #[arg(long, value_name = "FILE", conflicts_with_all = FRESH)]
     init: Option<PathBuf>,
     /// Plan to train for (quantize plan), made for the model given as --init.
@@ -62,24 +63,6 @@ struct Distill {
     settings: Settings,
     #[command(flatten)]
     compute: cli::Compute,
-}
-
-/// The flags of [`Fresh`]. What needs --init excludes them by itself, too: clap does not ask for a flag that
-/// one which is there excludes.
-const FRESH: [&str; 3] = ["arch", "raw_pixels", "Sizing"];
-
-/// A student that is not given as --init.
-#[derive(Serialize, clap::Args)]
-struct Fresh {
-    /// Network family of a fresh student.
-    #[arg(long, required_unless_present = "init", value_parser = cli::families())]
-    arch: Option<String>,
-    #[command(flatten)]
-    #[serde(flatten)]
-    sizing: Sizing,
-    /// Feed pixel values in 0..1 as they are (fresh students only).
-    #[arg(long)]
-    raw_pixels: bool,
 }
 
 /// What decides the result besides files and [`Settings`].
@@ -129,10 +112,7 @@ fn start(args: &Distill, train: &Images, device: Device) -> Result<Start> {
     };
     let provenance = Provenance::new("distill", &record)?;
     let Some(path) = &args.init else {
-        let Fresh { arch, sizing, raw_pixels } = &args.fresh;
-        let Some(arch) = arch else { bail!("either --init or --arch is needed") };
-        let build = |classes| sizing.graph(arch, classes);
-        let model = Model::fresh(build, train, *raw_pixels, args.settings.seed)?;
+        let model = args.fresh.model(train, args.settings.seed)?;
         return Ok(Start { model, on_grids: None, provenance });
     };
     let (mut model, init) = Model::load(path)?;
@@ -154,7 +134,8 @@ fn run(args: &Distill) -> Result<String> {
     let device = args.compute.start()?;
     let inputs = [Some(&args.images), Some(&args.validation), Some(&args.logits)];
     let inputs = inputs.into_iter().chain([args.init.as_ref(), args.quant.as_ref()]);
-    let inputs: Vec<&Path> = inputs.flatten().map(PathBuf::as_path).collect();
+    let inputs = inputs.flatten().map(PathBuf::as_path).chain(args.fresh.file());
+    let inputs: Vec<&Path> = inputs.collect();
     let _claim = artifact::claim(&args.out, &inputs)?;
     let Student { alpha, temperature, .. } = args.student;
     ensure!((0.0..=1.0).contains(&alpha), "--alpha {alpha}: expected 0 to 1");

@@ -1,14 +1,15 @@
 //! `infer eval`: how often a file is right.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use artifacts::answers::About;
 use artifacts::{Answers, Artifact, Calibration, Images, Model, Provenance, Source, artifact};
 use common::cli;
 use common::device::{Device, Precision};
-use common::forward::forward_images;
+use common::forward::forward_views;
 use common::score::{self, Row};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use views::FixedViews;
 
 /// Measure the accuracy of a model file, as read back from disk.
 ///
@@ -31,6 +32,10 @@ pub(crate) struct Eval {
     /// Where to write the CSV row: X.csv, with X.answers.safetensors beside it.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Views whose mean logits answer, instead of those of the model's file: none, or a list of flip, shift=P, zoom=P
+    /// with whole pixels P, as of quantize pack. So many views take so many times the time.
+    #[arg(long, value_name = "LIST")]
+    views: Option<FixedViews>,
     #[command(flatten)]
     products: cli::Products,
     #[command(flatten)]
@@ -46,16 +51,28 @@ impl Eval {
         let _claim_beside = beside.as_deref().map(claim).transpose()?;
         let artifact = Artifact::read(&self.model)?;
         let temperature = Calibration::of(&artifact)?.map(|c| c.temperature);
-        let (model, source) = Model::of(artifact)?;
+        let (mut model, source) = Model::of(artifact)?;
         let images = Images::load(&self.images)?;
         model.check_images(&images)?;
+        if let Some(views) = self.views {
+            ensure!(
+                views.fit(images.size()),
+                "--views {views}: more than a quarter of a side of {} px",
+                images.size()
+            );
+            model.views = views;
+        }
         let labels = images.all_labels()?;
         let mut executor = device.executor_at(&model, self.products.precision)?;
         let bar = cli::progress(images.len(), "pictures");
-        let normalization = &model.input.normalization;
+        let pixels = |i| Ok(Some(images.pixels(i)));
         let tick = |n| bar.inc(n as u64);
-        let logits = forward_images(&mut *executor, &images, normalization, tick)?;
+        let all = forward_views(&mut *executor, images.len(), &model, pixels, tick)?;
         bar.finish_and_clear();
+        let classes = model.classes.len();
+        let share = |correct| correct as f64 / labels.len() as f64;
+        let plain = share(score::correct(&model.views.first(&all, classes), &labels));
+        let logits = model.views.mean(&all, classes);
         let correct = score::correct(&logits, &labels);
         let (low, high) = score::wilson(correct, labels.len());
         let row = Row {
@@ -66,9 +83,11 @@ impl Eval {
             bytes: source.bytes,
             pictures: labels.len(),
             correct,
-            top1: correct as f64 / labels.len() as f64,
+            top1: share(correct),
             low,
             high,
+            plain_top1: Some(plain),
+            views: model.views.to_string(),
         };
         if let (Some(out), Some(beside)) = (&self.out, &beside) {
             let how = (row.name.as_str(), device, self.products.precision);
@@ -76,8 +95,13 @@ impl Eval {
             row.save(out)?;
             cli::record(out, "infer eval", row.pictures);
         }
+        let views = model.views;
+        let beside = match views.is_plain() {
+            true => String::new(),
+            false => format!("; {} views ({views}), one alone {plain:.4}", views.count()),
+        };
         Ok(format!(
-            "{}: top-1 {:.4} (95 % interval {:.4} to {:.4}), {correct} of {} pictures",
+            "{}: top-1 {:.4} (95 % interval {:.4} to {:.4}), {correct} of {} pictures{beside}",
             row.file, row.top1, row.low, row.high, row.pictures
         ))
     }
@@ -109,6 +133,7 @@ fn save_answers(
         bytes: source.bytes,
         multiplications: usize::try_from(model.graph.multiplications(images.size())?)?,
         temperature,
+        views: model.views,
     };
     Answers::save(path, &about, &provenance, images, logits)
 }

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 ///
 /// Operator set 13, f32, free batch size. Input "pictures" [N, 3, size, size] in 0..1, output
 /// "logits" [N, classes]. Batch norm is folded, colour normalization is part of the network; the
-/// metadata says how pictures are resized and what the classes are called.
+/// metadata says how pictures are resized and what the classes are called. Of a model with views
+/// (quantize pack --views) they are part of the network, too: it makes them, and averages their logits.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   infer export --model model.bin --onnx model.onnx")]
@@ -39,12 +40,12 @@ impl Export {
 /// Weights that do not fit the graph.
 pub(crate) fn bytes(model: Model, source: &Source) -> Result<Vec<u8>> {
     let (graph, weights) = model.graph.fold(model.weights)?;
-    let normalization = model.input.normalization;
+    let views = (!model.views.is_plain()).then(|| ("views", model.views.to_string()));
     let metadata = [
         ("preparation", serde_json::to_string(&model.input.preparation)?),
         ("classes", serde_json::to_string(&model.classes)?),
         ("made_from", source.hash.clone()),
     ];
-    let size = model.input.preparation.size;
-    onnx::file(&graph, &weights, size, (normalization.mean, normalization.std), &metadata)
+    let metadata: Vec<_> = metadata.into_iter().chain(views).collect();
+    onnx::file(&graph, &weights, &model.input, &model.views, &metadata)
 }

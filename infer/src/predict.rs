@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use artifacts::{Artifact, Calibration, Model, artifact};
 use common::calibration::probabilities;
 use common::catalogue::folder_of;
-use common::forward::forward_all;
+use common::forward::forward_views;
 use common::{cli, score};
 use photos::listing::Listing;
 use photos::{MAX_PIXELS, Trouble};
@@ -19,7 +19,9 @@ use std::sync::Mutex;
 /// file name without extension and leading zeros. Pictures are prepared as the model says. Every file
 /// that is a picture by its name (.jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .gif) or, where the name does
 /// not tell, by its content gets its line, or the run fails and lists those that cannot be read. Names that
-/// begin with a dot are skipped; whatever else is passed over is told on stderr: how much, what and why.
+/// begin with a dot are skipped; whatever else is passed over is told on stderr: how much, what and why. Where the
+/// model's file has views (quantize pack --views), a picture is answered by the mean of theirs and takes as many times
+/// the time.
 ///
 /// --json writes an object per line instead: id, file, label, class, probability, and, if the model was
 /// calibrated (quantize pack --calibrate), unknown: whether the picture is none of the classes.
@@ -101,22 +103,20 @@ impl Predict {
         let bar = cli::progress(asked.len(), "pictures");
         let unreadable = Mutex::new(Vec::new());
         let how = model.input.preparation;
-        let fill = |i: usize, x: &mut [f32]| {
+        let pixels = |i: usize| {
             let path = &asked[i].path;
             match photos::prepare(path, &how, self.max_pixels) {
-                Ok(pixels) => model.input.normalization.apply(&pixels, x),
+                Ok(pixels) => return Ok(Some(pixels)),
                 Err(e @ Trouble::Disk(_)) => bail!("{}: {e}", path.display()),
                 Err(Trouble::Picture(reason)) => {
                     unreadable.lock().map_err(|_| anyhow!("a thread failed"))?.push((i, reason));
                 }
             }
-            Ok(())
+            Ok(None)
         };
-        let tick = |_: &[f32], n| {
-            bar.inc(n as u64);
-            Ok(())
-        };
-        let logits = forward_all(&mut *executor, asked.len(), how.bytes(), fill, tick)?;
+        let tick = |n| bar.inc(n as u64);
+        let logits = forward_views(&mut *executor, asked.len(), &model, pixels, tick)?;
+        let logits = model.views.mean(&logits, executor.classes());
         bar.finish_and_clear();
         check_readable(&asked, unreadable.into_inner().map_err(|_| anyhow!("a thread failed"))?)?;
         let rows: Vec<&[f32]> = logits.chunks_exact(executor.classes()).collect();

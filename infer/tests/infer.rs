@@ -10,7 +10,7 @@ use graph::Graph;
 use graph::grid::Grids;
 use std::path::Path;
 use std::process::Command;
-use views::Normalization;
+use views::{FixedViews, Normalization};
 
 #[path = "../../common/tests/reference/flags.rs"]
 mod flags;
@@ -49,7 +49,7 @@ fn answers_say_where_they_were_computed() {
     let graph: Graph = "input 3;a:conv 3>4 k3 p1 bias;relu;gap;f:linear 4>2 bias".parse().unwrap();
     let weights = graph::init::weights(&graph, 1);
     let input = Input { preparation, normalization: Normalization::NONE };
-    Model { graph, weights, input, classes, grids: Grids::new() }
+    Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN }
         .save(&at("model"), &provenance)
         .unwrap();
     for (device, precision, settings) in [
@@ -88,7 +88,8 @@ fn a_calibrated_file_says_what_is_none_of_its_classes() {
     let preparation = Preparation { size: 2, framing: Framing::Squash, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = ["red", "green"].map(String::from).into();
-    let model = Model { graph, weights, input, classes, grids: Grids::new() };
+    let model =
+        Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN };
     // Bitmaps of 1 × 1 pixel: blue, green, red.
     for (name, [red, green]) in [("007.bmp", [255, 0]), ("8.bmp", [255, 204])] {
         let mut file = b"BM".to_vec();

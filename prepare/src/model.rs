@@ -246,7 +246,14 @@ impl Model {
         if self.input.colour == Colour::Bgr {
             evidence::turn_colours(&graph, &mut weights)?;
         }
-        let model = Network { graph, weights, input, classes, grids: Grids::new() };
+        let model = Network {
+            graph,
+            weights,
+            input,
+            classes,
+            grids: Grids::new(),
+            views: views::FixedViews::PLAIN,
+        };
         cli::note(&format!("assumed: {}", self.input.assumed(&model)));
         if let Some(folder) = &self.photos {
             let limits = Limits { unreadable: self.unreadable, max_pixels: self.max_pixels };

@@ -14,7 +14,7 @@ use photos::MAX_PIXELS;
 use prepare::folder::{Limits, prepare};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use views::Normalization;
+use views::{FixedViews, Normalization};
 
 fn shared() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
@@ -86,7 +86,8 @@ fn the_tutorials_student_answers_as_in_torch() {
     let normalization = Normalization::NONE;
     let input = Input { preparation, normalization };
     let classes = (0..11).map(|c| c.to_string()).collect();
-    let model = Model { graph, weights, input, classes, grids: Grids::new() };
+    let model =
+        Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN };
     let mut executor = Device::Cpu.executor(&model).unwrap();
     let expected = json(&shared.join("models/expected/student_custom_small.logits.json"));
 

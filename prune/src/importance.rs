@@ -176,7 +176,7 @@ mod tests {
     use executor::{Batch, Executor, Loss};
     use graph::grid::Grids;
     use graph::{Array, Graph};
-    use views::Normalization;
+    use views::{FixedViews, Normalization};
 
     fn model() -> Model {
         let text = "input 3;a:conv 3>3 k1;n:bn 3;relu;d:conv 3>3 k3 p1 g3;m:bn 3;relu;gap;f:linear 3>2 bias";
@@ -193,7 +193,7 @@ mod tests {
         let preparation = Preparation { size: 3, framing: Framing::Crop, exif: false };
         let input = Input { preparation, normalization: Normalization::NONE };
         let classes = ["a", "b"].map(str::to_owned).to_vec();
-        Model { graph, weights, input, classes, grids: Grids::new() }
+        Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN }
     }
 
     fn of(by: By, model: &Model) -> Vec<f64> {

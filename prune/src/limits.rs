@@ -179,7 +179,7 @@ mod tests {
     use artifacts::{Framing, Input, Preparation};
     use graph::Graph;
     use graph::grid::Grids;
-    use views::Normalization;
+    use views::{FixedViews, Normalization};
 
     /// 3n + 2n weights, on pictures of 4 px 48n + 2n multiplications.
     fn model(n: usize) -> Model {
@@ -189,7 +189,7 @@ mod tests {
         let preparation = Preparation { size: 4, framing: Framing::Crop, exif: false };
         let input = Input { preparation, normalization: Normalization::NONE };
         let classes = ["a", "b"].map(str::to_owned).to_vec();
-        Model { graph, weights, input, classes, grids: Grids::new() }
+        Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN }
     }
 
     /// Of 20 channels those that are left.

@@ -209,7 +209,7 @@ mod tests {
     use graph::families::{ALL, Knobs};
     use graph::grid::Grids;
     use graph::rng::Rng;
-    use views::Normalization;
+    use views::{FixedViews, Normalization};
 
     const SIZE: usize = 32;
 
@@ -224,7 +224,7 @@ mod tests {
         let preparation = Preparation { size: SIZE, framing: Framing::Crop, exif: false };
         let input = Input { preparation, normalization: Normalization::NONE };
         let classes = (0..graph.classes()).map(|c| c.to_string()).collect();
-        Model { graph, weights, input, classes, grids: Grids::new() }
+        Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN }
     }
 
     fn logits(model: &Model) -> Vec<f32> {

@@ -5,7 +5,7 @@ use artifacts::{Calibration, Images, Model, Source};
 use common::calibration::{self, reliability};
 use common::cli;
 use common::device::Device;
-use common::forward::forward_images;
+use common::forward::forward_views;
 use common::share::Share;
 use std::path::{Path, PathBuf};
 
@@ -19,9 +19,10 @@ const LEAST: usize = 30;
 /// Flags of `quantize pack`.
 #[derive(clap::Args)]
 pub(crate) struct Calibrate {
-    /// Labelled pictures that the model was not trained on: they are answered by the packed weights, and what they
-    /// show is written into the file: a temperature that makes probabilities believable, and the probability
-    /// below which an answer is "none of these". Fewer than 30 say nothing, and nothing is written of them.
+    /// Labelled pictures that the model was not trained on: they are answered by the packed weights, with the file's
+    /// views, and what they show is written into the file: a temperature that makes probabilities believable, and the
+    /// probability below which an answer is "none of these". Fewer than 30 say nothing, and nothing is written of
+    /// them.
     #[arg(long, value_name = "IMAGES")]
     calibrate: Option<PathBuf>,
     /// Largest share of these pictures that may be called none of the classes.
@@ -63,7 +64,9 @@ impl Calibrate {
         let mut executor = Device::Cpu.executor(packed)?;
         let bar = cli::progress(images.len(), "calibrating");
         let tick = |n| bar.inc(n as u64);
-        let logits = forward_images(&mut *executor, &images, &packed.input.normalization, tick)?;
+        let pixels = |i| Ok(Some(images.pixels(i)));
+        let logits = forward_views(&mut *executor, images.len(), packed, pixels, tick)?;
+        let logits = packed.views.mean(&logits, packed.classes.len());
         bar.finish_and_clear();
         let calibration = calibration::fit(&logits, &labels, self.false_reject)?;
         let Calibration { temperature, threshold, rejected } = calibration;

@@ -11,6 +11,7 @@ use common::device::Device;
 use graph::rng::Rng;
 use graph::{Array, Weights};
 use std::path::{Path, PathBuf};
+use views::FixedViews;
 
 /// Write a model as coded weights; refuse to write more bytes than the budget.
 ///
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 /// and how far its logits are from the model's is printed. The budget is the size of the finished
 /// file, header included.
 ///
-/// --calibrate writes into the header what the packed weights' answers to labelled pictures show; it
+/// --views writes into the header which views of a picture answer together, some 20 bytes. --calibrate writes into the header what the packed weights' answers to labelled pictures show; it
 /// takes some 120 of the file's bytes, changes no answer, and whatever reads the file goes by it.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -30,6 +31,8 @@ use std::path::{Path, PathBuf};
   quantize pack --model student.safetensors --plan plan.safetensors --out model.bin
   quantize pack --model quantized.safetensors --out model.bin
       for a model trained by distill --quant
+  quantize pack --model quantized.safetensors --views flip,shift=4 --out model.bin
+      for the mean answer of ten views
   quantize pack --model quantized.safetensors --calibrate validation.safetensors --out model.bin
       for probabilities that can be believed, and \"none of these\"
   quantize pack --model student.safetensors --format encode8 --out model.pkl
@@ -53,6 +56,13 @@ pub(crate) struct Pack {
     /// Largest size of the file, bytes [default: the plan's budget, or 300,000].
     #[arg(long, value_name = "BYTES")]
     budget: Option<usize>,
+    /// Views of a picture whose mean logits are the file's answer: none, or a list of flip (each view mirrored
+    /// left-right, too), shift=P (four views, moved by P pixels up, down, left, right), zoom=P (one view more, the
+    /// middle without P pixels at each side, enlarged); whole pixels, at most a quarter of a side. Whoever reads the
+    /// file asks for all of them: so many views take so many times the time for a picture. Training and planning
+    /// measure the plain view alone [default: those of the model].
+    #[arg(long, value_name = "LIST")]
+    views: Option<FixedViews>,
     #[command(flatten)]
     calibrate: Calibrate,
     /// Where to write the coded file.
@@ -132,6 +142,10 @@ impl Pack {
             self.calibrate.images().is_none(),
             "--calibrate cannot be used with the course's formats: they have no place for it"
         );
+        ensure!(
+            self.views.is_none(),
+            "--views cannot be used with the course's formats: they have no place for it"
+        );
         let budget = self.budget.unwrap_or(BUDGET);
         let artifact = Artifact::load(&self.model, &[Kind::Model, Kind::Coded, Kind::Bundle])?;
         let entries = state_dict(&artifact)?;
@@ -174,7 +188,12 @@ impl Pack {
 
     fn crumb(self) -> Result<String> {
         let (original, source) = Model::load(&self.model)?;
-        let model = original.folded()?;
+        let mut model = original.folded()?;
+        if let Some(views) = self.views {
+            let size = model.input.preparation.size;
+            ensure!(views.fit(size), "--views {views}: more than a quarter of a side of {size} px");
+            model.views = views;
+        }
         let Contents { spec, payload, weights, budget } = self.contents(&model, &source)?;
         let mut provenance = Provenance::new("quantize pack", &())?.from("model", &source);
         let packed = Model { weights, ..model };
@@ -194,6 +213,10 @@ impl Pack {
             ensure!(
                 found.weights == packed.weights && found.graph == packed.graph,
                 "read back, the file holds other weights than were meant; nothing was written"
+            );
+            ensure!(
+                found.views == packed.views,
+                "read back, the file has other views than were meant; nothing was written"
             );
             ensure!(
                 Calibration::of(&artifact)? == calibration,

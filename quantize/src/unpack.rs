@@ -87,6 +87,10 @@ impl Unpack {
         }
         model.grids.clear(); // an ordinary model again
         if self.format == Format::Torch {
+            if !model.views.is_plain() {
+                let views = model.views;
+                cli::note(&format!("a state dict has no place for the model's views, {views}"));
+            }
             return self.torch(&of_model(model), &form);
         }
         let provenance = Provenance::new("quantize unpack", &())?.from("model", &artifact.source);

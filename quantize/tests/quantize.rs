@@ -1,9 +1,58 @@
-//! The program: flags that go together.
+//! The program: flags that go together, and what a file keeps.
+
+#![allow(clippy::disallowed_methods)] // tests write files as they please
+
+use artifacts::{Framing, Input, Model, Preparation, Provenance};
+use graph::grid::Grids;
+use std::path::Path;
+use std::process::Command;
+use views::{FixedViews, Normalization};
 
 #[path = "../../common/tests/reference/flags.rs"]
 mod flags;
 
 const QUANTIZE: &str = env!("CARGO_BIN_EXE_quantize");
+
+/// Views are set, kept by what is made of the file, overridden, and refused where they are too wide.
+#[test]
+fn a_file_keeps_its_views() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("views");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let graph: graph::Graph =
+        "input 3;a:conv 3>4 k3 bias;b:bn 4;relu;gap;f:linear 4>2 bias".parse().unwrap();
+    let weights = graph::init::weights(&graph, 1);
+    let preparation = Preparation { size: 16, framing: Framing::Crop, exif: false };
+    let input = Input { preparation, normalization: Normalization::NONE };
+    let classes = vec!["a".into(), "b".into()];
+    Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN }
+        .save(&folder.join("plain"), &Provenance::new("test", &()).unwrap())
+        .unwrap();
+    let quantize = |flags: &str| {
+        let done =
+            Command::new(QUANTIZE).current_dir(&folder).args(flags.split(' ')).output().unwrap();
+        let told = String::from_utf8(done.stderr).unwrap();
+        if done.status.success() { Ok(()) } else { Err(told) }
+    };
+    let views = |name: &str| Model::load(&folder.join(name)).unwrap().0.views.to_string();
+    for (flags, made, expected) in [
+        (
+            "pack --model plain --views flip,shift=2,zoom=4 --out a.bin",
+            "a.bin",
+            "flip,shift=2,zoom=4",
+        ),
+        ("unpack --model a.bin --out b", "b", "flip,shift=2,zoom=4"),
+        ("pack --model b --bits 5 --out c.bin", "c.bin", "flip,shift=2,zoom=4"),
+        ("pack --model b --views flip --out d.bin", "d.bin", "flip"),
+        ("pack --model b --views none --out e.bin", "e.bin", "none"),
+    ] {
+        quantize(flags).unwrap();
+        assert_eq!(views(made), expected, "{flags}");
+    }
+    let told = quantize("pack --model plain --views zoom=5 --out x.bin").unwrap_err();
+    assert!(told.contains("--views zoom=5: more than a quarter of a side of 16 px"), "{told}");
+    assert!(!folder.join("x.bin").exists());
+}
 
 #[test]
 fn flags_that_exclude_each_other_are_refused() {
@@ -20,6 +69,8 @@ fn flags_that_exclude_each_other_are_refused() {
         ("pack", "--format encode16 --plan none", course),
         ("pack", "--format encode8 --grid tensor", course),
         ("pack", "--format encode8 --calibrate none", course),
+        ("pack", "--format encode16 --views flip", course),
+        ("pack", "--views flop", "expected none, flip, shift=P, zoom=P"),
         ("pack", "--false-reject 0.1", "not provided:\n  --calibrate <IMAGES>"),
         // The usual form by name excludes nothing.
         ("pack", "--format crumb --bits 4", "cannot read none"),

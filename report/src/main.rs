@@ -4,6 +4,7 @@ mod bootstrap;
 mod compare;
 mod field;
 mod gather;
+mod graph;
 mod ledger;
 mod page;
 mod show;
@@ -20,6 +21,7 @@ enum Command {
     Compare(compare::Compare),
     #[command(alias = "tables")]
     Gather(gather::Gather),
+    Graph(graph::Graph),
     Ledger(ledger::Ledger),
     Page(page::Page),
     Show(show::Show),
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     common::cli::main(|| match Command::parse() {
         Command::Compare(c) => c.run(),
         Command::Gather(c) => c.run(),
+        Command::Graph(c) => c.run(),
         Command::Ledger(c) => c.run(),
         Command::Page(c) => c.run(),
         Command::Show(c) => c.run(),

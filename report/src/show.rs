@@ -114,6 +114,10 @@ fn network(model: &Model) -> Result<String> {
     let colours = |v: [f32; 3]| v.map(|c| c.to_string()).join(", ");
     line(&mut out, "mean", &colours(normalization.mean))?;
     line(&mut out, "std", &colours(normalization.std))?;
+    if !model.views.is_plain() {
+        let views = model.views;
+        line(&mut out, "views", &format!("{views}: the mean of {}", views.count()))?;
+    }
     writeln!(out, "\nnetwork (name: operation → channels × height × width)")?;
     let text = model.graph.to_string();
     for (i, (node, [h, w, c])) in text.split(';').zip(model.graph.shapes(size)?).enumerate() {

@@ -130,6 +130,7 @@ pub(crate) mod tests {
             bytes: 6,
             multiplications: 7,
             temperature: None,
+            views: Default::default(),
         };
         let provenance = Provenance::new("test", &()).unwrap();
         let (name, hash) = (String::new(), String::new());

@@ -42,6 +42,7 @@ fn answers(folder: &Path, images: &Images, name: &str, right: [usize; 8], parame
         bytes: 200,
         multiplications: 300,
         temperature: None,
+        views: Default::default(),
     };
     let answer = |(label, right): (usize, usize)| if right == 1 { label } else { 1 - label };
     let of = |class: usize| if class == 0 { [3f32.ln(), 0.0] } else { [0.0, 3f32.ln()] };

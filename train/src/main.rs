@@ -1,12 +1,13 @@
 //! Labelled pictures → a model. See `train --help`.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use artifacts::{Artifact, Head, Images, Model, Provenance, artifact};
 use clap::Parser;
 use common::cli;
 use common::device::Device;
+use common::fresh::Fresh;
 use common::run::{self, run as train_to};
-use common::sizing::{FRESH, Sizing};
+use common::sizing::FRESH;
 use common::training::{Pictures, Settings, Targets, Training, Tuning};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ use views::Policy;
 /// With --init training goes on from the weights of a model, one of prepare model or of any stage before
 /// quantize: its network, how it scales pixels and how its pictures are prepared are kept, but for their size, which
 /// may be any that the network takes. Where the pictures have other classes its last layer is drawn anew.
+///
+/// With --graph the network is one of your own: no line of Rust is needed for another architecture.
 #[derive(Parser)]
 #[command(
     version,
@@ -30,6 +33,7 @@ use views::Policy;
   train --images training.safetensors --validation validation.safetensors \\
       --arch resnet18 --epochs 60 --augment flip,shift=0.1,cutmix=1 --out teacher.safetensors
   train --images t.safetensors --validation v.safetensors --arch studentnet --out student.safetensors
+  train --images t.safetensors --validation v.safetensors --graph net.txt --out mine.safetensors
   train --images t.safetensors --validation v.safetensors --init pretrained.safetensors \\
       --freeze 5 --epochs 30 --augment flip,shift=0.1 --out teacher.safetensors"
 )]
@@ -46,7 +50,7 @@ struct Train {
     /// Do nothing if --out was made by this very command from these very files before.
     #[arg(long)]
     reuse: bool,
-    /// Model to go on from, instead of a fresh --arch.
+    /// Model to go on from, instead of a fresh network.
     #[arg(long, value_name = "FILE", conflicts_with_all = FRESH)]
     init: Option<PathBuf>,
     #[command(flatten)]
@@ -61,26 +65,12 @@ struct Train {
     compute: cli::Compute,
 }
 
-/// A network that is not given as --init.
-#[derive(Serialize, clap::Args)]
-struct Fresh {
-    /// Network family of a fresh network.
-    #[arg(long, required_unless_present = "init", value_parser = cli::families())]
-    arch: Option<String>,
-    #[command(flatten)]
-    #[serde(flatten)]
-    sizing: Sizing,
-    /// Feed pixel values in 0..1 as they are, instead of scaling by the training pictures' mean
-    /// and standard deviation (the course's setting).
-    #[arg(long)]
-    raw_pixels: bool,
-}
-
 /// What is shown.
 #[derive(Serialize, clap::Args)]
 struct Views {
     /// Random changes to the pictures: none, or a list of flip, shift=F, scale=F, rotate=DEG,
-    /// colour=F, mixup=A, cutmix=A.
+    /// colour=F, mixup=A, cutmix=A, resizemix=S (the partner made smaller, to at most S of a side, 0.8 in its
+    /// paper), plain=F. Of several ways to mix each view draws one; a share F of the views is not mixed.
     #[arg(long, default_value = "none")]
     augment: Policy,
 }
@@ -120,11 +110,7 @@ fn start(
     };
     let provenance = Provenance::new("train", &record)?;
     let Some(path) = init else {
-        let Fresh { arch, sizing, raw_pixels } = fresh;
-        let Some(arch) = arch else { bail!("either --init or --arch is needed") };
-        let build = |classes| sizing.graph(arch, classes);
-        let model = Model::fresh(build, train, *raw_pixels, settings.seed)?;
-        return Ok((model, None, provenance));
+        return Ok((fresh.model(train, settings.seed)?, None, provenance));
     };
     let (model, source) = Model::load(path)?;
     let (was, now) = (model.graph.classes(), train.classes.len());
@@ -145,8 +131,9 @@ fn start(
 
 fn run(args: &Train) -> Result<String> {
     let device = args.compute.start()?;
-    let inputs = [Some(&args.images), Some(&args.validation), args.init.as_ref()];
-    let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
+    let files = [Some(&args.images), Some(&args.validation), args.init.as_ref()];
+    let files = files.into_iter().flatten().map(PathBuf::as_path);
+    let inputs: Vec<&Path> = files.chain(args.fresh.file()).collect();
     let _claim = artifact::claim(&args.out, &inputs)?;
     let train = Images::load(&args.images)?;
     let validation = Images::load(&args.validation)?;

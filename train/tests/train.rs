@@ -30,6 +30,8 @@ fn flags_that_exclude_each_other_are_refused() {
     flags::refused(TRAIN, &table.each_ref().map(|(flags, told)| (flags.as_str(), *told)));
     let table = [
         ("--init m --arch plain", "'--init <FILE>' cannot be used with '--arch <ARCH>'"),
+        ("--init m --graph Cargo.toml", "'Cargo.toml' for '--graph <FILE>': line 1, node 0"),
+        ("--graph none", "'none' for '--graph <FILE>': cannot read none"),
         ("--init m --width 1", "cannot be used with"),
         ("--init m --params 9", "cannot be used with"),
         ("--init m --bytes 9", "cannot be used with"),
@@ -131,14 +133,78 @@ fn training_goes_on_from_a_model() {
     let text = fresh.graph.to_string().replace(">2 bias", ">3 bias");
     let graph: graph::Graph = text.parse().unwrap();
     let weights = graph::init::weights(&graph, 5);
-    let other = Model { graph, weights, classes, ..fresh };
+    let views = "flip,zoom=2".parse().unwrap();
+    let other = Model { graph, weights, classes, views, ..fresh };
     other.save(&folder.join("c.safetensors"), &Provenance::new("test", &()).unwrap()).unwrap();
     let told = train(&folder, "--init c.safetensors --batch 10 --epochs 1 --out d.safetensors");
     assert!(
         told.contains("its last layer, for 3 classes, is drawn anew for the pictures' 2"),
         "{told}"
     );
-    assert_eq!(load("d.safetensors").0.classes, ["dark", "bright"]);
+    let (last, _) = load("d.safetensors");
+    assert_eq!(last.classes, ["dark", "bright"]);
+    assert_eq!(last.views, views, "the pictures have the same size");
+}
+
+/// What is said of it, what the header keeps, and that the very network is trained; --arch and sizes exclude it.
+#[test]
+fn a_network_of_ones_own_is_trained() {
+    let folder = folder("graph");
+    pictures(&folder.join("images.safetensors"));
+    let net = "# mine\n\ninput 3\na:conv 3>4 k3 s2 p1 bias  # 8 x 8\nrelu\n\nb:conv 4>4 k3 p1 g4\n\
+               add @3,2\ngap\nf:linear 4>2 bias\n";
+    let write = |text: &str| std::fs::write(folder.join("net.txt"), text).unwrap();
+    write(net);
+    let flags = "--graph net.txt --batch 10 --epochs 1 --raw-pixels --out a.safetensors";
+    train(&folder, flags);
+    let (model, source) = Model::load(&folder.join("a.safetensors")).unwrap();
+    let graph =
+        "input 3;a:conv 3>4 k3 s2 p1 bias;relu;b:conv 4>4 k3 p1 g4;add @3,2;gap;f:linear 4>2 bias";
+    assert_eq!(model.graph.to_string(), graph);
+    // By hand: 3·4·9 + 4, 4·9, 4·2 + 2.
+    assert_eq!(model.graph.parameter_count(), 158);
+    let settings = &source.provenance.settings;
+    assert_eq!(settings["graph"], graph);
+    assert_eq!(settings["raw_pixels"], true);
+    assert!(settings.get("arch").is_none() && settings.get("width").is_none(), "{settings}");
+    // The same network in other words is the same run; another is another.
+    let before = std::fs::read(folder.join("a.safetensors")).unwrap();
+    write(&net.replace("# mine", "# still mine"));
+    std::fs::remove_file(folder.join("a.epochs.csv")).unwrap();
+    train(&folder, &format!("{flags} --reuse"));
+    assert!(before == std::fs::read(folder.join("a.safetensors")).unwrap());
+    assert!(!folder.join("a.epochs.csv").exists(), "nothing was trained");
+    write(&net.replace("relu", "relu6"));
+    train(&folder, &format!("{flags} --reuse"));
+    let (other, _) = Model::load(&folder.join("a.safetensors")).unwrap();
+    assert_eq!(other.graph.to_string(), graph.replace("relu", "relu6"));
+
+    let refused = |text: &str, flags: &str, told: &str| {
+        write(text);
+        let flags = format!("--images images.safetensors --validation images.safetensors {flags}");
+        let done =
+            Command::new(TRAIN).current_dir(&folder).args(flags.split(' ')).output().unwrap();
+        let found = String::from_utf8(done.stderr).unwrap();
+        assert!(!done.status.success() && found.contains(told), "{flags}: {found}");
+    };
+    for (word, other, told) in [
+        ("4>4 k3", "5>5 k3", "line 7, node 3: \"conv 5>5 k3 p1 g4\""),
+        (
+            "relu",
+            "rely",
+            "line 5, node 2, \"rely\": unknown operation \"rely\"; known: input, conv",
+        ),
+        ("linear 4>2", "linear 4>3", "net.txt: its last node gives 3 logits, the pictures have 2"),
+        ("k3 s2", "s2", "line 4, node 1, \"a:conv 3>4 s2 p1 bias\": expected a window kN"),
+    ] {
+        refused(&net.replace(word, other), "--graph net.txt --out x", told);
+    }
+    let excluded = "'--graph <FILE>' cannot be used with";
+    for more in ["--arch plain", "--width 1", "--params 9", "--stem-stride 1"] {
+        refused(net, &format!("--graph net.txt --out x {more}"), excluded);
+    }
+    refused(net, "--graph net.txt --out net.txt", "net.txt");
+    assert!(std::fs::read_to_string(folder.join("net.txt")).unwrap() == net);
 }
 
 /// Where there is no terminal: a line per epoch, with the numbers of the CSV. Two steps an epoch; after

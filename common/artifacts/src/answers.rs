@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use graph::Array;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use views::FixedViews;
 
 /// The header's body of an answers artifact.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub struct About {
     /// What the model's file divides logits by before they become probabilities; None where it says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// The views whose mean logits are the answers.
+    #[serde(default, skip_serializing_if = "FixedViews::is_plain")]
+    pub views: FixedViews,
 }
 
 /// Logits `[n, classes]` of labelled pictures.

@@ -8,6 +8,7 @@ use crate::pictures::{Input, Preparation};
 use anyhow::{Context, Result, bail, ensure};
 use graph::schedule::{Fusing, Schedule};
 use graph::{Graph, Op};
+use views::FixedViews;
 
 /// What became of the last layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,8 @@ fn with_classes(graph: &Graph, classes: usize) -> Result<(Graph, String)> {
 impl Model {
     /// This model for `images`, to be trained further on them. Its last layer is kept where they have its classes,
     /// as many and by [`classes::agree`]; else it is drawn from `seed` for theirs, as [`graph::init`] draws. Pictures
-    /// may have another size if the network takes it, which then is the model's; normalization stays.
+    /// may have another size if the network takes it, which then is the model's and leaves it the plain view alone;
+    /// normalization stays.
     ///
     /// # Errors
     /// Weights on grids; pictures without labels, prepared otherwise but in size, or of a size that the network does
@@ -74,11 +76,14 @@ impl Model {
         let agree =
             found.len() == self.classes.len() && classes::agree(&self.classes, found).is_ok();
         let input = Input { preparation, ..self.input };
+        // Views count pixels: of another size they would be others.
+        let same_size = preparation == self.input.preparation;
+        let views = if same_size { self.views } else { FixedViews::PLAIN };
         let (model, head) = if agree {
             // Names say more than numbers.
             let is_named = classes::numbers(found.len()) != *found;
             let classes = if is_named { found.clone() } else { self.classes.clone() };
-            (Self { input, classes, ..self }, Head::Kept)
+            (Self { input, classes, views, ..self }, Head::Kept)
         } else {
             let (graph, name) = with_classes(&self.graph, found.len())?;
             let mut drawn = graph::init::weights(&graph, seed);
@@ -90,7 +95,7 @@ impl Model {
             }
             graph.check_weights(&weights)?;
             let classes = found.clone();
-            (Self { graph, weights, input, classes, ..self }, Head::New)
+            (Self { graph, weights, input, classes, views, ..self }, Head::New)
         };
         Schedule::new(&model.graph, size, Fusing::NONE)
             .with_context(|| format!("{at}: its pictures do not fit the network"))?;

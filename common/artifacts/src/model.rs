@@ -11,9 +11,10 @@ use graph::grid::{self, Grid, Grids, Scale};
 use graph::schedule::{Fusing, Schedule};
 use graph::{Graph, Weights};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
-use views::Normalization;
+use views::{FixedViews, Normalization};
 
 /// The header's body of a model, plain or coded.
 #[derive(Serialize, Deserialize)]
@@ -21,6 +22,9 @@ struct Body {
     graph: String,
     classes: Vec<String>,
     input: Input,
+    /// Read by [`read_views`], which is a kilobyte less of a page than what is derived.
+    #[serde(skip_deserializing, skip_serializing_if = "FixedViews::is_plain")]
+    views: FixedViews,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     codec: Option<Spec>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -28,6 +32,17 @@ struct Body {
     /// Read by [`Calibration::of`], so that the page, which only hands it on, has no code for it.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     calibration: Option<Calibration>,
+}
+
+/// The views in a body. What it does not know would be left out of the mean, so nothing may be left over.
+fn read_views(json: &Value) -> Result<FixedViews> {
+    let pixels = |key: &str| json.get(key).and_then(Value::as_u64);
+    let [shift, zoom] = ["shift", "zoom"].map(|key| pixels(key).unwrap_or(0) as u8);
+    let flip = json.get("flip").and_then(Value::as_bool).unwrap_or(false);
+    let views = FixedViews { flip, shift, zoom };
+    let all = json.as_object().is_some_and(|o| o.len() == views.words());
+    ensure!(all, "unknown views");
+    Ok(views)
 }
 
 /// A grid in JSON.
@@ -61,6 +76,8 @@ pub struct Model {
     /// Grids of a network that was trained for them, by tensor; empty for others. Its weights lie on
     /// them, and batch norm is folded.
     pub grids: Grids,
+    /// The views of a picture whose mean logits are the answer.
+    pub views: FixedViews,
 }
 
 impl Model {
@@ -91,7 +108,8 @@ impl Model {
         };
         let weights = graph::init::weights(&graph, seed);
         let input = Input { preparation, normalization };
-        Ok(Self { graph, weights, input, classes, grids: Grids::new() })
+        let views = FixedViews::PLAIN;
+        Ok(Self { graph, weights, input, classes, grids: Grids::new(), views })
     }
 
     /// Read a model, plain or coded.
@@ -152,8 +170,10 @@ impl Model {
             body.classes.len(),
             graph.classes()
         );
-        let (input, classes) = (body.input, body.classes);
-        let model = Self { graph, weights, input, classes, grids };
+        let views = artifact.json.get("views").map_or(Ok(FixedViews::PLAIN), read_views)?;
+        ensure!(views.fit(size), "views of {size} px: they move more than a quarter of a side");
+        let Body { input, classes, .. } = body;
+        let model = Self { graph, weights, input, classes, grids, views };
         if body.codec.is_none() {
             grid::check(&model.grids, &model.graph)?;
         }
@@ -190,6 +210,7 @@ impl Model {
             graph: self.graph.to_string(),
             classes: self.classes.clone(),
             input: self.input,
+            views: self.views,
             codec,
             grids: grids.map(|(n, g)| (n.clone(), stored(g))).collect(),
             calibration,

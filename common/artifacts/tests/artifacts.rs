@@ -10,7 +10,7 @@ use graph::families::studentnet;
 use graph::grid::Grids;
 use graph::rng::Rng;
 use std::path::Path;
-use views::Normalization;
+use views::{FixedViews, Normalization};
 
 fn model() -> Model {
     let graph = studentnet([8, 12, 16, 20, 24, 24, 24, 24], 11).unwrap();
@@ -26,7 +26,7 @@ fn model() -> Model {
     let preparation = Preparation { size: 32, framing: Framing::Letterbox, exif: true };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..11).map(|c| format!("class \"{c}\" é")).collect();
-    Model { graph, weights, input, classes, grids: Grids::new() }
+    Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN }
 }
 
 fn provenance() -> Provenance {

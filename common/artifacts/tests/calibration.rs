@@ -3,7 +3,7 @@
 use artifacts::artifact::{Tensor, save, size};
 use artifacts::{Artifact, Calibration, Framing, Header, Input, Model, Preparation, Provenance};
 use graph::grid::Grids;
-use views::Normalization;
+use views::{FixedViews, Normalization};
 
 fn model() -> Model {
     let graph: graph::Graph =
@@ -11,7 +11,14 @@ fn model() -> Model {
     let weights = graph::init::weights(&graph, 1);
     let preparation = Preparation { size: 8, framing: Framing::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
-    Model { graph, weights, input, classes: vec!["a".into(), "b".into()], grids: Grids::new() }
+    Model {
+        graph,
+        weights,
+        input,
+        classes: vec!["a".into(), "b".into()],
+        grids: Grids::new(),
+        views: FixedViews::PLAIN,
+    }
 }
 
 fn coded(calibration: Option<Calibration>) -> (Header, Vec<Tensor>) {

@@ -7,7 +7,7 @@ use artifacts::images::Unsaved;
 use artifacts::{Framing, Head, Images, Input, Model, Preparation, Provenance};
 use graph::Graph;
 use graph::grid::{Grid, Grids, Scale};
-use views::Normalization;
+use views::{FixedViews, Normalization};
 
 const SIZE: usize = 16;
 
@@ -18,7 +18,7 @@ fn model(text: &str, classes: &str) -> Model {
     let input =
         Input { preparation, normalization: Normalization { mean: [0.4; 3], std: [0.3; 3] } };
     let classes = classes.split(',').map(String::from).collect();
-    Model { graph, weights, input, classes, grids: Grids::new() }
+    Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN }
 }
 
 fn pictures(size: usize, framing: Framing, classes: &str) -> Images {

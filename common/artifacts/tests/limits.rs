@@ -4,7 +4,7 @@ use artifacts::{Artifact, Framing, Input, Model, Preparation, Provenance};
 use graph::grid::Grids;
 use graph::{Array, Graph, Weights};
 use std::path::Path;
-use views::Normalization;
+use views::{FixedViews, Normalization};
 
 fn model(text: &str, size: usize) -> Model {
     let graph: Graph = text.parse().unwrap();
@@ -13,7 +13,7 @@ fn model(text: &str, size: usize) -> Model {
     let preparation = Preparation { size, framing: Framing::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..graph.classes()).map(|c| c.to_string()).collect();
-    Model { graph, weights, input, classes, grids: Grids::new() }
+    Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN }
 }
 
 /// The bytes of `model` as a plain file and as shipped ones, by the codings that are asked for.

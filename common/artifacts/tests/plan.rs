@@ -5,7 +5,7 @@ use artifacts::{Framing, Input, Model, Preparation, Provenance};
 use codec::{Quantized, Rows, Spec, uniform_choices};
 use graph::Graph;
 use graph::grid::Grids;
-use views::Normalization;
+use views::{FixedViews, Normalization};
 
 fn model() -> Model {
     let text = "input 3;a:conv 3>64 k3 p1 bias;relu;gap;f:linear 64>10 bias";
@@ -14,7 +14,7 @@ fn model() -> Model {
     let preparation = Preparation { size: 8, framing: Framing::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..10).map(|c| c.to_string()).collect();
-    Model { graph, weights, input, classes, grids: Grids::new() }
+    Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN }
 }
 
 /// Nearest where that fits, else the lowest price of a bit that does: a five-hundredth less does not.

@@ -1,6 +1,6 @@
 // Views of pictures that lie on the device; twin of the crate views, which is the definition. A view's
-// places are picture, partner, how they are mixed (0 not at all, 1 by weight, 2 by a rectangle) and the
-// rectangle's top, bottom, left, right; its shots are the weight of its own, then of picture and partner each:
+// places are picture, partner, how they are mixed (0 not at all, 1 by weight, 2 by a rectangle, 3 by a square
+// that holds all of the partner) and its top, bottom, left, right; its shots are the weight of its own, then of picture and partner each:
 // matrix (4), centre (2), brightness, contrast, saturation.
 #include "index.cuh"
 
@@ -65,6 +65,22 @@ static __device__ void recolour(const float *p, const float *colour, float mean,
   for (u32 c = 0; c < 3; ++c) out[c] = fminf(fmaxf(g + colour[2] * (out[c] - g), 0.f), 1.f);
 }
 
+// Pixel (y, x) of a recoloured view `raw` [size, size, 3] made `side` pixels wide: the mean of all pixels that its
+// square touches, row by row.
+static __device__ void shrink(const float *raw, const float *colour, float mean, u32 size, u32 side, u32 y, u32 x,
+                              float *out) {
+  const u32 top = y * size / side, bottom = ((y + 1) * size + side - 1) / side;
+  const u32 left = x * size / side, right = ((x + 1) * size + side - 1) / side;
+  float pixel[3];
+  for (u32 c = 0; c < 3; ++c) out[c] = 0.f;
+  for (u32 j = top; j < bottom; ++j)
+    for (u32 i = left; i < right; ++i) {
+      recolour(raw + ((u64)j * size + i) * 3, colour, mean, pixel);
+      for (u32 c = 0; c < 3; ++c) out[c] += pixel[c];
+    }
+  for (u32 c = 0; c < 3; ++c) out[c] /= (float)((bottom - top) * (right - left));
+}
+
 // Recoloured, mixed and normalized: out [b, size, size, 3]; sums [b·2] of greys. A thread per pixel;
 // n = b·size².
 extern "C" __global__ void mix(u64 n, u32 size, const u32 *places, const float *shots, const float *raw,
@@ -77,9 +93,11 @@ extern "C" __global__ void mix(u64 n, u32 size, const u32 *places, const float *
   float own[3], other[3];
   recolour(raw + (view * 2 * plane + at) * 3, shot + 1 + 6, sums[view * 2] / (float)plane, own);
   if (place[2]) {
-    recolour(raw + ((view * 2 + 1) * plane + at) * 3, shot + 1 + SHOT + 6, sums[view * 2 + 1] / (float)plane, other);
-    const float w = place[2] == 1 ? shot[0] : 1.f;
-    const bool inside = place[2] == 2 && y >= place[3] && y < place[4] && x >= place[5] && x < place[6];
+    const float *partner = raw + (view * 2 + 1) * plane * 3, *colour = shot + 1 + SHOT + 6;
+    const float light = sums[view * 2 + 1] / (float)plane, w = place[2] == 1 ? shot[0] : 1.f;
+    const bool inside = place[2] >= 2 && y >= place[3] && y < place[4] && x >= place[5] && x < place[6];
+    if (place[2] == 3 && inside) shrink(partner, colour, light, size, place[4] - place[3], y - place[3], x - place[5], other);
+    else recolour(partner + at * 3, colour, light, other);
     for (u32 c = 0; c < 3; ++c) own[c] = inside ? other[c] : place[2] == 1 ? w * own[c] + (1.f - w) * other[c] : own[c];
   }
   for (u32 c = 0; c < 3; ++c) out[i * 3 + c] = (own[c] - mean[c]) / deviation[c];

@@ -9,8 +9,8 @@ use views::{Mixing, Normalization, Pictures, Shot, View};
 
 /// A view, as kernels are told of it; see `render.cu`.
 struct Words {
-    /// Picture, partner, how they are mixed (0 not at all, 1 by weight, 2 by a rectangle), and the
-    /// rectangle: top, bottom, left, right.
+    /// Picture, partner, how they are mixed (0 not at all, 1 by weight, 2 by a rectangle, 3 by a square that
+    /// holds all of the partner), and rectangle or square: top, bottom, left, right.
     places: [u32; 7],
     /// Share of the picture itself; then of the picture and of its partner: matrix (4), centre (2),
     /// brightness, contrast, saturation.
@@ -23,6 +23,7 @@ impl Words {
             Mixing::None => (0, [0; 4]),
             Mixing::Mixup(_) => (1, [0; 4]),
             Mixing::CutMix(rectangle) => (2, rectangle.map(|n| n as u32)),
+            Mixing::ResizeMix(square) => (3, square.map(|n| n as u32)),
         };
         let (partner, other) = view.partner;
         let shot = |s: &Shot| {

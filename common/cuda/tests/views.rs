@@ -49,6 +49,8 @@ fn views_equal_those_of_the_cpu() {
         "flip,scale=0.6,mixup=0.5",
         "scale=0.5,rotate=90,colour=0.2,cutmix=1",
         "flip,colour=0.4,mixup=0.3,cutmix=1",
+        "flip,scale=0.5,colour=0.4,resizemix=0.8",
+        "flip,mixup=0.3,cutmix=1,resizemix=1,plain=0.2",
     ] {
         let policy_of: Policy = policy.parse().unwrap();
         let views: Vec<(usize, View)> = (0..4 * COUNT)

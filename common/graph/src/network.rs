@@ -51,6 +51,11 @@ impl Graph {
     /// Nodes that read a later one, channel counts that do not meet, names used twice, more parameters than
     /// [`limits`] allows.
     pub fn new(nodes: Vec<Node>) -> Result<Self> {
+        Self::placed(nodes, &|i| format!("node {i}"))
+    }
+
+    /// [`Graph::new`], with `place` for what errors call a node.
+    pub(crate) fn placed(nodes: Vec<Node>, place: &dyn Fn(usize) -> String) -> Result<Self> {
         ensure!(nodes.len() <= MAX_NODES, "more than {MAX_NODES} nodes");
         let first = nodes.first().map(|n| n.op);
         ensure!(matches!(first, Some(Op::Input(_))), "the first node must be the input");
@@ -58,16 +63,21 @@ impl Graph {
         let mut channels: Vec<usize> = Vec::with_capacity(nodes.len());
         let mut floats = 0;
         for (i, node) in nodes.iter().enumerate() {
-            let out = check_node(node, i, &channels).map_err(|e| e.at(format!("node {i}")))?;
+            let out = check_node(node, i, &channels).map_err(|e| e.at(place(i)))?;
             let has_parameters = !node.op.about().parameters().is_empty();
             ensure!(
                 has_parameters != node.name.is_empty()
                     && (!has_parameters || names.insert(&node.name)),
-                "node {i}: parameters need a name of their own, {:?} is not",
+                "{}: parameters need a name of their own, {:?} is not",
+                place(i),
                 node.name
             );
-            floats += check_parameters(node).map_err(|e| e.at(format!("node {i}")))?;
-            ensure!(floats <= MAX_FLOATS, "node {i}: more than {MAX_FLOATS} parameters up to here");
+            floats += check_parameters(node).map_err(|e| e.at(place(i)))?;
+            ensure!(
+                floats <= MAX_FLOATS,
+                "{}: more than {MAX_FLOATS} parameters up to here",
+                place(i)
+            );
             channels.push(out);
         }
         ensure!(!names.is_empty(), "a network without parameters");

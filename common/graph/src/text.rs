@@ -19,6 +19,10 @@ use std::str::FromStr;
 /// What a line begins with that somebody must settle before the text is a graph.
 pub const OPEN: &str = "? ";
 
+/// The operations that a text may name, for whoever mistyped one.
+const KNOWN: &str = "input, conv, bn, relu, relu6, hardswish, silu, hardsigmoid, sigmoid, scale, max, avg, gap, blur, \
+                     linear, add, mul, concat, split, shuffle";
+
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, node) in self.nodes().iter().enumerate() {
@@ -42,27 +46,39 @@ impl FromStr for Graph {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let code = |line: &str| line.split('#').next().unwrap_or("").to_owned();
-        let lines: Vec<String> = text.lines().map(code).collect();
-        let parts = lines.iter().flat_map(|l| l.split(';')).map(str::trim);
-        let parts: Vec<&str> = parts.filter(|p| !p.is_empty()).take(MAX_NODES + 1).collect();
-        let open: Vec<&str> = parts.iter().filter_map(|p| p.strip_prefix(OPEN)).collect();
+        let lines = text.lines().enumerate().map(|(at, line)| (at + 1, code(line)));
+        let parts = lines.flat_map(|(at, line)| line.split(';').map(move |part| (at, part.trim())));
+        let parts = parts.filter(|(_, part)| !part.is_empty()).take(MAX_NODES + 1);
+        let parts: Vec<(usize, &str)> = parts.collect();
+        let open: Vec<&str> = parts.iter().filter_map(|(_, p)| p.strip_prefix(OPEN)).collect();
         ensure!(
             open.is_empty(),
             "a draft that is not this network; settle this, then take out the lines that begin with \"?\": {}",
             open.join("; ")
         );
-        let node = |(i, part): (usize, &&str)| {
-            parse_node(part, i).map_err(|e| e.at(format!("node {i}, {part:?}")))
+        // In a file people count lines, in a header there is but one.
+        let place = |i: usize| match parts.last() {
+            Some((1, _)) | None => format!("node {i}"),
+            Some(_) => format!("line {}, node {i}", parts[i].0),
         };
-        Self::new(parts.iter().enumerate().map(node).collect::<Result<_>>()?)
+        let node = |(i, (_, part)): (usize, &(usize, &str))| {
+            parse_node(part, i).map_err(|e| e.at(format!("{}, {part:?}", place(i))))
+        };
+        Self::placed(parts.iter().enumerate().map(node).collect::<Result<_>>()?, &place)
     }
+}
+
+/// What stands before a comment.
+fn code(line: &str) -> &str {
+    line.split('#').next().unwrap_or_default()
 }
 
 fn parse_node(text: &str, i: usize) -> Result<Node> {
     let (name, rest) = text.split_once(':').unwrap_or(("", text));
     let (verb, mut words) = Words::new(rest);
-    let Some(op) = Op::parse(verb, &mut words) else { bail!("unknown operation {verb:?}") };
+    let Some(op) = Op::parse(verb, &mut words) else {
+        bail!("unknown operation {verb:?}; known: {KNOWN}")
+    };
     let op = op?;
     let before = if i == 0 { Vec::new() } else { vec![i - 1] };
     let inputs = words.inputs()?.unwrap_or(before);
@@ -180,5 +196,22 @@ mod tests {
         let e = error("input 3;gap;f:linear 4>2");
         assert_eq!(e, "node 2: \"linear 4>2\": expects 4 channels, its input has 3");
         assert!(error("input 3;f:konv 3>4 k3").contains("unknown operation \"konv\""));
+        // Of several lines the line is told, however many are empty or comments.
+        let lines = |last: &str| format!("# mine\n\ninput 3 # 0\ngap; # 1\n\n{last}\n");
+        let e = error(&lines("f:linear 4>2"));
+        assert_eq!(e, "line 6, node 2: \"linear 4>2\": expects 4 channels, its input has 3");
+        let e = error(&lines("f:linear 3"));
+        assert_eq!(e, "line 6, node 2, \"f:linear 3\": expected IN>OUT");
+        let e = error(&lines("linear 3>2"));
+        assert!(e.starts_with("line 6, node 2: parameters need a name of their own"), "{e}");
+    }
+
+    /// What is said to be known is, and a word that is not is none of them.
+    #[test]
+    fn every_operation_that_is_told_is_known() {
+        for verb in KNOWN.split(", ") {
+            assert!(Op::parse(verb, &mut Words::new("").1).is_some(), "{verb}");
+        }
+        assert!(Op::parse("konv", &mut Words::new("").1).is_none());
     }
 }

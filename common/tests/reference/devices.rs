@@ -4,7 +4,7 @@ use artifacts::{Framing, Input, Model, Preparation};
 use common::device::Device;
 use graph::grid::Grids;
 use graph::{Graph, Weights};
-use views::Normalization;
+use views::{FixedViews, Normalization};
 
 /// All that this build has.
 #[cfg(not(feature = "cuda"))]
@@ -17,5 +17,5 @@ pub(crate) fn model(graph: Graph, weights: Weights, size: usize) -> Model {
     let preparation = Preparation { size, framing: Framing::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..graph.classes()).map(|c| c.to_string()).collect();
-    Model { graph, weights, input, classes, grids: Grids::new() }
+    Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN }
 }

@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`policy`] | how views are drawn |
+//! | [`fixed`] | views that are not drawn: those a finished model is asked with |
 //! | [`render`] | a view → pixels: the definition, which `cuda` repeats on the device |
 //!
 //! A [`View`] is a pure function of (policy, seed, picture, k): crop, flip, rotation, colour and the
@@ -10,12 +11,14 @@
 //! the student later sees the very same view ("consistent teaching", Beyer et al. 2022,
 //! "Knowledge distillation: a good teacher is patient and consistent", section 3.1).
 
+pub mod fixed;
 pub mod policy;
 pub mod render;
 
+pub use fixed::FixedViews;
 use graph::rng::Rng;
 pub use policy::Policy;
-pub use render::{Normalization, Pictures, render};
+pub use render::{Normalization, Pictures, Tap, render};
 
 /// Where and how one picture is looked at.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,6 +40,8 @@ pub enum Mixing {
     Mixup(f32),
     /// The partner inside the rectangle `[top, bottom, left, right]`, pixels.
     CutMix([usize; 4]),
+    /// All of the partner, made smaller, inside the square `[top, bottom, left, right]`, pixels.
+    ResizeMix([usize; 4]),
 }
 
 /// The k-th view of a picture.
@@ -98,27 +103,71 @@ impl View {
     ) -> Self {
         let own = Shot::draw(policy, seed, picture, k);
         let plain = Self { own, partner: (picture, own), mixing: Mixing::None, weight: 1.0 };
-        if policy.mixup <= 0.0 && policy.cutmix <= 0.0 {
+        if !policy.mixes() {
             return plain;
         }
         let rng = &mut Rng::new(seed, "mix", key(picture, k));
+        if policy.plain > 0.0 && rng.chance(policy.plain) {
+            return plain;
+        }
         let other = rng.below(pictures);
         let partner = (other, Shot::draw(policy, seed, other, k));
-        let cut = policy.cutmix > 0.0 && (policy.mixup <= 0.0 || rng.chance(0.5));
-        if !cut {
-            let weight = rng.beta(policy.mixup);
-            return Self { partner, mixing: Mixing::Mixup(weight), weight, ..plain };
-        }
-        let side = (1.0 - rng.beta(policy.cutmix)).sqrt() * size as f32;
-        let span = |centre: f32| {
-            let low = (centre - side / 2.0).max(0.0) as usize;
-            (low, ((centre + side / 2.0) as usize).min(size))
+        let mixing = way(policy, rng)(policy, rng, size);
+        let weight = match mixing {
+            Mixing::None => 1.0,
+            Mixing::Mixup(weight) => weight,
+            Mixing::CutMix([top, bottom, left, right])
+            | Mixing::ResizeMix([top, bottom, left, right]) => {
+                1.0 - ((bottom - top) * (right - left)) as f32 / (size * size) as f32
+            }
         };
-        let (top, bottom) = span(rng.uniform() * size as f32);
-        let (left, right) = span(rng.uniform() * size as f32);
-        let weight = 1.0 - ((bottom - top) * (right - left)) as f32 / (size * size) as f32;
-        Self { partner, mixing: Mixing::CutMix([top, bottom, left, right]), weight, ..plain }
+        Self { partner, mixing, weight, ..plain }
     }
+}
+
+/// Draws how a partner takes part.
+type Way = fn(&Policy, &mut Rng, usize) -> Mixing;
+
+/// One of the ways to mix that the policy has.
+fn way(policy: &Policy, rng: &mut Rng) -> Way {
+    let ways: [(f32, Way); 3] =
+        [(policy.cutmix, cut_mix), (policy.mixup, mixup), (policy.resizemix, resize_mix)];
+    let ways: Vec<Way> = ways.into_iter().filter(|(a, _)| *a > 0.0).map(|(_, way)| way).collect();
+    match ways[..] {
+        [one] => one,
+        // As before there was a third: the same seeds draw the same views.
+        [a, b] => {
+            if rng.chance(0.5) {
+                a
+            } else {
+                b
+            }
+        }
+        _ => ways[rng.below(ways.len())],
+    }
+}
+
+fn mixup(policy: &Policy, rng: &mut Rng, _: usize) -> Mixing {
+    Mixing::Mixup(rng.beta(policy.mixup))
+}
+
+fn cut_mix(policy: &Policy, rng: &mut Rng, size: usize) -> Mixing {
+    let side = (1.0 - rng.beta(policy.cutmix)).sqrt() * size as f32;
+    let span = |centre: f32| {
+        let low = (centre - side / 2.0).max(0.0) as usize;
+        (low, ((centre + side / 2.0) as usize).min(size))
+    };
+    let (top, bottom) = span(rng.uniform() * size as f32);
+    let (left, right) = span(rng.uniform() * size as f32);
+    Mixing::CutMix([top, bottom, left, right])
+}
+
+/// A square anywhere inside the picture, of a side between the least and the policy's.
+fn resize_mix(policy: &Policy, rng: &mut Rng, size: usize) -> Mixing {
+    let side = rng.between(policy::LEAST_SIDE, policy.resizemix) * size as f32;
+    let side = (side.round() as usize).clamp(1, size);
+    let [top, left] = [0; 2].map(|_| rng.below(size - side + 1));
+    Mixing::ResizeMix([top, top + side, left, left + side])
 }
 
 #[cfg(test)]
@@ -141,6 +190,55 @@ mod tests {
                 assert_eq!(v.weight, 1.0 - ((b - t) * (r - l)) as f32 / 1024.0);
             }
         }
+        Ok(())
+    }
+
+    /// Of two ways each view draws by one coin behind the partner, as ever: the draws, repeated here.
+    #[test]
+    fn old_policies_draw_what_they_drew() -> Result<()> {
+        let policy: Policy = "cutmix=1,mixup=0.2".parse()?;
+        let mut cuts = 0;
+        for k in 0..100 {
+            let view = View::of(&policy, 9, 2, k, 50, 32);
+            let rng = &mut Rng::new(9, "mix", ((k as u64) << 32) | 2);
+            assert_eq!(view.partner.0, rng.below(50));
+            if rng.chance(0.5) {
+                cuts += 1;
+                assert!(matches!(view.mixing, Mixing::CutMix(_)), "{view:?}");
+            } else {
+                assert_eq!(view.mixing, Mixing::Mixup(rng.beta(0.2)));
+            }
+        }
+        // Of 100 tosses 50 ± 4 standard deviations.
+        assert!((30..=70).contains(&cuts), "{cuts}");
+        Ok(())
+    }
+
+    /// Of 1,200 views a quarter is plain and each way has a third of the rest: 300 ± 75 is 5 standard deviations. The
+    /// side of a square is 0.1 to 0.8 of 40 pixels, all sizes occur, and none reaches out.
+    #[test]
+    fn ways_to_mix_take_turns() -> Result<()> {
+        let policy: Policy = "mixup=0.4,cutmix=1,resizemix=0.8,plain=0.25".parse()?;
+        let mut counts = [0; 4];
+        let mut sides = std::collections::BTreeSet::new();
+        for k in 0..1200 {
+            let view = View::of(&policy, 5, 1, k, 50, 40);
+            counts[match view.mixing {
+                Mixing::None => 0,
+                Mixing::Mixup(_) => 1,
+                Mixing::CutMix(_) => 2,
+                Mixing::ResizeMix([top, bottom, left, right]) => {
+                    assert!(bottom - top == right - left && bottom <= 40 && right <= 40);
+                    let side = bottom - top;
+                    assert_eq!(view.weight, 1.0 - (side * side) as f32 / 1600.0);
+                    sides.insert(side);
+                    3
+                }
+            }] += 1;
+            assert_eq!(view.mixing == Mixing::None, view.weight == 1.0 && view.partner.0 == 1);
+        }
+        assert!(counts.iter().all(|n| (225..=375).contains(n)), "{counts:?}");
+        assert_eq!(sides, (4..=32).collect());
         Ok(())
     }
 }

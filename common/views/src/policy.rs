@@ -22,12 +22,27 @@ pub struct Policy {
     pub colour: f32,
     /// α of mixup (Zhang et al. 2018); 0 = off.
     pub mixup: f32,
-    /// α of CutMix (Yun et al. 2019); 0 = off. With both, each view draws one of the two.
+    /// α of CutMix (Yun et al. 2019); 0 = off. Of several ways to mix each view draws one, evenly.
     pub cutmix: f32,
+    /// ResizeMix (Qin et al. 2020, section 3.2): the whole partner, made smaller, its side a share of the picture's
+    /// between [`LEAST_SIDE`] and this (0.8 in the paper); 0 = off.
+    pub resizemix: f32,
+    /// Share of the views that are not mixed, where others are.
+    pub plain: f32,
 }
+
+/// The smallest side of a partner that ResizeMix makes smaller, as a share of the picture's.
+pub const LEAST_SIDE: f32 = 0.1;
 
 /// Smallest α of mixing.
 const LEAST_ALPHA: f32 = 0.01;
+
+impl Policy {
+    /// Whether views are mixed with a partner.
+    pub fn mixes(&self) -> bool {
+        self.mixup > 0.0 || self.cutmix > 0.0 || self.resizemix > 0.0
+    }
+}
 
 impl FromStr for Policy {
     type Err = anyhow::Error;
@@ -48,21 +63,30 @@ impl FromStr for Policy {
                 "colour" => (&mut policy.colour, 1.0),
                 "mixup" => (&mut policy.mixup, 1.0),
                 "cutmix" => (&mut policy.cutmix, 1.0),
+                "resizemix" => (&mut policy.resizemix, 1.0),
+                "plain" => (&mut policy.plain, 1.0),
                 _ => bail!(
-                    "unknown augmentation {key:?}; known: flip, shift, scale, rotate, colour, mixup, cutmix"
+                    "unknown augmentation {key:?}; known: flip, shift, scale, rotate, colour, mixup, cutmix, \
+                     resizemix, plain"
                 ),
             };
             let value: f32 =
                 value.parse().map_err(|_| anyhow::anyhow!("{part:?}: expected {key}=NUMBER"))?;
             ensure!((0.0..=max).contains(&value), "{part:?}: expected 0..={max}");
             // Of smaller ones a draw takes for ever; nothing is mixed long before.
-            let mixes = matches!(key, "mixup" | "cutmix");
-            ensure!(
-                !mixes || value == 0.0 || value >= LEAST_ALPHA,
-                "{part:?}: expected 0, or {LEAST_ALPHA} to {max}"
-            );
+            let least = match key {
+                "mixup" | "cutmix" => LEAST_ALPHA,
+                "resizemix" => LEAST_SIDE,
+                _ => 0.0,
+            };
+            ensure!(value == 0.0 || value >= least, "{part:?}: expected 0, or {least} to {max}");
             *slot = value;
         }
+        ensure!(
+            policy.plain == 0.0 || policy.mixes(),
+            "plain={} of {text:?} is the share of views that are not mixed, and none is",
+            policy.plain
+        );
         Ok(policy)
     }
 }
@@ -80,6 +104,8 @@ impl fmt::Display for Policy {
             ("colour", self.colour),
             ("mixup", self.mixup),
             ("cutmix", self.cutmix),
+            ("resizemix", self.resizemix),
+            ("plain", self.plain),
         ] {
             if value > 0.0 {
                 parts.push(format!("{key}={value}"));
@@ -112,6 +138,8 @@ mod tests {
     fn policies_are_written_as_they_are_read() -> Result<()> {
         let text = "flip,shift=0.1,scale=0.5,rotate=15,colour=0.2,mixup=0.2,cutmix=1";
         assert_eq!(text.parse::<Policy>()?.to_string(), text);
+        let more = format!("{text},resizemix=0.8,plain=0.25");
+        assert_eq!(more.parse::<Policy>()?.to_string(), more);
         assert_eq!("none".parse::<Policy>()?.to_string(), "none");
         assert_eq!("none".parse::<Policy>()?, Policy::default());
         for bad in [
@@ -123,6 +151,9 @@ mod tests {
             "mixup=-1",
             "mixup=nan",
             "cutmix=1e-30",
+            "resizemix=0.05",
+            "flip,plain=0.2",
+            "mixup=1,plain=1.5",
         ] {
             assert!(bad.parse::<Policy>().is_err(), "{bad}");
         }

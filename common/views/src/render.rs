@@ -21,13 +21,22 @@ impl Normalization {
     pub fn apply(&self, pixels: &[u8], out: &mut [f32]) {
         let plane = pixels.len() / 3;
         for (i, out) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-            for c in 0..3 {
-                let v = f32::from(pixels[c * plane + i]) / 255.0;
-                out[c] = (v - self.mean[c]) / self.std[c];
-            }
+            *out = [0, 1, 2].map(|c| f32::from(pixels[c * plane + i]) / 255.0);
+            self.scale(out);
+        }
+    }
+
+    /// A pixel's values in 0..1 → what the network reads.
+    #[inline]
+    pub(crate) fn scale(&self, pixel: &mut [f32; 3]) {
+        for (c, v) in pixel.iter_mut().enumerate() {
+            *v = (*v - self.mean[c]) / self.std[c];
         }
     }
 }
+
+/// The two rows or columns of a picture around a place, and the weight of the second.
+pub type Tap = (usize, usize, f32);
 
 /// Prepared pictures, all of one size.
 pub trait Pictures: Sync {
@@ -68,18 +77,43 @@ pub fn render(
                     out[row.clone()].copy_from_slice(&other[row]);
                 }
             }
+            Mixing::ResizeMix([top, bottom, left, right]) => {
+                for (y, x) in (top..bottom).flat_map(|y| (left..right).map(move |x| (y, x))) {
+                    let at = (y * size + x) * 3;
+                    out[at..at + 3].copy_from_slice(&shrunk(
+                        &other,
+                        size,
+                        bottom - top,
+                        [y - top, x - left],
+                    ));
+                }
+            }
         }
     }
     for pixel in out.as_chunks_mut::<3>().0 {
-        for (c, v) in pixel.iter_mut().enumerate() {
-            *v = (*v - normalization.mean[c]) / normalization.std[c];
+        normalization.scale(pixel);
+    }
+}
+
+/// A pixel of `picture` `[size, size, 3]` made `side` pixels wide: the mean of all pixels that its square touches, row by
+/// row, as PyTorch's `adaptive_avg_pool2d` has it. Bilinear samples would leave most pixels of a partner unseen.
+fn shrunk(picture: &[f32], size: usize, side: usize, at: [usize; 2]) -> [f32; 3] {
+    let [rows, columns] = at.map(|i| i * size / side..((i + 1) * size).div_ceil(side));
+    let mut sum = [0.0; 3];
+    for y in rows.clone() {
+        for pixel in
+            picture[(y * size + columns.start) * 3..][..3 * columns.len()].as_chunks::<3>().0
+        {
+            for (sum, v) in sum.iter_mut().zip(pixel) {
+                *sum += v;
+            }
         }
     }
+    sum.map(|v| v / (rows.len() * columns.len()) as f32)
 }
 
 /// Bilinear samples of a picture in 0..1, `[size, size, 3]`; beyond the border it is mirrored.
 fn shoot(pixels: &[u8], size: usize, shot: &Shot, out: &mut [f32]) {
-    let plane = size * size;
     if shot.matrix == Shot::PLAIN.matrix && shot.center == Shot::PLAIN.center {
         Normalization::NONE.apply(pixels, out);
     } else {
@@ -91,24 +125,31 @@ fn shoot(pixels: &[u8], size: usize, shot: &Shot, out: &mut [f32]) {
             let dy = oy as f32 - half;
             for (ox, out) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
                 let dx = ox as f32 - half;
-                let (y0, y1, fy) = neighbours(cy + yy * dy + yx * dx, size);
-                let (x0, x1, fx) = neighbours(cx + xy * dy + xx * dx, size);
-                for c in 0..3 {
-                    let p = &pixels[c * plane..(c + 1) * plane];
-                    let at = |y: usize, x: usize| f32::from(p[y * size + x]);
-                    let top = at(y0, x0) + fx * (at(y0, x1) - at(y0, x0));
-                    let bottom = at(y1, x0) + fx * (at(y1, x1) - at(y1, x0));
-                    out[c] = (top + fy * (bottom - top)) / 255.0;
-                }
+                let row = neighbours(cy + yy * dy + yx * dx, size);
+                let column = neighbours(cx + xy * dy + xx * dx, size);
+                *out = blend(pixels, size, row, column);
             }
         }
     }
     recolour(out, shot.colour);
 }
 
+/// The bilinear mean of the pixels in two rows and two columns of a picture, each colour in 0..1.
+#[inline]
+pub(crate) fn blend(pixels: &[u8], size: usize, (y0, y1, fy): Tap, (x0, x1, fx): Tap) -> [f32; 3] {
+    let plane = size * size;
+    [0, 1, 2].map(|c| {
+        let p = &pixels[c * plane..(c + 1) * plane];
+        let at = |y: usize, x: usize| f32::from(p[y * size + x]);
+        let top = at(y0, x0) + fx * (at(y0, x1) - at(y0, x0));
+        let bottom = at(y1, x0) + fx * (at(y1, x1) - at(y1, x0));
+        (top + fy * (bottom - top)) / 255.0
+    })
+}
+
 /// The two pixels around a coordinate, mirrored at the borders, and the weight of the second.
 #[inline]
-fn neighbours(v: f32, size: usize) -> (usize, usize, f32) {
+fn neighbours(v: f32, size: usize) -> Tap {
     let low = v.floor();
     let mirror = |i: i32| {
         let n = size as i32;
@@ -157,6 +198,53 @@ mod tests {
         assert_eq!(red([[1.0, 0.0], [0.0, 1.0]]), [0, 1, 2, 3]);
         assert_eq!(red([[1.0, 0.0], [0.0, -1.0]]), [1, 0, 3, 2]);
         assert_eq!(red([[0.0, 1.0], [-1.0, 0.0]]), [1, 3, 0, 2]);
+    }
+
+    /// By hand, of 5 pixels made 2 wide: the first of them touches pixels 0 to 2, the second 2 to 4, each way.
+    #[test]
+    fn a_partner_is_made_smaller_by_means() {
+        let picture: Vec<f32> = (0..25).flat_map(|i| [i as f32, (i % 5) as f32, 1.0]).collect();
+        assert_eq!(shrunk(&picture, 5, 2, [0, 0]), [6.0, 1.0, 1.0]);
+        assert_eq!(shrunk(&picture, 5, 2, [0, 1]), [8.0, 3.0, 1.0]);
+        assert_eq!(shrunk(&picture, 5, 2, [1, 0]), [16.0, 1.0, 1.0]);
+        assert_eq!(shrunk(&picture, 5, 5, [3, 4]), [19.0, 4.0, 1.0]);
+        assert_eq!(shrunk(&picture, 5, 1, [0, 0]), [12.0, 2.0, 1.0]);
+    }
+
+    struct Two([Vec<u8>; 2]);
+
+    impl Pictures for Two {
+        fn count(&self) -> usize {
+            2
+        }
+
+        fn size(&self) -> usize {
+            4
+        }
+
+        fn pixels(&self, i: usize) -> &[u8] {
+            &self.0[i]
+        }
+    }
+
+    /// A partner that is 51 on the left and 153 on the right, in a square of two pixels: 0.2 and 0.6 side by side.
+    #[test]
+    fn the_square_holds_all_of_the_partner() {
+        let partner = (0..48).map(|i| if i % 4 < 2 { 51 } else { 153 }).collect();
+        let pictures = Two([vec![255; 48], partner]);
+        let (own, weight) = (Shot::PLAIN, 0.75);
+        let mixing = Mixing::ResizeMix([1, 3, 2, 4]);
+        let view = View { own, partner: (1, own), mixing, weight };
+        let mut out = vec![0.0; 48];
+        render(&pictures, 0, &view, &Normalization::NONE, &mut out);
+        for (i, pixel) in out.as_chunks::<3>().0.iter().enumerate() {
+            let expected = match (i / 4, i % 4) {
+                (1 | 2, 2) => 0.2,
+                (1 | 2, 3) => 0.6,
+                _ => 1.0,
+            };
+            assert!(pixel.iter().all(|v| (v - expected).abs() < 1e-6), "{i}: {pixel:?}");
+        }
     }
 
     #[test]

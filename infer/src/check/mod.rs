@@ -22,6 +22,8 @@ use ways::{Answers, Batch, Way};
 /// the largest, or of 1 where that is less, and answers that differ where two logits are as near as that. Anything
 /// more is a failure.
 ///
+/// Of a model with views (quantize pack --views) all ways average them: the ONNX file and the page inside themselves.
+///
 /// The page decodes JPEGs by itself, and refuses some uncommon kinds; of other pictures, which a browser decodes, it
 /// gets the prepared pixels.
 #[derive(clap::Args)]
@@ -199,11 +201,7 @@ impl Check {
             photos::prepare(path, how, self.max_pixels).with_context(|| path.display().to_string())
         };
         let planes: Vec<Vec<u8>> = paths.iter().map(planes).collect::<Result<_>>()?;
-        let mut x = vec![0.0; planes.len() * how.bytes()];
-        for (planes, x) in planes.iter().zip(x.chunks_exact_mut(how.bytes())) {
-            model.input.normalization.apply(planes, x);
-        }
-        Ok(Batch { paths, planes, x })
+        Ok(Batch::new(paths, planes, model))
     }
 }
 

@@ -8,7 +8,7 @@ use common::device::Device;
 use graph::Graph;
 use graph::grid::Grids;
 use std::path::{Path, PathBuf};
-use views::Normalization;
+use views::{FixedViews, Normalization};
 
 const SIZE: usize = 8;
 
@@ -19,7 +19,7 @@ fn model() -> Model {
     let preparation = Preparation { size: SIZE, framing: Framing::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = ["a", "b", "c"].map(String::from).into();
-    Model { graph, weights, input, classes, grids: Grids::new() }
+    Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN }
 }
 
 /// How candle, with the weights of `other`, compares on 20 pictures.
@@ -29,13 +29,9 @@ fn candle(other: &Model) -> [Line; 1] {
     let n = 3 * SIZE * SIZE;
     let planes = |i: usize| (0..n).map(|k| ((i * 97 + k * 31) * (k + i) % 256) as u8).collect();
     let planes: Vec<Vec<u8>> = (0..paths.len()).map(planes).collect();
-    let mut x = vec![0.0; paths.len() * n];
-    for (planes, x) in planes.iter().zip(x.chunks_exact_mut(n)) {
-        model.input.normalization.apply(planes, x);
-    }
     let mut engine = Way::here(Device::Cpu, &model).unwrap();
     let mut lines = [Line::new("candle", Way::here(Device::Candle, other))];
-    compare(&mut engine, &mut lines, &Batch { paths: &paths, planes, x }).unwrap();
+    compare(&mut engine, &mut lines, &Batch::new(&paths, planes, &model)).unwrap();
     lines
 }
 

@@ -7,6 +7,7 @@ use artifacts::{Model, Source};
 use common::device::{Device, Wanted};
 use executor::Executor;
 use std::path::{Path, PathBuf};
+use views::FixedViews;
 
 /// Pictures, as every way takes them.
 pub(super) struct Batch<'a> {
@@ -14,8 +15,23 @@ pub(super) struct Batch<'a> {
     pub(super) paths: &'a [PathBuf],
     /// Prepared: planes R, G, B each.
     pub(super) planes: Vec<Vec<u8>>,
-    /// Normalized, as networks read them.
-    pub(super) x: Vec<f32>,
+    /// Their views, normalized, as networks read them.
+    x: Vec<f32>,
+    views: FixedViews,
+}
+
+impl<'a> Batch<'a> {
+    /// Pictures for `model`, with their prepared planes.
+    pub(super) fn new(paths: &'a [PathBuf], planes: Vec<Vec<u8>>, model: &Model) -> Self {
+        let Model { views, input, .. } = model;
+        let (size, one) = (input.preparation.size, input.preparation.bytes());
+        let mut x = vec![0.0; planes.len() * views.count() * one];
+        for (i, x) in x.chunks_exact_mut(one).enumerate() {
+            let (planes, k) = (&planes[i / views.count()], i % views.count());
+            views.render(k, planes, size, &input.normalization, x);
+        }
+        Self { paths, planes, x, views: *views }
+    }
 }
 
 /// Logits of each picture of a batch; None of one that this way refuses on purpose.
@@ -92,7 +108,10 @@ impl Way {
     pub(super) fn ask(&mut self, batch: &Batch<'_>) -> Result<Answers> {
         let n = batch.paths.len();
         match self {
-            Self::Here(_, executor) => Ok(rows(&executor.logits(&batch.x)?, n)),
+            Self::Here(_, executor) => {
+                let logits = executor.logits(&batch.x)?;
+                Ok(rows(&batch.views.mean(&logits, executor.classes()), n))
+            }
             Self::Onnx(child) => {
                 let values = batch.planes.iter().flatten().map(|v| f32::from(*v) / 255.0);
                 child.give(&[&values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>()])?;

@@ -239,7 +239,7 @@ mod tests {
     use super::*;
     use artifacts::{Framing, Input, Preparation};
     use graph::rng::Rng;
-    use views::Normalization;
+    use views::{FixedViews, Normalization};
 
     const SIZE: usize = 16;
 
@@ -271,7 +271,8 @@ mod tests {
         let preparation = Preparation { size: SIZE, framing: Framing::Crop, exif: false };
         let input = Input { preparation, normalization: Normalization::NONE };
         let classes = ["0", "1"].map(str::to_owned).to_vec();
-        let mut model = Model { graph, weights, input, classes, grids: Grids::new() };
+        let mut model =
+            Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN };
         let mut network = Network::new(&model.graph, &model.weights, &Grids::new(), SIZE).unwrap();
         let x: Vec<f32> = pixels()
             .iter()

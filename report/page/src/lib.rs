@@ -59,7 +59,7 @@ impl Classifier {
         .to_string()
     }
 
-    /// Logits of a JPEG or PNG file.
+    /// Logits of a JPEG or PNG file: the mean of those of the model's views, as everywhere.
     ///
     /// # Errors
     /// What is no such file.
@@ -78,9 +78,21 @@ impl Classifier {
     }
 
     fn of_planes(&mut self, planes: &[u8]) -> Result<Vec<f32>> {
+        let Model { views, input, graph, .. } = &self.model;
         let mut x = vec![0.0; planes.len()];
-        self.model.input.normalization.apply(planes, &mut x);
-        self.network.logits(&x)
+        let mut mean = vec![0.0; graph.classes()];
+        // One by one, as a browser's memory is no server's; added up in the order of `FixedViews::mean`.
+        for k in 0..views.count() {
+            match k {
+                0 => input.normalization.apply(planes, &mut x),
+                _ => views.render(k, planes, input.preparation.size, &input.normalization, &mut x),
+            }
+            for (mean, logit) in mean.iter_mut().zip(self.network.logits(&x)?) {
+                *mean += logit;
+            }
+        }
+        mean.iter_mut().for_each(|v| *v /= views.count() as f32);
+        Ok(mean)
     }
 }
 

@@ -5,14 +5,21 @@ use graph::Graph;
 use graph::families::studentnet;
 use graph::grid::Grids;
 use page::Classifier;
-use views::Normalization;
+use views::{FixedViews, Normalization};
 
 fn file(graph: &Graph, size: usize) -> Vec<u8> {
     let preparation = Preparation { size, framing: Framing::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..graph.classes()).map(|c| c.to_string()).collect();
     let weights = graph::init::weights(graph, 1);
-    let model = Model { graph: graph.clone(), weights, input, classes, grids: Grids::new() };
+    let model = Model {
+        graph: graph.clone(),
+        weights,
+        input,
+        classes,
+        grids: Grids::new(),
+        views: FixedViews::PLAIN,
+    };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m");
     model.save(&path, &Provenance::new("test", &()).unwrap()).unwrap();

@@ -1,11 +1,15 @@
 //! ONNX files: the nodes that each operation of a network becomes.
 
+mod asked;
+
 use crate::protobuf::{
     Message, constant, constants, float, int, ints, operation, tensor, value, whole, word,
 };
 use anyhow::{Context, Result};
+use artifacts::Input;
 use graph::op::{Activation, Blur, Shuffle, Split};
 use graph::{Array, Graph, Node, Op, Shape, Weights, Window};
+use views::{FixedViews, Normalization};
 
 /// Operator set the nodes are written for.
 const OPSET: u64 = 13;
@@ -193,17 +197,24 @@ fn blur_nodes(blur: Blur, x: &str, out: &str, [_, _, c]: Shape) -> Vec<Message> 
 pub(crate) fn file(
     graph: &Graph,
     weights: &Weights,
-    size: usize,
-    (mean, std): ([f32; 3], [f32; 3]),
+    input: &Input,
+    views: &FixedViews,
     metadata: &[(&str, String)],
 ) -> Result<Vec<u8>> {
+    let (size, Normalization { mean, std }) = (input.preparation.size, input.normalization);
     let shapes = graph.shapes(size)?;
     let colours = |v: [f32; 3]| Array { shape: vec![1, 3, 1, 1], values: v.to_vec() };
     let scalar = |v: f32| Array { shape: Vec::new(), values: vec![v] };
     let name = |i| if i == 0 { "normalized".to_owned() } else { format!("node{i}") };
     let names: Vec<String> = (0..shapes.len()).map(name).collect();
-    let mut body = Message::default()
-        .message(1, operation("Sub", &["pictures", "mean"], "centered", Vec::new()))
+    let (seen, answers) = if views.is_plain() { ("pictures", "logits") } else { ("seen", "each") };
+    let mut body = Message::default();
+    if !views.is_plain() {
+        let nodes = asked::seen(views, size, "pictures", seen);
+        body = nodes.into_iter().fold(body, |m, n| m.message(1, n));
+    }
+    body = body
+        .message(1, operation("Sub", &[seen, "mean"], "centered", Vec::new()))
         .message(1, operation("Div", &["centered", "std"], "normalized", Vec::new()));
     for (node, out) in graph.nodes().iter().zip(&names) {
         let inputs: Vec<&str> = node.inputs.iter().map(|j| names[*j].as_str()).collect();
@@ -212,7 +223,11 @@ pub(crate) fn file(
         body = nodes.into_iter().fold(body, |m, n| m.message(1, n));
     }
     let last = names.last().map_or("", String::as_str);
-    body = body.message(1, operation("Flatten", &[last], "logits", vec![int("axis", 1)]));
+    body = body.message(1, operation("Flatten", &[last], answers, vec![int("axis", 1)]));
+    if !views.is_plain() {
+        let nodes = asked::mean(views, graph.classes(), answers, "logits");
+        body = nodes.into_iter().fold(body, |m, n| m.message(1, n));
+    }
     body = body.text(2, "crumb");
     let constants = [
         ("mean", colours(mean)),
