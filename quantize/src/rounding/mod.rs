@@ -202,8 +202,9 @@ fn pivots(factors: &[Factor]) -> Vec<f64> {
 /// wide enough to reach all of the row.
 fn scale(price: f64, cost: f64, row: &[f64]) -> Scale {
     let largest = row.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-    let reaching = largest / f64::from(top(MOST_BITS));
-    Scale::nearest((price / (VARIANCE * cost)).sqrt().max(reaching) as f32)
+    // The nearest scale to what just reaches may be below it, and would cut the largest weights off by up to 2 %.
+    let reaching = Scale::nearest((largest / f64::from(top(MOST_BITS))) as f32).coarser(1);
+    Scale::nearest((price / (VARIANCE * cost)).sqrt() as f32).max(reaching)
 }
 
 /// The weights that make of the inputs as they are what comes nearest to the float network's result.

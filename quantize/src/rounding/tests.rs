@@ -11,7 +11,7 @@ use graph::op::Conv;
 use graph::rng::Rng;
 use graph::{Array, Graph, Window};
 use reference::look::Map;
-use views::Normalization;
+use views::{FixedViews, Normalization};
 
 /// eᵀHe.
 fn cost(h: &[f64], e: &[f64]) -> f64 {
@@ -162,7 +162,7 @@ fn model(text: &str, size: usize) -> Model {
     let preparation = Preparation { size, framing: Framing::Crop, exif: false };
     let input = Input { preparation, normalization: Normalization::NONE };
     let classes = (0..graph.classes()).map(|c| c.to_string()).collect();
-    Model { graph, weights, input, classes, grids: Grids::new() }
+    Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN }
 }
 
 /// Pictures whose pixels have as much in common as those of photos.
@@ -258,4 +258,23 @@ fn a_budget_out_of_reach_is_refused() {
     let rounding = Rounding::of(&m, vec![pictures(8, 8, 0)]).unwrap();
     let told = to_budget(&rounding, 100).unwrap_err();
     assert!(format!("{told:#}").contains("a budget of 100 bytes is too little"), "{told:#}");
+}
+
+/// Where bytes are no matter every weight of independent inputs is within half a scale of what it was, the largest too:
+/// none is cut off.
+#[test]
+fn nothing_is_cut_off() {
+    let m = model("input 3;a:conv 3>64 k1 bias;gap;f:linear 64>5 bias", 4);
+    let rng = &mut Rng::new(6, "pictures", 0);
+    let batch = Map { shape: [64, 4, 4, 3], values: (0..64 * 48).map(|_| rng.normal()).collect() };
+    let rounded = Rounding::of(&m, vec![batch]).unwrap().at(1e-30).unwrap();
+    let found = rounded.weights().unwrap();
+    let Levels::Uniform(scales) = &rounded.0["a.weight"].levels else { panic!("a codebook") };
+    for ((row, scale), float) in
+        found["a.weight"].values.chunks(3).zip(scales).zip(m.weights["a.weight"].values.chunks(3))
+    {
+        for (w, float) in row.iter().zip(float) {
+            assert!((w - float).abs() < 0.6 * scale.value(), "{w} of {float}, scale {scale:?}");
+        }
+    }
 }
