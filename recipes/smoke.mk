@@ -27,7 +27,7 @@ TUNE := --epochs 5 --batch 32 --lr 1e-3 --weight-decay 2e-2 --ema 0.99 \
 
 # A grid for every tensor, chosen for the budget, then training on these grids.
 PLAN := --pictures 300
-QUANT := --epochs 5 --batch 32 --lr 1e-3 --ema 0.99 --alpha 0.7 --temperature 4 --seed 5
+QUANT := --epochs 5 --batch 32 --lr 3e-4 --ema 0.99 --alpha 0.7 --temperature 4 --seed 5
 
 # The report's experiments: seconds a training.
 LEARN := --epochs 6 --batch 32 --lr 4e-3 --weight-decay 2e-2 --ema 0.99

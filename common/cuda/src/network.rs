@@ -317,7 +317,7 @@ impl Executor for Network {
     }
 
     fn gradient(&mut self, batch: Batch, target: Loss) -> Result<(f64, Vec<f32>)> {
-        self.passes(&batch, &[], target, 0.0, self.by_batch(0.0))?;
+        self.passes(&batch, &[], target, self.by_batch(0.0))?;
         let training = self.training.as_ref().expect("passes have run in it");
         let n = self.parametrisation.len();
         Ok((self.doubles()?[1], training.gradient.read(&self.kernels.device, n)?))
@@ -327,7 +327,7 @@ impl Executor for Network {
         let n = pictures.len() / (3 * self.size * self.size) * self.classes();
         // No labels: a loss of nothing.
         let batch = Batch { pictures, labels: vec![0.0; n], teacher: Vec::new() };
-        self.passes(&batch, &[], Loss::LABELS, 0.0, self.by_batch(share))
+        self.passes(&batch, &[], Loss::LABELS, self.by_batch(share))
     }
 
     fn logits(&mut self, pictures: &[f32]) -> Result<Vec<f32>> {

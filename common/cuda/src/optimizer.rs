@@ -6,7 +6,6 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::{CudaDevice, Result};
 use executor::update::{ADAM_FLOOR, BETA1, BETA2, SGD_MOMENTUM};
 use executor::{Parametrisation, Part, Rule, Update};
-use graph::Role;
 use graph::grid::top;
 
 /// What is done to each variable.
