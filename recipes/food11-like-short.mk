@@ -13,7 +13,7 @@ TEACHER := --arch resnet18 --width 0.25 --epochs 20 --batch 32 --optimizer sgd -
 LOGITS := --augment flip,scale=0.4,rotate=15,colour=0.2 --views 10 --seed 2
 STUDENT := --arch studentnet --width 1.4 --epochs 12 --batch 32 --lr 3e-3 --warmup 1 --weight-decay 2e-2 \
   --ema 0.998 --alpha 0.7 --temperature 4 --seed 3
-PLAN := --pictures 500
+PLAN := --pictures 300
 QUANT := --epochs 4 --batch 32 --lr 1e-3 --ema 0.998 --alpha 0.7 --temperature 4 --seed 5
 HAND_IN :=
 

@@ -24,7 +24,7 @@ PRUNE := channels --share 0.05
 TUNE := --epochs 10 --batch 32 --lr 1e-3 --ema 0.999 --alpha 0.7 --temperature 4 --seed 4
 
 # A grid for every tensor, chosen for the budget, then training on these grids.
-PLAN := --pictures 1000
+PLAN := --pictures 300
 QUANT := --epochs 20 --batch 32 --lr 1e-3 --ema 0.999 --alpha 0.7 --temperature 4 --seed 5
 
 # What hw7_test.sh answers with.

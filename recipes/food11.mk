@@ -25,7 +25,7 @@ PRUNE := channels --share 0.05
 TUNE := --epochs 30 --batch 32 --lr 5e-4 --ema 0.999 --alpha 0.9 --temperature 4 --seed 4
 
 # A grid for every tensor, chosen for the budget, then training on these grids.
-PLAN := --pictures 1000
+PLAN := --pictures 300
 QUANT := --epochs 40 --batch 32 --lr 1e-3 --ema 0.999 --alpha 0.9 --temperature 4 --seed 5
 
 # What hw7_test.sh answers with.

@@ -5,8 +5,9 @@
 # Settings are the recipe's: LEARN and LABELS (a fresh network from labels), FROM (and from a teacher), MEND (after a
 # cut), Q1_PARAMS, Q1_ARCH, Q2_STUDENT, Q3_CHAINS; and those below, where it does not leave them as they are.
 #
-# What a question compares differs in nothing else: its networks learn from the same stored views (those of the
-# logits, which at --alpha 0 weigh nothing), and in question 1 see the pictures equally often.
+# What questions 1 to 3 compare differs in nothing else: their networks learn from the same stored views (those of the
+# logits, which at --alpha 0 weigh nothing), and in question 1 see the pictures equally often. The twins of question 4
+# see views drawn anew, by one policy and seed.
 
 # Every training that a question asks for is made with each of these seeds.
 SEEDS ?= 1 2 3
@@ -15,12 +16,12 @@ Q3_PRUNE ?= --by gamma --scope layer
 Q4_PARAMS ?= 250000
 BITS ?= 8 6 5 4 3 2
 # $(call epochs,flags): how often these see the pictures.
-epochs = $(lastword $(patsubst epochs=%,%,$(filter epochs=%,$(subst --epochs ,epochs=,$(strip $1)))))
+epochs = $(lastword $(patsubst epochs=%,%,$(filter epochs=%,$(subst --epochs=,epochs=,$(subst --epochs ,epochs=,$(strip $1))))))
 # A cut or factored teacher has seen the pictures as often as the teacher before it is mended; what begins afresh in
 # question 1 sees them as often in all. How often a teacher from elsewhere did is not known.
 Q1_EPOCHS := $(if $(TEACHER_FILE),,$(if $(call epochs,$(TEACHER)),$(shell \
   expr $(call epochs,$(TEACHER)) + 0$(call epochs,$(MEND)))))
-Q1_LEARN ?= $(if $(Q1_EPOCHS),$(patsubst epochs=%,--epochs $(Q1_EPOCHS),$(subst --epochs ,epochs=,$(strip $(LEARN)))),$(LEARN))
+Q1_LEARN ?= $(if $(Q1_EPOCHS),$(patsubst epochs=%,--epochs $(Q1_EPOCHS),$(subst --epochs=,epochs=,$(subst --epochs ,epochs=,$(strip $(LEARN))))),$(LEARN))
 # A second teacher, fine-tuned elsewhere: the assignment's teacher (b).
 TEACHER_B ?=
 # Words of the report: en or zh.

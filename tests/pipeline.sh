@@ -253,7 +253,7 @@ refuses "a way that answers otherwise" "ONNX, zeros answers 40 of 40 pictures ot
     $bin/infer check --model artifacts/smoke/model.bin --photos "$photos/testing" --pictures 40 --page "$work/none.wasm" --onnx-python "$work/zeros"
 # --- a budget is met from below, by the file on the disk
 for budget in 90000 150000 250000; do
-    $bin/quantize plan --model $model --images artifacts/smoke/validation.safetensors --pictures 200 \
+    $bin/quantize plan --model $model --images artifacts/smoke/training.safetensors --pictures 200 \
         --budget $budget --out "$work/plan.safetensors" >"$work/stdout"
     $bin/quantize pack --model $model --plan "$work/plan.safetensors" --out "$work/planned.bin" >>"$work/stdout"
     size=$(stat -c %s "$work/planned.bin")
@@ -309,7 +309,7 @@ refuses "blocks for a family that has none" "extra blocks" $bin/train --images a
 refuses "a stem of another stride" "expected one of [[]2, 1[]]" $bin/train --images artifacts/smoke/training.safetensors \
     --validation artifacts/smoke/validation.safetensors --arch mobilenet_v2 --stem-stride 4 --out "$work/x.safetensors"
 refuses "a budget below the header" "takes* " $bin/quantize plan --model $model \
-    --images artifacts/smoke/validation.safetensors --pictures 20 --budget 2000
+    --images artifacts/smoke/training.safetensors --pictures 20 --budget 2000
 refuses "a plan for another model" "made for another model" $bin/quantize pack --model artifacts/smoke/teacher.safetensors \
     --plan "$work/plan.safetensors" --out "$work/m.bin"
 for file in training logits teacher cut1 plan quantized; do

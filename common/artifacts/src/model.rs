@@ -36,8 +36,8 @@ struct Body {
 
 /// The views in a body. What it does not know would be left out of the mean, so nothing may be left over.
 fn read_views(json: &Value) -> Result<FixedViews> {
-    let pixels = |key: &str| json.get(key).and_then(Value::as_u64);
-    let [shift, zoom] = ["shift", "zoom"].map(|key| pixels(key).unwrap_or(0) as u8);
+    let pixels = |key: &str| json.get(key)?.as_u64().and_then(|p| u8::try_from(p).ok());
+    let [shift, zoom] = ["shift", "zoom"].map(|key| pixels(key).unwrap_or(0));
     let flip = json.get("flip").and_then(Value::as_bool).unwrap_or(false);
     let views = FixedViews { flip, shift, zoom };
     let all = json.as_object().is_some_and(|o| o.len() == views.words());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A grid for every tensor of a folded network, and how rounding trades error for bytes.
+/// A grid for every tensor of a folded network, and the rounded network or how rounding trades error for bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Largest size of the finished file, bytes.
@@ -26,7 +26,7 @@ pub struct Plan {
     /// integers at `lambda` are meant.
     #[serde(skip)]
     pub payload: Vec<u8>,
-    /// What was measured to choose them; none where every tensor got the same bits.
+    /// What single tensors would cost, which decides nothing; none where every tensor got the same bits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sensitivity: Option<Sensitivity>,
 }

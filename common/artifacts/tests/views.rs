@@ -82,7 +82,15 @@ fn views_of_another_program_are_refused() {
     let path = dir.path().join("m");
     model("flip,shift=2").save(&path, &provenance()).unwrap();
     let file = std::fs::read(&path).unwrap();
-    for (from, to) in [("flip", "flop"), ("true", "12.5"), (r#"shift\":2"#, r#"shift\":0"#)] {
+    let both = r#"flip\":true,\"shift\":2"#;
+    // Of 260 the last eight bits are 4.
+    let beyond = format!(r#"shift\":{:>width$}"#, 260, width = both.len() - r#"shift\":"#.len());
+    for (from, to) in [
+        ("flip", "flop"),
+        ("true", "12.5"),
+        (r#"shift\":2"#, r#"shift\":0"#),
+        (both, beyond.as_str()),
+    ] {
         let at = file.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
         let mut other = file.clone();
         other[at..at + from.len()].copy_from_slice(to.as_bytes());

@@ -131,7 +131,10 @@ impl FromStr for FixedViews {
 
     fn from_str(text: &str) -> Result<Self> {
         let mut views = Self::PLAIN;
-        for word in text.split(',').filter(|w| *w != "none") {
+        if text == "none" {
+            return Ok(views);
+        }
+        for (i, word) in text.split(',').enumerate() {
             // No word is two of the three.
             let pixels = |key: &str| word.strip_prefix(key)?.parse().ok().filter(|p| *p > 0);
             let (shift, zoom) = (pixels("shift="), pixels("zoom="));
@@ -143,6 +146,7 @@ impl FromStr for FixedViews {
             views.flip |= word == "flip";
             views.shift = shift.unwrap_or(views.shift);
             views.zoom = zoom.unwrap_or(views.zoom);
+            ensure!(views.words() == i + 1, "{text:?}: a view is named twice");
         }
         Ok(views)
     }
@@ -176,10 +180,21 @@ mod tests {
             assert_eq!((views.to_string().as_str(), views.count()), (text, count));
             assert_eq!(views.is_plain(), text == "none");
         }
-        assert_eq!("zoom=2,none,flip".parse::<FixedViews>()?.to_string(), "flip,zoom=2");
-        for bad in
-            ["flop", "flip=1", "shift", "shift=0", "shift=0.1", "zoom=-1", "zoom=256", "flip,", ""]
-        {
+        assert_eq!("zoom=2,flip".parse::<FixedViews>()?.to_string(), "flip,zoom=2");
+        for bad in [
+            "flop",
+            "flip=1",
+            "shift",
+            "shift=0",
+            "shift=0.1",
+            "zoom=-1",
+            "zoom=256",
+            "flip,",
+            "",
+            "zoom=2,none",
+            "flip,flip",
+            "shift=1,shift=2",
+        ] {
             assert!(bad.parse::<FixedViews>().is_err(), "{bad}");
         }
         let views: FixedViews = "shift=3,zoom=4".parse()?;

@@ -3,7 +3,7 @@
 mod sensitivity;
 
 use crate::rounding::{self, Rounding};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use artifacts::plan::{self, round_to_budget};
 use artifacts::{Artifact, Images, Model, Provenance, artifact};
 use codec::{Choice, Integers, Levels, Quantized, Rows};
@@ -21,7 +21,7 @@ use std::path::PathBuf;
 /// channel. Grids are then as wide as makes the rounding of one weight cost the answers the same everywhere, each
 /// integer makes up for the errors of those before it, and each layer for those of the layers before it; the price of
 /// an error lands the file just below the budget. The plan holds the rounded network, which needs no further
-/// training: quantize pack writes its file; distill --quant trains on its grids first, from the float weights.
+/// training: quantize pack writes its file; distill --quant trains it further on its grids.
 /// Prints the exact size and how far its answers are from the float network's before anything is written, and how far
 /// they are when one tensor alone is rounded to the nearest.
 #[derive(clap::Args)]
@@ -59,7 +59,8 @@ struct Flags {
     #[arg(long, value_parser = clap::value_parser!(u8).range(2..=8))]
     #[serde(skip_serializing_if = "Option::is_none")]
     bits: Option<u8>,
-    /// Calibration pictures: so many of --images, evenly spread.
+    /// Calibration pictures: so many of --images, evenly spread. Memory grows with them: of a layer at a time what it
+    /// makes of all of them is held, four bytes a number, by the float network and by the rounded one.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pictures: u32,
 }
@@ -100,7 +101,8 @@ impl Plan {
             None => {
                 let layers = sensitivity::layers(&model, &mut measure, partial.as_ref())?;
                 let rounding = Rounding::new(&model, &images, measure.chosen())?;
-                let (rounded, price) = rounding::to_budget(&rounding, budget)?;
+                let rounded = rounding::to_budget(&rounding, budget);
+                let (rounded, price) = rounded.with_context(|| source.name.clone())?;
                 cli::print(&table(&layers, &rounded)?)?;
                 (told(&model, &layers, &rounded, price, budget)?, rounded)
             }

@@ -1,6 +1,6 @@
 //! What each tensor's grid costs the network, measured.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use artifacts::plan::Sensitivity;
 use artifacts::{Images, Model};
 use codec::{Choice, Integers, Rows};
@@ -54,6 +54,7 @@ impl<'a> Measure<'a> {
         device: Device,
     ) -> Result<Self> {
         let (all, count) = (images.len(), pictures.min(images.len()));
+        ensure!(count > 0, "{}: no pictures", images.source.name);
         // Spread over all, as pictures are often sorted by class.
         let chosen: Vec<usize> = (0..count).map(|i| i * all / count).collect();
         let executor = device.executor(model)?;

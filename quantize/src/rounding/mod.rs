@@ -159,8 +159,8 @@ impl<'a> Rounding<'a> {
             .map(|(o, row)| {
                 let (row, g): (Vec<f64>, _) =
                     (row.iter().map(|v| f64::from(*v)).collect(), o / per_group);
-                let scale = scale(price, importance[o] * pivots[g], &row);
                 let aim = aim(&row, &moments[g], &factors[g]);
+                let scale = scale(price, importance[o] * pivots[g], &aim);
                 (scale, factors[g].round(&aim, f64::from(scale.value()), top(MOST_BITS)))
             })
             .collect();
@@ -262,11 +262,13 @@ pub(crate) fn to_budget(rounding: &Rounding, budget: usize) -> Result<(Quantized
     // (ln price, bytes) of what is too large and of what fits.
     let (mut large, mut fits): (Option<[f64; 2]>, Option<[f64; 2]>) = (None, None);
     let mut best: Option<(Quantized, f64)> = None;
+    let mut least = usize::MAX;
     let mut at = (FIRST / model.graph.parameter_count() as f64).ln();
     let bar = cli::progress(TRIES, "rounding");
     for _ in 0..TRIES {
         let quantized = rounding.at(at.exp())?;
         let bytes = model.coded_bytes(&quantized)?;
+        least = least.min(bytes);
         bar.inc(1);
         if bytes <= budget {
             fits = Some([at, bytes as f64]);
@@ -290,7 +292,11 @@ pub(crate) fn to_budget(rounding: &Rounding, budget: usize) -> Result<(Quantized
         };
     }
     bar.finish_and_clear();
-    let told =
-        || format!("a budget of {budget} bytes is too little: prune the model, or raise --budget");
-    best.with_context(told)
+    best.with_context(|| {
+        format!(
+            "at the coarsest grids tried the network takes {} bytes, the budget is {}: prune it, or raise --budget",
+            cli::count(least),
+            cli::count(budget)
+        )
+    })
 }

@@ -8,6 +8,10 @@ use reference::look::Map;
 const WORK: usize = 4_000_000_000;
 /// Patches per column that are looked at, however many multiplications that takes.
 const PATCHES: usize = 4;
+/// Numbers that the patches of one group may hold: 128 MB of each network.
+const NUMBERS: usize = 32_000_000;
+/// Rows of the moments that are added up in one pass over the patches.
+const ROWS: usize = 16;
 
 /// Of the patches x that one group of a layer reads in the float network, and x̂, what they are where the layers before
 /// are rounded. Columns are input channel × place in the window, as in a row of the weight. Second moments are sums
@@ -48,7 +52,7 @@ impl Site {
     /// Every how manieth position of `pictures` is looked at: a number that meets all places of a picture.
     fn stride(&self, pictures: usize) -> usize {
         let (n, all) = (self.columns(), pictures * self.positions());
-        let enough = (WORK / (n * n)).max(PATCHES * n);
+        let enough = (WORK / (n * n)).max(PATCHES * n).min(NUMBERS / n).max(1);
         let mut stride = all.div_ceil(enough).max(1);
         while divisor(self.positions(), stride) > 1 {
             stride += 1;
@@ -105,16 +109,21 @@ impl Site {
         let centred = if self.conv.bias { 1.0 } else { 0.0 };
         let moments = |left: &[f32], left_mean: &[f64]| {
             let mut sums = vec![0.0f64; n * n];
-            // A thread has a row of the sums: every sum is added up in the patches' order.
-            sums.par_chunks_mut(n.max(1)).enumerate().for_each(|(i, sums)| {
+            // A thread has some rows of the sums: every sum is added up in the patches' order.
+            sums.par_chunks_mut((ROWS * n).max(1)).enumerate().for_each(|(block, sums)| {
+                let first = block * ROWS;
                 for (a, b) in left.chunks_exact(n).zip(rounded.chunks_exact(n)) {
-                    let a = f64::from(a[i]);
-                    if a != 0.0 {
-                        sums.iter_mut().zip(b).for_each(|(s, b)| *s += a * f64::from(*b));
+                    for (a, sums) in a[first..].iter().zip(sums.chunks_mut(n)) {
+                        let a = f64::from(*a);
+                        if a != 0.0 {
+                            sums.iter_mut().zip(b).for_each(|(s, b)| *s += a * f64::from(*b));
+                        }
                     }
                 }
-                for (s, m) in sums.iter_mut().zip(&mean_rounded) {
-                    *s = scale * (*s / count - centred * left_mean[i] * m);
+                for (mean, sums) in left_mean[first..].iter().zip(sums.chunks_mut(n)) {
+                    for (s, m) in sums.iter_mut().zip(&mean_rounded) {
+                        *s = scale * (*s / count - centred * mean * m);
+                    }
                 }
             });
             sums

@@ -257,7 +257,7 @@ fn a_budget_out_of_reach_is_refused() {
     let m = model(NETWORK, 8);
     let rounding = Rounding::of(&m, vec![pictures(8, 8, 0)]).unwrap();
     let told = to_budget(&rounding, 100).unwrap_err();
-    assert!(format!("{told:#}").contains("a budget of 100 bytes is too little"), "{told:#}");
+    assert!(format!("{told:#}").contains("the budget is 100: prune it"), "{told:#}");
 }
 
 /// Where bytes are no matter every weight of independent inputs is within half a scale of what it was, the largest too:

@@ -50,7 +50,8 @@ pub(super) fn curves(folder: &Path) -> Result<Vec<Point>> {
 }
 
 /// What every training of at least two epochs chose by the validation pictures: the first of its best epochs, as the
-/// training loop does.
+/// training loop does. (On grids the loop also asks whether the file keeps to its budget, which the curves do not say:
+/// there an epoch before the one that was kept may stand here.)
 pub(super) fn choices(points: &[Point]) -> Vec<Choice> {
     let mut choices = Vec::<Choice>::new();
     for point in points {
