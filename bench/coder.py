@@ -231,6 +231,7 @@ def main():
     parser.add_argument("--budgets", help="kB, separated by commas [default: %s]" % ",".join(map(str, BUDGETS)))
     parser.add_argument("--binaries", type=pathlib.Path, default=HERE.parent / "target" / "release", help="where our programs are [default: target/release]")
     parser.add_argument("--theirs", type=pathlib.Path, help="CSV that keeps NNCodec's points; read instead where it exists")
+    parser.add_argument("--chart", type=pathlib.Path, help="SVG to draw divergence against bytes into")
     args = parser.parse_args()
     args.training = args.training or args.images.with_name("training.safetensors")
     if args.packages:
@@ -252,6 +253,8 @@ def main():
         theirs = measured(answers, args, weights, budgets)
         mine = [ours(answers, args, b) for b in budgets]
     print_table(mine, theirs)
+    if args.chart:
+        args.chart.write_text(chart({"crumb": mine, **{f"NNCodec, {w}": points for w, points in theirs.items()}}))
 
 
 def measured(answers, args, weights, budgets):
@@ -288,6 +291,31 @@ def print_table(mine, theirs):
         least = min((n for n in at if n), default=None)
         ratio = f"{nats / least:.2f}" if least else "–"
         print(f"| {size:,} | {nats:.5f} / {same:.3f} | " + " | ".join([*near, ratio]) + " |")
+
+
+def chart(lines):
+    """Divergence, on a logarithmic scale, against kilobytes: a line for each of {name: [(bytes, nats, agreement)]}."""
+    width, height, left, bottom = 640, 360, 60, 40
+    tens = range(-6, 1)
+    x = lambda size: left + (size / 1000 - 75) / (310 - 75) * (width - left - 10)
+    y = lambda nats: height - bottom - (math.log10(nats) - tens[0]) / (tens[-1] - tens[0]) * (height - bottom - 10)
+    colours = ["#0b6e99", "#999999", "#d95f02", "#bbbbbb", "#7b3294"]
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+           f'<rect width="{width}" height="{height}" fill="#ffffff"/>']
+    for ten in tens:
+        at = y(10.0**ten)
+        out += [f'<line x1="{left}" y1="{at:.1f}" x2="{width - 10}" y2="{at:.1f}" stroke="#dddddd"/>',
+                f'<text x="{left - 6}" y="{at + 4:.1f}" text-anchor="end">{10.0**ten:g}</text>']
+    for kb in range(100, 301, 50):
+        out.append(f'<text x="{x(1000 * kb):.1f}" y="{height - bottom + 18}" text-anchor="middle">{kb}</text>')
+    out += [f'<text x="{(left + width) / 2}" y="{height - 6}" text-anchor="middle">kB</text>',
+            f'<text x="14" y="{height / 2}" text-anchor="middle" transform="rotate(-90 14 {height / 2})">divergence, nats</text>']
+    for i, (name, points) in enumerate(lines.items()):
+        inside = [p for p in sorted(points) if 75_000 <= p[0] <= 310_000 and 10.0 ** tens[0] <= p[1] <= 1]
+        path = " ".join(f"{x(p[0]):.1f},{y(p[1]):.1f}" for p in inside)
+        out += [f'<polyline points="{path}" fill="none" stroke="{colours[i]}" stroke-width="{3 if i == 0 else 1.5}"/>',
+                f'<text x="{width - 180}" y="{28 + 16 * i}" fill="{colours[i]}">{name}</text>']
+    return "\n".join([*out, "</svg>"]) + "\n"
 
 
 if __name__ == "__main__":
