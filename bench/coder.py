@@ -243,6 +243,8 @@ def main():
         print("skipped: the comparison with NNCodec: no numpy, neither here nor in --packages; see --help", file=sys.stderr)
         return
     body, tensors = artifact(args.model)
+    if body.get("views"):
+        raise SystemExit(f"{args.model}: a model with views; both coders are compared by the plain one alone")
     graph, weights = fold(body["graph"], tensors)
     with tempfile.TemporaryDirectory() as folder:
         answers = Answers(args.binaries, args.images, folder, body, graph)

@@ -5,7 +5,7 @@
 
 include recipes/food11-like.mk
 
-TAKES := two to three hours on 2 cores
+TAKES := hours on 2 cores
 
 # Quarter-width ResNet-18, 0.7 M parameters.
 TEACHER := --arch resnet18 --width 0.25 --epochs 20 --batch 32 --optimizer sgd --lr 0.05 --warmup 1 \

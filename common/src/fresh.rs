@@ -2,7 +2,7 @@
 
 use crate::cli;
 use crate::sizing::Sizing;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use artifacts::{Images, Model};
 use graph::Graph;
 use serde::{Serialize, Serializer};
@@ -38,7 +38,8 @@ impl FromStr for Own {
     type Err = anyhow::Error;
 
     fn from_str(file: &str) -> Result<Self> {
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+        // The command line tells the outermost message alone.
+        let text = std::fs::read_to_string(file).map_err(|e| anyhow!("cannot read {file}: {e}"))?;
         Ok(Self { file: file.into(), graph: text.parse()? })
     }
 }

@@ -131,7 +131,8 @@ fn save_answers(
         images: images.source.hash.clone(),
         parameters: model.graph.parameter_count(),
         bytes: source.bytes,
-        multiplications: usize::try_from(model.graph.multiplications(images.size())?)?,
+        multiplications: usize::try_from(model.graph.multiplications(images.size())?)?
+            * model.views.count(),
         temperature,
         views: model.views,
     };

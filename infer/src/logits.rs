@@ -15,8 +15,8 @@ use views::{Policy, View};
 /// Compute teachers' logits for random views of the training pictures.
 ///
 /// Views are drawn by --augment and --seed; a student distilled from the result sees the same
-/// views. Several teachers are averaged; views that a teacher's file has (quantize pack --views) are not asked for. An interrupted run goes on where it stopped when the same
-/// command is given again.
+/// views. Several teachers are averaged; views that a teacher's file has (quantize pack --views) are not asked
+/// for. An interrupted run goes on where it stopped when the same command is given again.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   infer logits --teacher teacher.safetensors --images training.safetensors \\

@@ -43,7 +43,7 @@ pub(crate) struct Model {
     /// File to read.
     file: PathBuf,
     /// The network, where it is none of the families or not quite: in the language of artifacts (FORMAT.md,
-    /// "The graph"; report show prints those of models), as text or in a file. There nodes may have a line
+    /// "The graph"; report graph prints those of families and models), as text or in a file. There nodes may have a line
     /// each, and comments behind #.
     #[arg(long, value_name = "TEXT|FILE", conflicts_with = "arch")]
     graph: Option<String>,

@@ -1,7 +1,7 @@
 //! `quantize pack`: a model → a coded file of at most so many bytes.
 
 use crate::calibrate::Calibrate;
-use crate::state_dict::state_dict;
+use crate::state_dict::{state_dict, tell_views};
 use anyhow::{Context, Result, ensure};
 use artifacts::{Artifact, Calibration, Kind, Model, Plan, Provenance, Source, artifact};
 use checkpoint::course::{self, Encoding};
@@ -18,13 +18,14 @@ use views::FixedViews;
 /// Batch norm is folded into the convolution before it. 16 bits store half-precision weights; 2 to 8
 /// bits store integers about zero with a scale per output channel, entropy-coded; --grid affine
 /// stores, per output channel, a minimum, a scale and 2^bits levels between them, packed. With --plan
-/// every tensor has grids of its own, and its weights are rounded as the plan did; a model that distill
-/// --quant trained has them already. The file is read back from disk before it gets its name: its weights must be, bit for bit, those that rounding meant,
-/// and how far its logits are from the model's is printed. The budget is the size of the finished
-/// file, header included.
+/// every weight is rounded as the plan did; a model that distill --quant trained is on its grids
+/// already. The file is read back from disk before it gets its name: its weights must be, bit for bit,
+/// those that rounding meant, and how far its logits are from the model's is printed. The budget is the
+/// size of the finished file, header included.
 ///
-/// --views writes into the header which views of a picture answer together, 24 to 56 bytes. --calibrate writes into
-/// the header what the packed weights' answers to labelled pictures show; it takes some 120 of the file's bytes, changes no answer, and whatever reads the file goes by it.
+/// --views writes into the header which views of a picture answer together, 24 to 56 bytes. --calibrate
+/// writes into it what the packed weights' answers to labelled pictures show; it takes some 120 bytes,
+/// changes no answer, and whatever reads the file goes by it.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   quantize pack --model student.safetensors --bits 8 --budget 300000 --out model.bin
@@ -163,6 +164,7 @@ impl Pack {
         let mut told = self.summary(bytes.len(), budget);
         if artifact.source.kind != Kind::Bundle {
             let model = Model::from_artifact(&artifact)?;
+            tell_views(&model);
             told += &difference(&model, &Model { weights: found, ..model.clone() })?;
         }
         Ok(told)

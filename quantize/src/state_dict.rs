@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use artifacts::{Artifact, Kind, Model};
+use common::cli;
 use graph::Array;
 
 /// The tensors of a model or bundle in the order of the PyTorch state dict.
@@ -17,6 +18,13 @@ pub(crate) fn state_dict(artifact: &Artifact) -> Result<Vec<(String, Array)>> {
     let model = Model::from_artifact(artifact)
         .with_context(|| format!("{}: malformed model", artifact.source.name))?;
     Ok(of_model(model))
+}
+
+/// Says what a state dict has no place for.
+pub(crate) fn tell_views(model: &Model) {
+    if !model.views.is_plain() {
+        cli::note(&format!("a state dict has no place for the model's views, {}", model.views));
+    }
 }
 
 /// The tensors of a model, likewise.

@@ -1,6 +1,6 @@
 //! `quantize unpack`: a coded file → ordinary f32 tensors.
 
-use crate::state_dict::{of_model, state_dict};
+use crate::state_dict::{of_model, state_dict, tell_views};
 use anyhow::{Context, Result, ensure};
 use artifacts::{Artifact, Kind, Model, Provenance, artifact};
 use common::cli;
@@ -87,10 +87,7 @@ impl Unpack {
         }
         model.grids.clear(); // an ordinary model again
         if self.format == Format::Torch {
-            if !model.views.is_plain() {
-                let views = model.views;
-                cli::note(&format!("a state dict has no place for the model's views, {views}"));
-            }
+            tell_views(&model);
             return self.torch(&of_model(model), &form);
         }
         let provenance = Provenance::new("quantize unpack", &())?.from("model", &artifact.source);

@@ -2,9 +2,11 @@
 
 #![allow(clippy::disallowed_methods)] // tests write files as they please
 
-use artifacts::{Framing, Input, Model, Preparation, Provenance};
+use artifacts::artifact::Data;
+use artifacts::images::Unsaved;
+use artifacts::{Framing, Input, Model, Plan, Preparation, Provenance};
 use graph::grid::Grids;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use views::{FixedViews, Normalization};
 
@@ -13,27 +15,72 @@ mod flags;
 
 const QUANTIZE: &str = env!("CARGO_BIN_EXE_quantize");
 
-/// Views are set, kept by what is made of the file, overridden, and refused where they are too wide.
-#[test]
-fn a_file_keeps_its_views() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("views");
+/// A folder with the model `plain` in it, for pictures of 16 px of two classes.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     let graph: graph::Graph =
         "input 3;a:conv 3>4 k3 bias;b:bn 4;relu;gap;f:linear 4>2 bias".parse().unwrap();
     let weights = graph::init::weights(&graph, 1);
-    let preparation = Preparation { size: 16, framing: Framing::Crop, exif: false };
-    let input = Input { preparation, normalization: Normalization::NONE };
-    let classes = vec!["a".into(), "b".into()];
-    Model { graph, weights, input, classes, grids: Grids::new(), views: FixedViews::PLAIN }
-        .save(&folder.join("plain"), &Provenance::new("test", &()).unwrap())
-        .unwrap();
-    let quantize = |flags: &str| {
-        let done =
-            Command::new(QUANTIZE).current_dir(&folder).args(flags.split(' ')).output().unwrap();
-        let told = String::from_utf8(done.stderr).unwrap();
-        if done.status.success() { Ok(()) } else { Err(told) }
-    };
+    let input = Input { preparation: PREPARATION, normalization: Normalization::NONE };
+    Model {
+        graph,
+        weights,
+        input,
+        classes: classes(),
+        grids: Grids::new(),
+        views: FixedViews::PLAIN,
+    }
+    .save(&folder.join("plain"), &Provenance::new("test", &()).unwrap())
+    .unwrap();
+    folder
+}
+
+const PREPARATION: Preparation = Preparation { size: 16, framing: Framing::Crop, exif: false };
+
+fn classes() -> Vec<String> {
+    vec!["a".into(), "b".into()]
+}
+
+/// The program in `folder`; what it says where it fails.
+fn quantize(folder: &Path, flags: &str) -> Result<(), String> {
+    let done = Command::new(QUANTIZE).current_dir(folder).args(flags.split(' ')).output().unwrap();
+    let told = String::from_utf8(done.stderr).unwrap();
+    if done.status.success() { Ok(()) } else { Err(told) }
+}
+
+/// What pack writes of a plan is the plan's own stream, which needs no labels, to the byte; for fewer bytes there must
+/// be another plan.
+#[test]
+fn a_plan_is_packed_as_it_stands() {
+    let folder = folder("plan");
+    let pixels = (0..20 * 768u32).map(|i| (i * 7919 % 251) as u8).collect();
+    Unsaved {
+        preparation: PREPARATION,
+        classes: Vec::new(),
+        labels: vec![None; 20],
+        names: (0..20).map(|i| format!("{i}.png")).collect(),
+        pixels: Data::Bytes(pixels),
+    }
+    .save(&folder.join("pictures"), &Provenance::new("test", &()).unwrap())
+    .unwrap();
+    quantize(&folder, "plan --model plain --images pictures --budget 900 --out p").unwrap();
+    quantize(&folder, "pack --model plain --plan p --out m.bin").unwrap();
+    let (plan, _) = Plan::load(&folder.join("p")).unwrap();
+    let file = std::fs::read(folder.join("m.bin")).unwrap();
+    assert!(file.ends_with(&plan.payload) && !plan.payload.is_empty());
+    assert_eq!(file.len(), plan.bytes);
+    let told = quantize(&folder, "pack --model plain --plan p --budget 500 --out x").unwrap_err();
+    assert!(told.contains("quantize plan --budget 500") && !folder.join("x").exists(), "{told}");
+    let told = quantize(&folder, "plan --model plain --images pictures --budget 300").unwrap_err();
+    assert!(told.contains("the network takes") && told.contains("the budget is 300"), "{told}");
+}
+
+/// Views are set, kept by what is made of the file, overridden, and refused where they are too wide.
+#[test]
+fn a_file_keeps_its_views() {
+    let folder = folder("views");
     let views = |name: &str| Model::load(&folder.join(name)).unwrap().0.views.to_string();
     for (flags, made, expected) in [
         (
@@ -46,10 +93,11 @@ fn a_file_keeps_its_views() {
         ("pack --model b --views flip --out d.bin", "d.bin", "flip"),
         ("pack --model b --views none --out e.bin", "e.bin", "none"),
     ] {
-        quantize(flags).unwrap();
+        quantize(&folder, flags).unwrap();
         assert_eq!(views(made), expected, "{flags}");
     }
-    let told = quantize("pack --model plain --views zoom=5 --out x.bin").unwrap_err();
+    quantize(&folder, "pack --model b --format encode8 --out v.pkl").unwrap();
+    let told = quantize(&folder, "pack --model plain --views zoom=5 --out x.bin").unwrap_err();
     assert!(told.contains("--views zoom=5: more than a quarter of a side of 16 px"), "{told}");
     assert!(!folder.join("x.bin").exists());
 }

@@ -131,11 +131,7 @@ fn plan(plan: &Plan) -> Result<String> {
     let mut out = String::new();
     line(&mut out, "budget", &format!("{} bytes", count(plan.budget)))?;
     line(&mut out, "planned", &format!("{} bytes", count(plan.bytes)))?;
-    let price = match plan.payload.is_empty() {
-        true => format!("{} squared scales per bit", plan.lambda),
-        false => format!("{:e} nats for the error of a weight", plan.lambda),
-    };
-    line(&mut out, "price", &price)?;
+    line(&mut out, "rounded at", &plan.price())?;
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["tensor", "bits", "scales", "coarser by"]);
     for (name, choice) in &plan.choices {

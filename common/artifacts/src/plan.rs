@@ -68,31 +68,24 @@ impl Plan {
         artifact::save(path, &header, (n > 0).then(payload).into_iter().collect())
     }
 
-    /// The grids of this plan for the weights of the folded `model`.
-    ///
-    /// # Errors
-    /// A plan for another network.
-    pub fn grids(&self, model: &Model) -> Result<Grids> {
-        if let Some(rounded) = self.rounded(model)? {
-            return Ok(rounded.grids());
-        }
-        Ok(Quantized::new(&model.graph, &model.weights, &self.choices)?.grids())
-    }
-
     /// The weights of the folded `model` as this plan rounds them.
     ///
     /// # Errors
     /// A plan for another network.
     pub fn quantized(&self, model: &Model) -> Result<Quantized> {
-        match self.rounded(model)? {
-            Some(rounded) => Ok(rounded),
-            None => Quantized::on(&model.graph, &model.weights, &self.grids(model)?, self.lambda),
+        if self.payload.is_empty() {
+            let nearest = Quantized::new(&model.graph, &model.weights, &self.choices)?;
+            return Quantized::on(&model.graph, &model.weights, &nearest.grids(), self.lambda);
         }
+        Ok(Quantized::decode(&model.graph, &self.payload)?.0)
     }
 
-    fn rounded(&self, model: &Model) -> Result<Option<Quantized>> {
-        let decode = || anyhow::Ok(Quantized::decode(&model.graph, &self.payload)?.0);
-        (!self.payload.is_empty()).then(decode).transpose()
+    /// What [`Plan::lambda`] is the price of, in words.
+    pub fn price(&self) -> String {
+        match self.payload.is_empty() {
+            true => format!("price of a bit {:.3} squared scales", self.lambda),
+            false => format!("price of a weight's error {:.1e} nats", self.lambda),
+        }
     }
 }
 

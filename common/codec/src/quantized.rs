@@ -29,7 +29,7 @@ pub struct Choice {
     pub rows: Rows,
     /// Bits per weight before entropy coding: 2 to 12.
     pub bits: u8,
-    /// Sixteenths of an octave by which scales are wider than those of least error.
+    /// Sixteenths of an octave by which scales are wider than those of least error: of plans of before, which chose so.
     #[serde(default)]
     pub coarser: i16,
 }

@@ -1,6 +1,7 @@
 // Views of pictures that lie on the device; twin of the crate views, which is the definition. A view's
 // places are picture, partner, how they are mixed (0 not at all, 1 by weight, 2 by a rectangle, 3 by a square
-// that holds all of the partner) and its top, bottom, left, right; its shots are the weight of its own, then of picture and partner each:
+// that holds all of the partner) and its top, bottom, left, right; its shots are the weight of its own, then of
+// picture and partner each:
 // matrix (4), centre (2), brightness, contrast, saturation.
 #include "index.cuh"
 
@@ -96,7 +97,8 @@ extern "C" __global__ void mix(u64 n, u32 size, const u32 *places, const float *
     const float *partner = raw + (view * 2 + 1) * plane * 3, *colour = shot + 1 + SHOT + 6;
     const float light = sums[view * 2 + 1] / (float)plane, w = place[2] == 1 ? shot[0] : 1.f;
     const bool inside = place[2] >= 2 && y >= place[3] && y < place[4] && x >= place[5] && x < place[6];
-    if (place[2] == 3 && inside) shrink(partner, colour, light, size, place[4] - place[3], y - place[3], x - place[5], other);
+    if (place[2] == 3 && inside)
+      shrink(partner, colour, light, size, place[4] - place[3], y - place[3], x - place[5], other);
     else recolour(partner + at * 3, colour, light, other);
     for (u32 c = 0; c < 3; ++c) own[c] = inside ? other[c] : place[2] == 1 ? w * own[c] + (1.f - w) * other[c] : own[c];
   }

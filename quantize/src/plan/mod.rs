@@ -10,7 +10,7 @@ use codec::{Choice, Integers, Levels, Quantized, Rows};
 use comfy_table::{CellAlignment, Table, presets};
 use common::cli;
 use common::device::Device;
-use common::interrupt::Partial;
+use common::interrupt::{Partial, Watch};
 use sensitivity::{Layer, Measure};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -99,26 +99,29 @@ impl Plan {
         let (plan, quantized) = match self.flags.bits {
             Some(bits) => even(&model, bits, budget)?,
             None => {
-                let layers = sensitivity::layers(&model, &mut measure, partial.as_ref())?;
+                let mut watch = Watch::start()?;
+                let kept = partial.as_ref();
+                let layers = sensitivity::layers(&model, &mut measure, kept, &mut watch)?;
+                let mut between = || {
+                    let all = layers.iter().flat_map(|l| &l.divergence);
+                    watch.between(|| sensitivity::keep(kept, all))
+                };
                 let rounding = Rounding::new(&model, &images, measure.chosen())?;
-                let rounded = rounding::to_budget(&rounding, budget);
+                let rounded = rounding::to_budget(&rounding, budget, &mut between);
                 let (rounded, price) = rounded.with_context(|| source.name.clone())?;
                 cli::print(&table(&layers, &rounded)?)?;
                 (told(&model, &layers, &rounded, price, budget)?, rounded)
             }
         };
-        let (bytes, lambda) = (plan.bytes, plan.lambda);
+        let bytes = plan.bytes;
         let (divergence, same) = measure.of(&quantized.weights()?)?;
         let n = measure.pictures();
-        let price = match plan.payload.is_empty() {
-            true => format!("price of a bit {lambda:.3} squared scales"),
-            false => format!("price of a weight's error {lambda:.1e} nats"),
-        };
         let found = format!(
             "{} bytes, {} below the budget; of {n} pictures a share of {same:.4} gets the float \
-             network's class; divergence {divergence:.5} nats; {price}",
+             network's class; divergence {divergence:.5} nats; {}",
             cli::count(bytes),
             cli::count(budget - bytes),
+            plan.price(),
         );
         let Some(out) = self.out else { return Ok(found) };
         plan.save(&out, &provenance)?;

@@ -105,12 +105,22 @@ pub(super) fn told(layers: &[Layer]) -> Sensitivity {
     Sensitivity { bits: BITS.to_vec(), nats }
 }
 
+/// Keeps divergences for whoever goes on.
+pub(super) fn keep<'a>(
+    partial: Option<&Partial>,
+    measured: impl IntoIterator<Item = &'a f64>,
+) -> Result<()> {
+    let bytes = measured.into_iter().flat_map(|d| d.to_le_bytes()).collect();
+    partial.map_or(Ok(()), |p| p.save(bytes))
+}
+
 /// Every weight of the network, alone at the nearest integers of every width; goes on from `partial`, which holds
 /// the divergences measured so far.
 pub(super) fn layers(
     model: &Model,
     measure: &mut Measure,
     partial: Option<&Partial>,
+    watch: &mut Watch,
 ) -> Result<Vec<Layer>> {
     let weights: Vec<String> =
         model.graph.parameters().filter(|p| p.role == Role::Weight).map(|p| p.name).collect();
@@ -118,7 +128,6 @@ pub(super) fn layers(
     let before = partial.map_or(Ok(Vec::new()), Partial::load)?;
     let mut measured: Vec<f64> =
         before.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
-    let mut watch = Watch::start()?;
     let mut layers = Vec::new();
     for (i, name) in weights.into_iter().enumerate() {
         let missing = || format!("tensor {name} is missing");
@@ -133,9 +142,8 @@ pub(super) fn layers(
             let mut weights = model.weights.clone();
             weights.insert(name.clone(), Integers::new(array, choice, 0.0)?.array()?);
             measured.push(measure.of(&weights)?.0);
-            let bytes = || measured.iter().flat_map(|d| d.to_le_bytes()).collect();
             bar.inc(1);
-            watch.between(|| partial.map_or(Ok(()), |p| p.save(bytes())))?;
+            watch.between(|| keep(partial, &measured))?;
         }
         layers.push(Layer { name, divergence: measured[all].to_vec() });
     }

@@ -3,6 +3,7 @@
 use super::site;
 use anyhow::Result;
 use artifacts::Model;
+use common::calibration::probabilities;
 use graph::rng::Rng;
 use rayon::prelude::*;
 use reference::look::{self, Map};
@@ -50,10 +51,7 @@ pub(super) fn importance(model: &Model, batches: &[Map], nodes: &[usize]) -> Res
 
 /// v = (diag √p − p √pᵀ) ξ with ξ = ±1: then v has the covariance diag p − p pᵀ.
 fn probe(logits: &[f32], rng: &mut Rng) -> Vec<f32> {
-    let largest = logits.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
-    let mut p: Vec<f64> = logits.iter().map(|v| f64::from(v - largest).exp()).collect();
-    let sum: f64 = p.iter().sum();
-    p.iter_mut().for_each(|p| *p /= sum);
+    let p = probabilities(logits, 1.0);
     let drawn: Vec<f64> =
         p.iter().map(|p| if rng.chance(0.5) { p.sqrt() } else { -p.sqrt() }).collect();
     let total: f64 = drawn.iter().sum();

@@ -22,7 +22,7 @@ mod tests;
 
 use anyhow::{Context, Result, ensure};
 use artifacts::{Images, Model};
-use codec::{Choice, Integers, Quantized, Rows};
+use codec::{Integers, Quantized, Rows, uniform_choices};
 use common::cli;
 use factor::Factor;
 use graph::grid::{Grid, MOST_BITS, Scale, top};
@@ -40,9 +40,6 @@ const LEAST_PIVOT: f64 = 1e-2;
 
 /// Variance of a number that is rounded to whole ones.
 const VARIANCE: f64 = 1.0 / 12.0;
-
-/// Bits of vectors that are no biases of convolutions.
-const VECTOR: Choice = Choice { rows: Rows::Tensor, bits: 10, coarser: 0 };
 
 /// The convolution at `node`, if it is one.
 fn site(graph: &Graph, shapes: &[Shape], node: usize) -> Option<Site> {
@@ -103,10 +100,12 @@ impl<'a> Rounding<'a> {
     pub(crate) fn at(&self, price: f64) -> Result<Quantized> {
         let Model { graph, weights, .. } = self.model;
         let (mut done, mut rounded) = (BTreeMap::new(), Weights::new());
+        // Of vectors that are no biases of convolutions: those are overwritten below.
+        let usual = uniform_choices(graph, Rows::Tensor, MOST_BITS);
         for p in graph.parameters().filter(|p| p.role.is_trained()) {
             let array = weights.get(&p.name).with_context(|| format!("{} is missing", p.name))?;
             if p.role != Role::Weight {
-                let integers = Integers::new(array, VECTOR, 0.0)?;
+                let integers = Integers::new(array, usual[&p.name], 0.0)?;
                 rounded.insert(p.name.clone(), integers.array()?);
                 done.insert(p.name, integers);
             }
@@ -253,11 +252,15 @@ const FIRST: f64 = 0.01;
 const STEP: f64 = 8.0;
 
 /// The network rounded at the lowest price, to about a thousandth of the bytes, at which its finished file keeps to
-/// `budget`; and that price, in nats for the error of one number.
+/// `budget`; and that price, in nats for the error of one number. `between` is called after every rounding.
 ///
 /// # Errors
-/// A budget that is out of reach.
-pub(crate) fn to_budget(rounding: &Rounding, budget: usize) -> Result<(Quantized, f64)> {
+/// A budget that is out of reach; what `between` says.
+pub(crate) fn to_budget(
+    rounding: &Rounding,
+    budget: usize,
+    between: &mut dyn FnMut() -> Result<()>,
+) -> Result<(Quantized, f64)> {
     let model = rounding.model;
     // (ln price, bytes) of what is too large and of what fits.
     let (mut large, mut fits): (Option<[f64; 2]>, Option<[f64; 2]>) = (None, None);
@@ -270,6 +273,7 @@ pub(crate) fn to_budget(rounding: &Rounding, budget: usize) -> Result<(Quantized
         let bytes = model.coded_bytes(&quantized)?;
         least = least.min(bytes);
         bar.inc(1);
+        between()?;
         if bytes <= budget {
             fits = Some([at, bytes as f64]);
             best = Some((quantized, at.exp()));

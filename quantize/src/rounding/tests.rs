@@ -237,7 +237,9 @@ fn networks_answer_more_as_they_did() {
     let budget = m.coded_bytes(&plain).unwrap();
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| to_budget(&Rounding::of(&m, seen()).unwrap(), budget).unwrap())
+        pool.install(|| {
+            to_budget(&Rounding::of(&m, seen()).unwrap(), budget, &mut || Ok(())).unwrap()
+        })
     };
     let (rounded, price) = on(1);
     assert_eq!((&rounded, price), (&on(3).0, on(3).1));
@@ -256,7 +258,7 @@ fn networks_answer_more_as_they_did() {
 fn a_budget_out_of_reach_is_refused() {
     let m = model(NETWORK, 8);
     let rounding = Rounding::of(&m, vec![pictures(8, 8, 0)]).unwrap();
-    let told = to_budget(&rounding, 100).unwrap_err();
+    let told = to_budget(&rounding, 100, &mut || Ok(())).unwrap_err();
     assert!(format!("{told:#}").contains("the budget is 100: prune it"), "{told:#}");
 }
 

@@ -5,7 +5,7 @@ use super::trials::Trial;
 use crate::field::seen;
 use crate::statistics as st;
 use anyhow::{Context, Result};
-use artifacts::{Answers, Images, Kind, Model};
+use artifacts::{Answers, Model};
 use common::calibration;
 use common::score::argmax;
 use common::share::Share;
@@ -70,11 +70,11 @@ fn start<'a>(ways: &'a [Way], question: &str) -> Option<&'a Way> {
 /// Top-1 of each class, mean over the models of an experiment.
 fn by_class(trials: &[Trial], way: &Way) -> Vec<f64> {
     let classes = of(trials, way).next().map_or(0, |t| t.answers.about.classes.len());
-    let share = |t: &Trial, class: usize| {
-        let counts = &st::confusion(&t.answers)[class];
+    let all: Vec<_> = of(trials, way).map(|t| st::confusion(&t.answers)).collect();
+    let share = |counts: &[usize], class: usize| {
         counts[class] as f64 / counts.iter().sum::<usize>().max(1) as f64
     };
-    (0..classes).map(|class| mean(of(trials, way).map(|t| share(t, class)))).collect()
+    (0..classes).map(|class| mean(all.iter().map(|c| share(&c[class], class)))).collect()
 }
 
 pub(super) fn gains(trials: &[Trial], ways: &[Way]) -> Vec<Gain> {
@@ -109,16 +109,10 @@ pub(super) fn fields(
         // Seeds have one graph.
         let Some(trial) = of(trials, way).next() else { continue };
         let about = &trial.answers.about;
-        let (Some(model), Some(images)) =
-            (ancestry.entry(&about.model), ancestry.entry(&about.images))
-        else {
-            continue;
-        };
-        debug_assert_eq!(images.kind, Kind::Images);
-        let size = Images::load(&folder.join(&images.path))?.size();
-        let (model, source) = Model::load(&folder.join(&model.path))?;
-        let wrong = || format!("{}: for pictures of {size} px", source.name);
-        let seen = seen(&model.graph, size).with_context(wrong)?;
+        let Some(entry) = ancestry.entry(&about.model) else { continue };
+        let (model, source) = Model::load(&folder.join(&entry.path))?;
+        let seen = seen(&model.graph, model.input.preparation.size);
+        let seen = seen.with_context(|| source.name.clone())?;
         fields.extend(seen.into_iter().map(|s| Field {
             way: way.way.clone(),
             layer: s.layer,

@@ -27,10 +27,14 @@ pub(super) struct Trial {
     pub(super) passes: Passes,
 }
 
-/// The share of the pictures that is answered rightly.
+/// Pictures that are answered rightly.
+fn correct(answers: &Answers) -> usize {
+    st::hits(answers).iter().filter(|h| **h).count()
+}
+
+/// Their share.
 pub(super) fn top1(answers: &Answers) -> f64 {
-    let right = st::hits(answers).iter().filter(|h| **h).count();
-    right as f64 / answers.labels.len() as f64
+    correct(answers) as f64 / answers.labels.len() as f64
 }
 
 impl Trial {
@@ -68,16 +72,12 @@ impl Trial {
         (self.question.clone(), self.way.clone(), self.seed, self.cut)
     }
 
-    pub(super) fn correct(&self) -> usize {
-        st::hits(&self.answers).iter().filter(|h| **h).count()
-    }
-
     pub(super) fn top1(&self) -> f64 {
         top1(&self.answers)
     }
 
     pub(super) fn row(&self) -> rows::Trial {
-        let (pictures, correct) = (self.answers.labels.len(), self.correct());
+        let (pictures, correct) = (self.answers.labels.len(), correct(&self.answers));
         let (low, high) = score::wilson(correct, pictures);
         let calibration = st::calibration(&self.answers);
         let about = &self.answers.about;
