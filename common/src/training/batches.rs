@@ -2,7 +2,7 @@
 
 use super::{Settings, Targets};
 use anyhow::{Result, ensure};
-use artifacts::{Images, Model};
+use artifacts::{Folds, Images, Model};
 use executor::Batch;
 use graph::rng::Rng;
 use rayon::prelude::*;
@@ -15,6 +15,10 @@ const AHEAD: usize = 2;
 /// All batches of a run.
 pub(super) struct Batches<'a> {
     images: &'a Images,
+    /// The pictures that are shown, ascending.
+    shown: &'a [usize],
+    /// Those that partners are drawn from, where these are not all that are shown.
+    folds: Option<Folds>,
     /// None where they weigh nothing.
     labels: Option<Vec<usize>>,
     targets: &'a Targets<'a>,
@@ -27,8 +31,8 @@ pub(super) struct Batches<'a> {
 }
 
 /// Pictures in a step: fewer than asked for where there are no more.
-pub(super) fn batch(settings: &Settings, images: &Images) -> usize {
-    (settings.batch as usize).min(images.len())
+pub(super) fn batch(settings: &Settings, shown: &[usize]) -> usize {
+    (settings.batch as usize).min(shown.len())
 }
 
 /// A batch, and its views where they are still to be rendered.
@@ -38,8 +42,9 @@ pub(super) struct Feed {
 }
 
 impl<'a> Batches<'a> {
+    /// Of the pictures `shown` of `images`.
     pub(super) fn new(
-        images: &'a Images,
+        (images, shown): (&'a Images, &'a [usize]),
         targets: &'a Targets,
         settings: &'a Settings,
         model: &Model,
@@ -47,13 +52,20 @@ impl<'a> Batches<'a> {
     ) -> Result<Self> {
         let weigh = !matches!(targets, Targets::Teacher { loss, .. } if loss.alpha == 1.0);
         let labels = weigh.then(|| images.labels_to_learn_from()).transpose()?;
-        ensure!(images.len() >= 2, "{}: too few pictures to train on", images.source.name);
+        ensure!(shown.len() >= 2, "{}: too few pictures to train on", images.source.name);
         let (policy, view_seed) = match targets {
             Targets::Labels(policy) => (*policy, settings.seed),
             Targets::Teacher { logits, .. } => (logits.views.policy, logits.views.seed),
         };
+        let folds = match targets {
+            Targets::Labels(_) => None,
+            Targets::Teacher { logits, .. } => logits.views.folds,
+        };
+        let folds = folds.map(|k| Folds::new(images, k)).transpose()?;
         Ok(Self {
             images,
+            shown,
+            folds,
             labels,
             targets,
             settings,
@@ -67,11 +79,17 @@ impl<'a> Batches<'a> {
     /// Steps per epoch: an incomplete last batch is left out, as its pictures come earlier in
     /// other epochs; fewer pictures than a batch make one step.
     pub(super) fn per_epoch(&self) -> usize {
-        (self.images.len() / self.batch()).max(1)
+        (self.shown.len() / self.batch()).max(1)
     }
 
     fn batch(&self) -> usize {
-        batch(self.settings, self.images)
+        batch(self.settings, self.shown)
+    }
+
+    /// The pictures that the partners of picture `i` are drawn from. A network that is shown some of the pictures sees
+    /// nothing of the others; a student sees what its teacher did, and that one nothing but a fold.
+    fn peers(&self, i: usize) -> &[usize] {
+        self.folds.as_ref().map_or(self.shown, |folds| folds.members(folds.of(i)))
     }
 
     /// Calls `body(epoch, batches)` for every epoch from that of `start`, an epoch and the steps of it
@@ -94,7 +112,8 @@ impl<'a> Batches<'a> {
         for epoch in start..self.settings.epochs as usize {
             let done = if epoch == start { done } else { 0 };
             let order =
-                Rng::new(self.settings.seed, "order", epoch as u64).permutation(self.images.len());
+                Rng::new(self.settings.seed, "order", epoch as u64).permutation(self.shown.len());
+            let order: Vec<usize> = order.iter().map(|at| self.shown[*at]).collect();
             for chosen in order.chunks_exact(self.batch()).skip(done) {
                 if sender.send(self.make(epoch, chosen)).is_err() {
                     return; // training has ended
@@ -109,7 +128,7 @@ impl<'a> Batches<'a> {
             Targets::Teacher { logits, .. } => epoch % logits.views.views,
         };
         let size = self.images.size();
-        let view = |i: usize| View::of(&self.policy, self.view_seed, i, k, self.images.len(), size);
+        let view = |i: usize| View::among(&self.policy, self.view_seed, i, k, self.peers(i), size);
         let views: Vec<(usize, View)> = chosen.iter().map(|i| (*i, view(*i))).collect();
         let mut labels = vec![0.0; chosen.len() * self.classes];
         let smoothing = self.settings.label_smoothing;
