@@ -189,6 +189,7 @@ test: ## all tests: units, kernels, the pipeline on the built-in pictures
 	tests/pipeline.sh
 	tests/report.sh
 	tests/make.sh
+	tests/suspects.sh
 	tests/folders.sh
 	tests/interrupts.sh
 	tests/faults.sh

@@ -155,3 +155,117 @@ impl<'a> Batches<'a> {
         Feed { batch: Batch { pictures, labels, teacher }, views: Vec::new() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use artifacts::artifact::Data;
+    use artifacts::images::Unsaved;
+    use artifacts::logits::Views;
+    use artifacts::{Fold, Framing, Input, Logits, Preparation, Provenance};
+    use executor::Loss;
+    use graph::{Array, Graph};
+    use std::path::{Path, PathBuf};
+    use views::FixedViews;
+
+    /// A folder of this test's.
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    /// 24 pictures of 8 px, of two classes in turn, all different.
+    fn images(folder: &Path) -> Images {
+        let at = folder.join("images");
+        Unsaved {
+            preparation: Preparation { size: 8, framing: Framing::Crop, exif: false },
+            classes: ["a", "b"].map(String::from).into(),
+            labels: (0..24).map(|i| Some(i % 2)).collect(),
+            names: (0..24).map(|i| format!("{i}.png")).collect(),
+            pixels: Data::Bytes((0..24 * 192).map(|p| (p / 192 * 9 + p % 7) as u8).collect()),
+        }
+        .save(&at, &Provenance::new("test", &()).unwrap())
+        .unwrap();
+        Images::load(&at).unwrap()
+    }
+
+    fn model(images: &Images) -> Model {
+        let graph: Graph = "input 3;gap;f:linear 3>2".parse().unwrap();
+        let weights = graph::init::weights(&graph, 1);
+        let input = Input { preparation: images.preparation, normalization: Normalization::NONE };
+        let classes = images.classes.clone();
+        let views = FixedViews::PLAIN;
+        Model { graph, weights, input, classes, grids: graph::grid::Grids::new(), views }
+    }
+
+    fn settings() -> Settings {
+        #[derive(clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            settings: Settings,
+        }
+        let flags = ["x", "--epochs", "12", "--batch", "4"];
+        <Flags as clap::Parser>::parse_from(flags).settings
+    }
+
+    /// Every (picture, partner) that twelve epochs show, and the batches of one.
+    fn shown(images: &Images, shown: &[usize], targets: &Targets) -> (Vec<(usize, usize)>, usize) {
+        let (settings, model) = (settings(), model(images));
+        let batches = Batches::new((images, shown), targets, &settings, &model, false).unwrap();
+        let mut pairs = Vec::new();
+        let collect = |_, receiver: &Receiver<Feed>| {
+            for _ in 0..batches.per_epoch() {
+                let views = receiver.recv()?.views;
+                pairs.extend(views.iter().map(|(i, view)| (*i, view.partner.0)));
+            }
+            Ok(())
+        };
+        batches.run((0, 0), collect).unwrap();
+        (pairs, batches.per_epoch())
+    }
+
+    /// Two folds of 12: without the first, three steps of four pictures an epoch, and none of its pictures, alone or as a
+    /// partner. Partners come from all that is shown.
+    #[test]
+    fn what_is_left_out_is_nowhere() {
+        let dir = folder("left-out");
+        let images = images(&dir);
+        let folds = Folds::new(&images, 2).unwrap();
+        let left = folds.others(&images, Fold { number: 1, of: 2 }).unwrap();
+        let (pairs, steps) = shown(&images, &left, &Targets::Labels("cutmix=1".parse().unwrap()));
+        assert_eq!((pairs.len(), steps), (144, 3));
+        assert!(pairs.iter().all(|(i, j)| folds.of(*i) == 1 && folds.of(*j) == 1));
+        let mut partners: Vec<usize> = pairs.iter().map(|(_, j)| *j).collect();
+        partners.sort_unstable();
+        partners.dedup();
+        assert_eq!(partners, left);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    /// A student of teachers with folds sees every picture, with partners of its fold; without folds with any.
+    #[test]
+    fn a_student_sees_what_its_teachers_saw() {
+        let dir = folder("seen");
+        let images = images(&dir);
+        let split = Folds::new(&images, 3).unwrap();
+        let apart = |folds: Option<usize>| {
+            let policy = "cutmix=1".parse().unwrap();
+            let views =
+                Views { policy, seed: 3, views: 12, images: images.source.hash.clone(), folds };
+            let logits = Array::new(vec![12, 24, 2], vec![0.0; 12 * 48]).unwrap();
+            let at = dir.join("logits");
+            Logits::save(&at, &views, &Provenance::new("test", &()).unwrap(), &logits).unwrap();
+            let logits = Logits::load(&at).unwrap();
+            let loss = Loss { alpha: 0.5, temperature: 2.0 };
+            let all: Vec<usize> = (0..24).collect();
+            let (pairs, _) = shown(&images, &all, &Targets::Teacher { logits: &logits, loss });
+            assert_eq!(pairs.len(), 12 * 24);
+            pairs.iter().filter(|(i, j)| split.of(*i) != split.of(*j)).count()
+        };
+        assert_eq!(apart(Some(3)), 0);
+        // Two partners in three are of another fold: 192 ± 8.
+        assert!((150..=230).contains(&apart(None)));
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}
