@@ -28,8 +28,9 @@ n=$(ls "$work/photos" | wc -l) planted=$(wc -l <"$work/wrong")
 $bin/prepare images "$work/photos" --size 28 --out "$work/t" >/dev/null
 $bin/prepare images artifacts/smoke/photos/validation --size 28 --out "$work/v" >/dev/null
 
-teach() { $bin/train --images "$work/t" --validation "$work/v" --arch plain --width 0.5 --epochs 8 --batch 20 --lr 4e-3 \
-    --augment flip,scale=0.7 --seed 1 "$@" >/dev/null 2>&1; }
+# Long enough, and without augmentation, to learn what it is shown by heart.
+teach() { $bin/train --images "$work/t" --validation "$work/v" --arch plain --width 0.5 --epochs 15 --batch 20 --lr 4e-3 \
+    --seed 1 "$@" >/dev/null 2>&1; }
 # $1: a name, rest: teachers. How many of the planted ones are among the first N, N as many as were planted, and among
 # those that are called probably wrong.
 found() {
@@ -44,7 +45,7 @@ found() {
 }
 for i in 1 2 3; do teach --fold $i/3 --out "$work/fold-$i"; done
 found unseen fold-1 fold-2 fold-3
-unseen=$first
+unseen=$first unseen_right=$right
 # By chance one in twenty of the first 50, 2.5.
 [ "$unseen" -ge 25 ] || fail "of $planted wrong labels $unseen are among the first $planted suspects of $n"
 pass "of $planted wrong labels among $n, $unseen are the first $planted suspects (by chance 2.5); of $called called probably wrong $right are"
@@ -52,9 +53,9 @@ heard "had not seen it, nor its label (3 folds)" <"$work/unseen.told" || fail "$
 [ "$(grep -o '<img' "$work/unseen.html" | wc -l)" = 100 ] || fail "a page of $(grep -o '<img' "$work/unseen.html" | wc -l) pictures"
 pass "the table says of all $(($(wc -l <"$work/unseen.csv") - 1)) what is known, the page shows the first hundred"
 
-# --- a teacher of everything, of as many steps: it says less, and that it may have learnt them is said
+# --- a teacher of everything, trained as long, finds fewer, and that it may have learnt them is said
 teach --out "$work/all"
 found seen all
 heard "may have learnt these labels" <"$work/seen.told" || fail "$(cat "$work/seen.told")"
-[ "$right" -lt "$unseen" ] || fail "a teacher that has learnt the labels calls $right of them wrong"
+[ "$first" -lt "$unseen" ] && [ "$right" -lt "$unseen_right" ] || fail "of a teacher that has learnt them $first and $right"
 pass "of a teacher that has learnt them $first are the first $planted, and of $called called probably wrong $right are"
