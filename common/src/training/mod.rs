@@ -15,7 +15,7 @@ use crate::device::Device;
 use crate::forward::forward_images;
 use crate::score;
 use anyhow::{Context, Result, ensure};
-use artifacts::{Images, Logits, Model, plan};
+use artifacts::{Fold, Folds, Images, Logits, Model, plan};
 use batches::{Batches, Feed};
 use codec::Quantized;
 use executor::{Executor, Loss};
@@ -56,6 +56,8 @@ const READ: usize = 50;
 pub struct Training<'a> {
     model: Model,
     pictures: Pictures<'a>,
+    /// Those to train on that are shown, ascending.
+    shown: Vec<usize>,
     truth: Vec<usize>,
     targets: &'a Targets<'a>,
     settings: &'a Settings,
@@ -105,9 +107,11 @@ impl<'a> Training<'a> {
             && executor.keep(pictures.train, &model.input.normalization)?;
         let summary = Summary { best: -1.0, best_epoch: 0, last: 0.0 };
         let (best, log) = (Vec::new(), String::new());
+        let shown = (0..pictures.train.len()).collect();
         Ok(Self {
             model,
             pictures,
+            shown,
             truth,
             targets,
             settings,
@@ -131,6 +135,16 @@ impl<'a> Training<'a> {
     pub fn tuned(self, tuning: Tuning) -> Result<Self> {
         tuning.check()?;
         Ok(Self { tuning: Some(tuning), ..self })
+    }
+
+    /// The same run without the pictures of a fold: none of them is shown, alone or as a partner.
+    ///
+    /// # Errors
+    /// As [`Folds::new`] and [`Folds::others`].
+    pub fn without(mut self, fold: Fold) -> Result<Self> {
+        let images = self.pictures.train;
+        self.shown = Folds::new(images, fold.of)?.others(images, fold)?;
+        Ok(self)
     }
 
     /// Go on after an interruption.
@@ -180,16 +194,22 @@ impl<'a> Training<'a> {
     /// # Errors
     /// Pictures without labels, or too few.
     pub fn steps_per_epoch(&self) -> Result<usize> {
-        Ok(self.batches()?.per_epoch())
+        Ok(self.batches(&self.shown)?.per_epoch())
     }
 
     /// Pictures in a step.
     pub fn batch(&self) -> usize {
-        batches::batch(self.settings, self.pictures.train)
+        batches::batch(self.settings, &self.shown)
     }
 
-    fn batches(&self) -> Result<Batches<'a>> {
-        Batches::new(self.pictures.train, self.targets, self.settings, &self.model, !self.renders)
+    /// Of the pictures `shown`, which are [`Training::shown`]: borrowed apart, as a run changes its progress while
+    /// batches are made.
+    fn batches<'b>(&self, shown: &'b [usize]) -> Result<Batches<'b>>
+    where
+        'a: 'b,
+    {
+        let pictures = (self.pictures.train, shown);
+        Batches::new(pictures, self.targets, self.settings, &self.model, !self.renders)
     }
 
     /// The remaining epochs. `tick` is called after every step, `note` after every epoch.
@@ -201,7 +221,8 @@ impl<'a> Training<'a> {
         mut tick: impl FnMut(&Self) -> Result<()>,
         mut note: impl FnMut(&Self, &Epoch) -> Result<()>,
     ) -> Result<()> {
-        let feed = self.batches()?;
+        let shown = self.shown.clone();
+        let feed = self.batches(&shown)?;
         let per_epoch = feed.per_epoch();
         feed.run((self.progress.epochs, self.progress.steps), |epoch, batches| {
             if self.progress.steps == 0 {
