@@ -3,7 +3,8 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `launch` | our kernels, loaded; the one door to launches and cuBLAS |
+//! | `launch` | our kernels, loaded; the one door to launches |
+//! | `product` | products of matrices, by cuBLAS |
 //! | `memory` | buffers that are given back and taken again |
 //! | `values` | results and gradients of a batch, in such buffers |
 //! | `sums` | sums whose order shapes decide |
@@ -31,6 +32,7 @@ pub mod network;
 mod op;
 mod optimizer;
 mod pass;
+mod product;
 mod render;
 mod sums;
 mod values;
