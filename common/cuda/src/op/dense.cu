@@ -2,22 +2,6 @@
 // of the result; every sum is one thread's, in a fixed order.
 #include "../index.cuh"
 
-// Weights [o, c, t] in the order of patches, [o, t, c]; n = o·c·t.
-extern "C" __global__ void weight_to_taps(u64 n, u32 c, u32 t, const float *w, float *out) {
-  INDEX(n);
-  const u32 ch = i % c, tap = i / c % t;
-  const u64 o = i / ((u64)c * t);
-  out[i] = w[(o * c + ch) * t + tap];
-}
-
-// The way back.
-extern "C" __global__ void taps_to_weight(u64 n, u32 c, u32 t, const float *w, float *out) {
-  INDEX(n);
-  const u32 ch = i % c, tap = i / c % t;
-  const u64 o = i / ((u64)c * t);
-  out[(o * c + ch) * t + tap] = w[i];
-}
-
 // x [b, h, w, c] → patches [b·oh·ow, k·k·c]; n = their number of values.
 extern "C" __global__ void patches(u64 n, u32 h, u32 w, u32 c, u32 k, u32 stride, u32 pad, u32 oh, u32 ow,
                                    const float *x, float *out) {

@@ -10,17 +10,6 @@ use graph::{Geometry, Window};
 /// Most floats of a convolution's patches at a time, 256 MB: pictures are taken in groups.
 const PATCHES: usize = 64 << 20;
 
-/// Weights `[o, c, k, k]` in the order of patches; None where that is their own.
-fn taps(engine: &mut Engine, g: &Geometry, weight: Ptr) -> Result<Option<Buffer>> {
-    let (t, n) = (g.window.taps(), g.patch() * g.output);
-    if t == 1 {
-        return Ok(None);
-    }
-    let buffer = engine.memory.take(n)?;
-    engine.kernels.each("weight_to_taps", n, args![g.input, t, weight, buffer.at])?;
-    Ok(Some(buffer))
-}
-
 /// How many pictures have their patches at a time; None where the pictures are their patches.
 fn together(g: &Geometry) -> Option<usize> {
     let picture = g.positions() * g.patch();
@@ -51,8 +40,7 @@ pub(super) fn forward(
     weight: Ptr,
     y: Ptr,
 ) -> Result<()> {
-    let taps = taps(engine, g, weight)?;
-    let weight = Matrix { at: taps.as_ref().map_or(weight, |b| b.at), turned: true };
+    let weight = Matrix { at: weight, turned: true };
     let (positions, patch, group) = (g.positions(), g.patch(), together(g));
     let cols = group.map(|n| engine.memory.take(n * positions * patch)).transpose()?;
     let together = group.unwrap_or(g.batch);
@@ -63,7 +51,7 @@ pub(super) fn forward(
         let a = Matrix { at: a, turned: false };
         engine.kernels.product(a, weight, to, [rows, g.output, patch], 0.0)?;
     }
-    cols.into_iter().chain(taps).for_each(|b| engine.memory.give(b));
+    cols.into_iter().for_each(|b| engine.memory.give(b));
     Ok(())
 }
 
@@ -78,11 +66,7 @@ pub(super) fn backward(
     dx: Option<Ptr>,
 ) -> Result<()> {
     let (positions, patch, group) = (g.positions(), g.patch(), together(g));
-    let taps = taps(engine, g, weight)?;
-    let weight = Matrix { at: taps.as_ref().map_or(weight, |b| b.at), turned: false };
-    // The weight gradient in the order of patches, where that is not its own.
-    let in_order = taps.is_some().then(|| engine.memory.take(g.output * patch)).transpose()?;
-    let sum = in_order.as_ref().map_or(dw, |b| b.at);
+    let weight = Matrix { at: weight, turned: false };
     let cols = group.map(|n| engine.memory.take(n * positions * patch)).transpose()?;
     let together = group.unwrap_or(g.batch);
     for first in (0..g.batch).step_by(together) {
@@ -92,7 +76,7 @@ pub(super) fn backward(
         let a = patches(engine, g, x.at(first * g.floats()), cols.as_ref(), rows)?;
         let keep = if first == 0 { 0.0 } else { 1.0 };
         let (turned, a) = (Matrix { at: from, turned: true }, Matrix { at: a, turned: false });
-        engine.kernels.product(turned, a, sum, [g.output, patch, rows], keep)?;
+        engine.kernels.product(turned, a, dw, [g.output, patch, rows], keep)?;
         let Some(dx) = dx else { continue };
         let (from, shape) = (Matrix { at: from, turned: false }, [rows, patch, g.output]);
         match &cols {
@@ -104,10 +88,6 @@ pub(super) fn backward(
             }
         }
     }
-    if let Some(sum) = &in_order {
-        let all = args![g.input, g.window.taps(), sum.at, dw];
-        engine.kernels.each("taps_to_weight", g.output * patch, all)?;
-    }
-    cols.into_iter().chain(taps).chain(in_order).for_each(|b| engine.memory.give(b));
+    cols.into_iter().for_each(|b| engine.memory.give(b));
     Ok(())
 }
