@@ -80,9 +80,9 @@ P
     done
     pass "found: $2 ($(grep -m1 -oE 'test [a-z_]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
 }
-planted op/conv.cu "a bound that is one too far" "xx < (int)w;" "xx <= (int)w;"
+planted op/dense.cu "a bound that is one too far" "xx < (int)w;" "xx <= (int)w;"
 planted op/conv.cu "a chunk that goes beyond the rows" "start + chunk < rows ? start + chunk : rows" "start + chunk"
-planted op/conv.cu "a padding forgotten backwards" "(int)(y + pad) - (int)ky" "(int)y - (int)ky"
+planted op/dense.cu "a padding forgotten backwards" "(int)(y + pad) - (int)ky" "(int)y - (int)ky"
 planted op/batch_norm.cu "a variance without its second term" "+ delta * delta * before * n / count" ""
 planted op/batch_norm.cu "a mask that lets a bound pass" "y[i] > lo && y[i] < hi ? grad[i] : 0.f, xhat" "y[i] >= lo && y[i] < hi ? grad[i] : 0.f, xhat"
 planted op/max_pool.cu "a maximum that goes to the last of equals" "!found || v > best" "!found || v >= best"

@@ -4,10 +4,9 @@
 //! work goes down one stream, in order, so a buffer may be handed on as soon as the launch that reads it is
 //! queued.
 
-#![allow(unsafe_code)] // launches and products, here alone
+#![allow(unsafe_code)] // launches, here alone
 
 use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::cublas::{result, sys};
 use candle_core::cuda_backend::cudarc::driver::{
     CudaFunction, CudaStream, LaunchConfig, PushKernelArg,
 };
@@ -76,13 +75,6 @@ pub(super) use args;
 /// Threads of a block where each has a value of its own.
 const BLOCK: usize = 256;
 
-/// A row-major matrix: where it is, whether it is read turned round.
-#[derive(Clone, Copy)]
-pub(super) struct Matrix {
-    pub(super) at: Ptr,
-    pub(super) turned: bool,
-}
-
 /// Kernels, loaded.
 pub(super) struct Kernels {
     pub(super) device: CudaDevice,
@@ -114,6 +106,11 @@ impl Kernels {
         self.launches.load(Ordering::Relaxed)
     }
 
+    /// One more of them.
+    pub(super) fn count(&self) {
+        self.launches.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A kernel with a thread for each of `n` values; its first argument is n.
     ///
     /// # Errors
@@ -138,7 +135,7 @@ impl Kernels {
         let Some(function) = self.functions.get(name) else {
             candle_core::bail!("no kernel {name}")
         };
-        self.launches.fetch_add(1, Ordering::Relaxed);
+        self.count();
         let mut launch = self.stream.launch_builder(function);
         for arg in args {
             match arg {
@@ -155,58 +152,5 @@ impl Kernels {
         // stand-in driver ends every buffer at a guard page, so that tests see it when they do not.
         unsafe { launch.launch(shape) }.w()?;
         Ok(())
-    }
-
-    /// `c = a · b + keep · c`, `a` `[m, k]`, `b` `[k, n]`, `c` `[m, n]`, all row-major, in f32 without
-    /// shorter formats inside.
-    ///
-    /// # Errors
-    /// A device that fails.
-    pub(super) fn product(
-        &self,
-        a: Matrix,
-        b: Matrix,
-        c: Ptr,
-        [m, n, k]: [usize; 3],
-        keep: f32,
-    ) -> Result<()> {
-        use sys::cublasOperation_t::{CUBLAS_OP_N, CUBLAS_OP_T};
-        self.launches.fetch_add(1, Ordering::Relaxed);
-        let blas = self.device.cublas_handle();
-        let turn = |m: Matrix| if m.turned { CUBLAS_OP_T } else { CUBLAS_OP_N };
-        let row = |m: Matrix, straight: usize, turned: usize| {
-            (if m.turned { turned } else { straight }) as i32
-        };
-        let (one, pointer) = (1.0f32, |p: Ptr| p.0 as *const std::ffi::c_void);
-        // cuBLAS is column-major: it sees the transposed of all three, cᵀ = bᵀ · aᵀ.
-        // SAFETY: as for launches.
-        unsafe {
-            result::gemm_strided_batched_ex(
-                *blas.handle(),
-                turn(b),
-                turn(a),
-                n as i32,
-                m as i32,
-                k as i32,
-                (&raw const one).cast(),
-                pointer(b.at),
-                sys::cudaDataType_t::CUDA_R_32F,
-                row(b, n, k),
-                0,
-                pointer(a.at),
-                sys::cudaDataType_t::CUDA_R_32F,
-                row(a, k, m),
-                0,
-                (&raw const keep).cast(),
-                c.0 as *mut std::ffi::c_void,
-                sys::cudaDataType_t::CUDA_R_32F,
-                n as i32,
-                0,
-                1,
-                sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
-                sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
-            )
-        }
-        .w()
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `launch` | our kernels, loaded; the one door to launches and cuBLAS |
+//! | `launch` | our kernels, loaded; the one door to launches |
+//! | `product` | products of matrices, by cuBLAS |
 //! | `memory` | buffers that are given back and taken again |
 //! | `values` | results and gradients of a batch, in such buffers |
 //! | `sums` | sums whose order shapes decide |
@@ -11,6 +12,7 @@
 //! | `loss` | the loss and its gradient |
 //! | `pass` | the passes over all operations, twin of `engine::pass` |
 //! | `optimizer` | an update over all variables in a few launches, twin of `engine::optim` |
+//! | `order` | in which order variables lie on the device |
 //! | `render` | views of pictures that stay on the device |
 //! | [`network`] | parameters on the device: answers, and training steps |
 //! | `*.cu` | the kernels, beside what launches them; `index.cuh` is what they share |
@@ -30,7 +32,9 @@ mod memory;
 pub mod network;
 mod op;
 mod optimizer;
+mod order;
 mod pass;
+mod product;
 mod render;
 mod sums;
 mod values;

@@ -4,6 +4,7 @@ use crate::launch::{Kernels, args};
 use crate::memory::{Buffer, Memory};
 use crate::op::Mode;
 use crate::optimizer::{self, Buffers, Kinds, Rows};
+use crate::order::Order;
 use crate::render::Kept;
 use crate::values::Engine;
 use anyhow::{Result, bail};
@@ -21,6 +22,7 @@ const TOGETHER: usize = 64 << 20;
 pub struct Network {
     graph: Graph,
     size: usize,
+    order: Order,
     parametrisation: Parametrisation,
     kernels: Arc<Kernels>,
     memory: Memory,
@@ -72,11 +74,13 @@ impl Network {
         let device = device.as_cuda_device()?;
         let kernels = Arc::new(Kernels::new(device)?);
         let mut memory = Memory::new(device);
+        let order = Order::of(graph);
         Ok(Self {
             graph: graph.clone(),
             size,
             rows: Rows::new(&parametrisation, device)?,
-            variables: memory.hold(&values)?,
+            variables: memory.hold(&order.up(&values))?,
+            order,
             losses: memory.hold(&[0.0; 4])?,
             parametrisation,
             kernels,
@@ -271,7 +275,7 @@ impl Network {
         let packed = Layout::of(&graph).pack_all(weights)?;
         Ok(Inference {
             engine: Engine::new(&graph, self.size, &self.kernels)?,
-            parameters: self.memory.hold(&packed)?,
+            parameters: self.memory.hold(&Order::of(&graph).up(&packed))?,
             batch: (TOGETHER / largest.max(1)).max(1),
         })
     }
@@ -320,7 +324,7 @@ impl Executor for Network {
         self.passes(&batch, &[], target, self.by_batch(0.0))?;
         let training = self.training.as_ref().expect("passes have run in it");
         let n = self.parametrisation.len();
-        Ok((self.doubles()?[1], training.gradient.read(&self.kernels.device, n)?))
+        Ok((self.doubles()?[1], self.order.down(&training.gradient.read(&self.kernels.device, n)?)))
     }
 
     fn move_statistics(&mut self, pictures: Vec<f32>, share: f32) -> Result<()> {
@@ -346,16 +350,20 @@ impl Executor for Network {
 
     fn counting(&self) -> Result<Vec<f32>> {
         let counting = self.average.as_ref().unwrap_or(&self.variables);
-        Ok(counting.read(&self.kernels.device, self.parametrisation.len())?)
+        Ok(self.order.down(&counting.read(&self.kernels.device, self.parametrisation.len())?))
     }
 
     fn download(&self) -> Result<State> {
         let (n, device) = (self.parametrisation.len(), &self.kernels.device);
-        let floats = |b: Option<&Buffer>| b.map_or(Ok(Vec::new()), |b| b.read(device, n));
+        let floats = |b: Option<&Buffer>| {
+            b.map_or(Ok(Vec::new()), |b| {
+                Ok::<_, candle_core::Error>(self.order.down(&b.read(device, n)?))
+            })
+        };
         let second = self.momenta.as_ref().filter(|_| self.has_second).map(|m| &m[1]);
         Ok(State {
             steps: self.steps,
-            variables: self.variables.read(device, n)?,
+            variables: floats(Some(&self.variables))?,
             average: floats(self.average.as_ref())?,
             momenta: [floats(self.momenta.as_ref().map(|m| &m[0]))?, floats(second)?],
         })
@@ -364,6 +372,8 @@ impl Executor for Network {
     fn upload(&mut self, state: State) -> Result<()> {
         state.check(self.parametrisation.len())?;
         let State { steps, variables, average, momenta: [first, second] } = state;
+        let [variables, average, first, second] =
+            [variables, average, first, second].map(|values| self.order.up(&values));
         let memory = &mut self.memory;
         self.steps = steps;
         self.variables.write(&self.kernels.device, &variables)?;

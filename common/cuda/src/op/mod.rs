@@ -8,6 +8,7 @@ mod batch_norm;
 mod blur;
 mod concat;
 mod conv;
+mod dense;
 mod global_avg_pool;
 mod input;
 mod linear;
