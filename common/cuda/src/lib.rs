@@ -3,9 +3,14 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `launch` | our kernels, loaded; the one door to launches |
+//! | `device` | devices of this process, opened once; the kernels, loaded |
+//! | `failure` | what went wrong there, in words |
+//! | `launch` | the one door to launches |
+//! | `capture` | a pass as one launch, a CUDA graph |
+//! | `transfer` | copies up and down |
 //! | `product` | products of matrices, by cuBLAS |
 //! | `memory` | buffers that are given back and taken again |
+//! | `inputs` | what a batch brings along, in buffers that stay |
 //! | `values` | results and gradients of a batch, in such buffers |
 //! | `sums` | sums whose order shapes decide |
 //! | `op` | the fused operations, each with its passes, its kernels beside it |
@@ -26,6 +31,10 @@
 #![cfg(feature = "cuda")]
 #![deny(clippy::wildcard_enum_match_arm)] // a new operation must not run as another
 
+mod capture;
+mod device;
+mod failure;
+mod inputs;
 mod launch;
 mod loss;
 mod memory;
@@ -37,6 +46,8 @@ mod pass;
 mod product;
 mod render;
 mod sums;
+mod transfer;
 mod values;
 
+pub use device::is_there;
 pub use network::Network;

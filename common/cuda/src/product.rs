@@ -2,9 +2,9 @@
 
 #![allow(unsafe_code)] // products, here alone
 
+use crate::failure::Told;
 use crate::launch::{Kernels, Ptr};
 use candle_core::Result;
-use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::cublas::{result, sys};
 
 /// A row-major matrix: where it is, whether it is read turned round.
@@ -29,7 +29,7 @@ impl Kernels {
         keep: f32,
     ) -> Result<()> {
         use sys::cublasOperation_t::{CUBLAS_OP_N, CUBLAS_OP_T};
-        self.count();
+        self.count(1);
         let blas = self.device.cublas_handle();
         let turn = |m: Matrix| if m.turned { CUBLAS_OP_T } else { CUBLAS_OP_N };
         let row = |m: Matrix, straight: usize, turned: usize| {
@@ -65,6 +65,6 @@ impl Kernels {
                 sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )
         }
-        .w()
+        .told()
     }
 }
