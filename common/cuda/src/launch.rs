@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)] // launches, here alone
 
+use crate::product::Products;
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaFunction, CudaStream, LaunchConfig, PushKernelArg,
@@ -80,6 +81,7 @@ pub(super) struct Kernels {
     pub(super) device: CudaDevice,
     functions: BTreeMap<&'static str, CudaFunction>,
     stream: Arc<CudaStream>,
+    pub(super) products: Products,
     launches: AtomicUsize,
 }
 
@@ -98,12 +100,18 @@ impl Kernels {
             }
         }
         let (device, stream) = (device.clone(), device.cuda_stream());
-        Ok(Self { device, functions, stream, launches: AtomicUsize::new(0) })
+        let products = Products::new()?;
+        Ok(Self { device, functions, stream, products, launches: AtomicUsize::new(0) })
     }
 
     /// Launches and products so far.
     pub(super) fn launches(&self) -> usize {
         self.launches.load(Ordering::Relaxed)
+    }
+
+    /// Where all work goes.
+    pub(super) fn stream(&self) -> &CudaStream {
+        &self.stream
     }
 
     /// One more of them.

@@ -9,7 +9,9 @@ use crate::render::Kept;
 use crate::values::Engine;
 use anyhow::{Result, bail};
 use candle_core::Device;
-use executor::{Batch, Executor, Loss, MOMENTUM, Parametrisation, Rule, State, Update, Variables};
+use executor::{
+    Batch, Executor, Loss, MOMENTUM, Parametrisation, Precision, Rule, State, Update, Variables,
+};
 use graph::grid::Grids;
 use graph::{Graph, Layout, Weights};
 use std::sync::Arc;
@@ -23,6 +25,7 @@ pub struct Network {
     graph: Graph,
     size: usize,
     order: Order,
+    precision: Precision,
     parametrisation: Parametrisation,
     kernels: Arc<Kernels>,
     memory: Memory,
@@ -81,6 +84,7 @@ impl Network {
             rows: Rows::new(&parametrisation, device)?,
             variables: memory.hold(&order.up(&values))?,
             order,
+            precision: Precision::F32,
             losses: memory.hold(&[0.0; 4])?,
             parametrisation,
             kernels,
@@ -93,6 +97,15 @@ impl Network {
             training: None,
             inference: None,
         })
+    }
+
+    /// The same with products of `precision`, steps' and answers'.
+    ///
+    /// # Errors
+    /// A device that does not multiply such numbers.
+    pub fn at(self, precision: Precision) -> Result<Self> {
+        self.kernels.multiplies(precision)?;
+        Ok(Self { precision, training: None, inference: None, ..self })
     }
 
     /// Launches and matrix products so far.
@@ -141,7 +154,8 @@ impl Training {
             Some(_) => Some(network.memory.take(p.layout().len())?),
         };
         Ok(Self {
-            engine: Engine::new(&network.graph, network.size, &network.kernels)?,
+            engine: Engine::new(&network.graph, network.size, &network.kernels)?
+                .at(network.precision),
             parameters,
             // Zeros: those of statistics stay so.
             gradient: network.memory.hold(&vec![0.0; p.len()])?,
@@ -274,7 +288,7 @@ impl Network {
         let largest = shapes.iter().map(|s| s.iter().product()).max().unwrap_or(1);
         let packed = Layout::of(&graph).pack_all(weights)?;
         Ok(Inference {
-            engine: Engine::new(&graph, self.size, &self.kernels)?,
+            engine: Engine::new(&graph, self.size, &self.kernels)?.at(self.precision),
             parameters: self.memory.hold(&Order::of(&graph).up(&packed))?,
             batch: (TOGETHER / largest.max(1)).max(1),
         })

@@ -3,6 +3,7 @@
 use crate::launch::{Kernels, Ptr, args};
 use crate::memory::{Buffer, Memory};
 use candle_core::Result;
+use executor::Precision;
 use graph::schedule::{Fusing, Schedule};
 use graph::{Bounds, Graph};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(super) struct Engine {
     pub(super) schedule: Arc<Schedule>,
     pub(super) values: Vec<Value>,
     pub(super) batch: usize,
+    /// What products of convolutions are made of.
+    pub(super) precision: Precision,
     /// Whether batch norms went by stored statistics in the last pass, and whether gradients of the head are all that
     /// is wanted of it.
     pub(super) stored: bool,
@@ -47,7 +50,13 @@ impl Engine {
         let values = schedule.operations.iter().map(|_| Value::default()).collect();
         let (kernels, schedule) = (kernels.clone(), Arc::new(schedule));
         let (stored, head_only) = (false, false);
-        Ok(Self { kernels, memory, schedule, values, batch: 0, stored, head_only, unit })
+        let precision = Precision::F32;
+        Ok(Self { kernels, memory, schedule, values, batch: 0, precision, stored, head_only, unit })
+    }
+
+    /// The same with products of `precision`.
+    pub(super) fn at(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The result of operation `i`.

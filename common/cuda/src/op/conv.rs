@@ -10,15 +10,13 @@ use graph::op::Conv;
 use graph::{Bounds, Geometry, Window};
 
 impl Run for Conv {
-    fn forward(&self, engine: &mut Engine, site: &Site, _: Mode) -> Result<()> {
-        let (g, &Site { x, y, n, .. }) = (site.conv(self), site);
-        let weight = site.parameter(0);
-        if self.groups > 1 {
-            let rest = args![self.output, self.groups, x, weight, y];
-            engine.windowed("grouped_forward", n, &g, rest)?;
-        } else {
-            dense::forward(engine, &g, x, weight, y)?;
+    fn forward(&self, engine: &mut Engine, site: &Site, mode: Mode) -> Result<()> {
+        if self.groups == 1 {
+            return dense::forward(engine, site, self, mode);
         }
+        let (g, &Site { x, y, n, .. }) = (site.conv(self), site);
+        let rest = args![self.output, self.groups, x, site.parameter(0), y];
+        engine.windowed("grouped_forward", n, &g, rest)?;
         let Bounds { lo, hi } = site.fused.bounds;
         if !self.bias && site.fused.bounds == Bounds::NONE {
             return Ok(());
@@ -34,20 +32,20 @@ impl Run for Conv {
         grad: Buffer,
         gradients: Ptr,
     ) -> Result<()> {
-        let (g, weight) = (site.conv(self), site.parameter(0));
         engine.mask(site.n, site.y, site.fused.bounds, &grad)?;
         if self.bias {
             let db = site.within(gradients, 1);
-            engine.column_sums([g.rows(), self.output], grad.at, db)?;
+            engine.column_sums([site.conv(self).rows(), self.output], grad.at, db)?;
         }
         // The picture needs none.
         let dx = (site.input > 0).then(|| engine.memory.take(site.read)).transpose()?;
         let to = dx.as_ref().map(|b| b.at);
-        let all = [site.x, grad.at, weight, site.within(gradients, 0)];
+        let dw = site.within(gradients, 0);
         if self.groups > 1 {
-            grouped_backward(engine, &g, all, to)?;
+            let g = site.conv(self);
+            grouped_backward(engine, &g, [site.x, grad.at, site.parameter(0), dw], to)?;
         } else {
-            dense::backward(engine, &g, all, to)?;
+            dense::backward(engine, site, self, [grad.at, dw], to)?;
         }
         engine.memory.give(grad);
         dx.map_or(Ok(()), |dx| engine.add(site.input, dx))
@@ -55,7 +53,7 @@ impl Run for Conv {
 }
 
 impl Site<'_> {
-    fn conv(&self, conv: &Conv) -> Geometry {
+    pub(super) fn conv(&self, conv: &Conv) -> Geometry {
         let [h, w, _] = self.shape;
         Geometry::new(conv, [h, w], self.batch)
     }
