@@ -6,6 +6,8 @@
 
 #![allow(unsafe_code)] // launches, here alone
 
+pub(super) use crate::address::Ptr;
+use crate::cudnn::Convolutions;
 use crate::product::Products;
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{
@@ -18,20 +20,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Our kernels, by the file they are in: its name, its PTX, what they are called.
 const MODULES: &[(&str, &str, &[&str])] = &include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
-
-/// An address on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ptr(pub(super) u64);
-
-impl Ptr {
-    /// None: what a kernel may leave out.
-    pub(super) const NULL: Self = Self(0);
-
-    /// So many floats further on.
-    pub(super) fn at(self, floats: usize) -> Self {
-        Self(self.0 + 4 * floats as u64)
-    }
-}
 
 /// An argument of a kernel, of the width that its declaration has.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +70,7 @@ pub(super) struct Kernels {
     functions: BTreeMap<&'static str, CudaFunction>,
     stream: Arc<CudaStream>,
     pub(super) products: Products,
+    pub(super) convolutions: Convolutions,
     launches: AtomicUsize,
 }
 
@@ -101,7 +90,14 @@ impl Kernels {
         }
         let (device, stream) = (device.clone(), device.cuda_stream());
         let products = Products::new()?;
-        Ok(Self { device, functions, stream, products, launches: AtomicUsize::new(0) })
+        Ok(Self {
+            convolutions: Convolutions::new(&stream)?,
+            device,
+            functions,
+            stream,
+            products,
+            launches: AtomicUsize::new(0),
+        })
     }
 
     /// Launches and products so far.

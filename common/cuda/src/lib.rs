@@ -3,6 +3,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `address` | addresses on the device |
 //! | `launch` | our kernels, loaded; the one door to launches |
 //! | `product` | products of matrices, by cuBLAS |
 //! | `memory` | buffers that are given back and taken again |
@@ -13,6 +14,7 @@
 //! | `pass` | the passes over all operations, twin of `engine::pass` |
 //! | `optimizer` | an update over all variables in a few launches, twin of `engine::optim` |
 //! | `order` | in which order variables lie on the device |
+//! | `cudnn` | with the feature `cudnn`: convolutions of all channels by cuDNN |
 //! | `render` | views of pictures that stay on the device |
 //! | [`network`] | parameters on the device: answers, and training steps |
 //! | `*.cu` | the kernels, beside what launches them; `index.cuh` is what they share |
@@ -26,6 +28,9 @@
 #![cfg(feature = "cuda")]
 #![deny(clippy::wildcard_enum_match_arm)] // a new operation must not run as another
 
+mod address;
+#[cfg_attr(not(feature = "cudnn"), path = "without_cudnn.rs")]
+mod cudnn;
 mod launch;
 mod loss;
 mod memory;

@@ -8,12 +8,12 @@
 
 #![allow(unsafe_code)] // products, here alone
 
-use crate::launch::{Kernels, Ptr, args};
-use crate::values::Engine;
+use crate::address::Ptr;
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::cublas;
 use candle_core::cuda_backend::cudarc::cublaslt::{result, sys};
-use candle_core::{Error, Result};
+use candle_core::cuda_backend::cudarc::driver::CudaStream;
+use candle_core::{CudaDevice, Error, Result};
 use executor::Precision;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -51,6 +51,19 @@ pub(super) struct After {
 impl After {
     /// Nothing.
     pub(super) const NOTHING: Self = Self { bias: Ptr::NULL, clamps: false, adds: false };
+}
+
+/// `c = a · b`, and what comes after, `a` `[m, k]`, `b` `[k, n]`, `c` `[m, n]`, all row-major.
+#[derive(Clone, Copy)]
+pub(super) struct Product {
+    /// Of bf16 `a` and `b` lie as such; sums and `c` are f32 in any case.
+    pub(super) precision: Precision,
+    /// `a` and `b`.
+    pub(super) factors: [Matrix; 2],
+    pub(super) c: Ptr,
+    /// m, n, k.
+    pub(super) shape: [usize; 3],
+    pub(super) after: After,
 }
 
 /// What an algorithm is chosen by.
@@ -105,11 +118,6 @@ impl Drop for Products {
 
 fn failed(e: result::CublasError) -> Error {
     Error::Msg(format!("cuBLASLt: {:?}", e.0))
-}
-
-/// Bytes, up to 256, that `at` is a multiple of; nothing is aligned to everything.
-fn alignment(Ptr(at): Ptr) -> u32 {
-    1 << at.trailing_zeros().min(8)
 }
 
 /// How factors lie in memory, and how they are multiplied.
@@ -204,6 +212,77 @@ impl Plan {
     }
 }
 
+fn pointer(Ptr(at): Ptr) -> *const c_void {
+    at as *const c_void
+}
+
+impl Product {
+    fn key(&self) -> Key {
+        use sys::cublasLtEpilogue_t as E;
+        let Self { precision, factors: [a, b], c, shape, after } = *self;
+        let (factors, compute) = types(precision);
+        let epilogue = match (after.bias == Ptr::NULL, after.clamps) {
+            (true, false) => E::CUBLASLT_EPILOGUE_DEFAULT,
+            (true, true) => E::CUBLASLT_EPILOGUE_RELU,
+            (false, false) => E::CUBLASLT_EPILOGUE_BIAS,
+            (false, true) => E::CUBLASLT_EPILOGUE_RELU_BIAS,
+        };
+        let alignments = [a.at, b.at, c, after.bias].map(Ptr::alignment);
+        let turned = [a.turned, b.turned];
+        Key { shape, turned, factors, compute, epilogue, adds: after.adds, alignments }
+    }
+
+    /// By cuBLAS, without what comes after but adding up.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn by_cublas(&self, device: &CudaDevice) -> Result<()> {
+        use cublas::sys::cublasOperation_t::{CUBLAS_OP_N, CUBLAS_OP_T};
+        use cublas::sys::{cublasComputeType_t as Compute, cudaDataType_t as Type};
+        let Self { precision, factors: [a, b], c, shape: [m, n, k], after } = *self;
+        let blas = device.cublas_handle();
+        let turn = |m: Matrix| if m.turned { CUBLAS_OP_T } else { CUBLAS_OP_N };
+        let row = |m: Matrix, straight: usize, turned: usize| {
+            (if m.turned { turned } else { straight }) as i32
+        };
+        let (factors, compute) = match precision {
+            Precision::F32 => (Type::CUDA_R_32F, Compute::CUBLAS_COMPUTE_32F),
+            Precision::Tf32 => (Type::CUDA_R_32F, Compute::CUBLAS_COMPUTE_32F_FAST_TF32),
+            Precision::Bf16 => (Type::CUDA_R_16BF, Compute::CUBLAS_COMPUTE_32F),
+        };
+        let (one, keep) = (1.0f32, if after.adds { 1.0f32 } else { 0.0 });
+        // SAFETY: as for `Products::run`.
+        unsafe {
+            cublas::result::gemm_strided_batched_ex(
+                *blas.handle(),
+                turn(b),
+                turn(a),
+                n as i32,
+                m as i32,
+                k as i32,
+                (&raw const one).cast(),
+                pointer(b.at),
+                factors,
+                row(b, n, k),
+                0,
+                pointer(a.at),
+                factors,
+                row(a, k, m),
+                0,
+                (&raw const keep).cast(),
+                pointer(c).cast_mut(),
+                Type::CUDA_R_32F,
+                n as i32,
+                0,
+                1,
+                compute,
+                cublas::sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
+            )
+        }
+        .w()
+    }
+}
+
 impl Products {
     /// Without any algorithm yet.
     ///
@@ -213,81 +292,40 @@ impl Products {
         let handle = result::create_handle().map_err(failed)?;
         Ok(Self { handle, plans: Mutex::new(HashMap::new()) })
     }
-}
 
-fn pointer(Ptr(at): Ptr) -> *const c_void {
-    at as *const c_void
-}
-
-impl Kernels {
-    /// Whether the device multiplies numbers of `precision`.
+    /// Bytes that `product` asks for besides; None where cuBLASLt has no algorithm for it.
     ///
     /// # Errors
-    /// One that does not; one that fails.
-    pub(super) fn multiplies(&self, precision: Precision) -> Result<()> {
-        use candle_core::cuda_backend::cudarc::driver::sys::CUdevice_attribute as Of;
-        let major = Of::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
-        let generation = self.stream().context().attribute(major).w()?;
-        if generation < 8 && !precision.is_f32() {
-            candle_core::bail!(
-                "--precision {precision}: this GPU, of compute capability {generation}, has no such products; those \
-                 from 8.0 on have, which NVIDIA calls Ampere"
-            )
-        }
-        Ok(())
+    /// A library that fails.
+    pub(super) fn workspace(&self, product: &Product) -> Result<Option<usize>> {
+        let key = product.key();
+        let mut plans = self.plans.lock().expect("a plan that fails is not kept");
+        let plan = match plans.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Plan::new(self.handle, &key, product.after.bias)?),
+        };
+        Ok(plan.as_ref().map(|plan| plan.workspace))
     }
-}
 
-impl Engine {
-    /// `c = a · b`, and what comes after, `a` `[m, k]`, `b` `[k, n]`, `c` `[m, n]`, all row-major. With bf16 `a` and `b`
-    /// are of bf16; sums and `c` are f32 in any case.
+    /// Queues `product`, for which there is an algorithm, with what it asks for at `room`.
     ///
     /// # Errors
     /// A device that fails.
-    pub(super) fn product(
-        &mut self,
-        precision: Precision,
-        [a, b]: [Matrix; 2],
-        c: Ptr,
-        shape: [usize; 3],
-        after: After,
-    ) -> Result<()> {
-        use sys::cublasLtEpilogue_t as E;
-        let (factors, compute) = types(precision);
-        let epilogue = match (after.bias == Ptr::NULL, after.clamps) {
-            (true, false) => E::CUBLASLT_EPILOGUE_DEFAULT,
-            (true, true) => E::CUBLASLT_EPILOGUE_RELU,
-            (false, false) => E::CUBLASLT_EPILOGUE_BIAS,
-            (false, true) => E::CUBLASLT_EPILOGUE_RELU_BIAS,
-        };
-        let (turned, adds) = ([a.turned, b.turned], after.adds);
-        let alignments = [a.at, b.at, c, after.bias].map(alignment);
-        let key = Key { shape, turned, factors, compute, epilogue, adds, alignments };
-        let kernels = self.kernels.clone();
-        let products = &kernels.products;
-        let mut plans = products.plans.lock().expect("a plan that fails leaves none behind");
-        let plan = match plans.entry(key) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Plan::new(products.handle, &key, after.bias)?),
-        };
-        let Some(plan) = plan else {
-            return by_cublas(&kernels, precision, [a, b], c, shape, after);
-        };
-        kernels.count();
+    pub(super) fn run(&self, product: &Product, stream: &CudaStream, room: Ptr) -> Result<()> {
+        let Product { factors: [a, b], c, after, .. } = *product;
+        let plans = self.plans.lock().expect("a plan that fails is not kept");
+        let plan = plans.get(&product.key()).and_then(Option::as_ref);
+        let plan = plan.expect("whoever runs it has asked for its workspace");
         if after.bias != Ptr::NULL {
             // Layers of one shape share a plan.
             plan.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, after.bias.0)?;
         }
-        let room = match plan.workspace {
-            0 => None,
-            bytes => Some(self.memory.take(bytes.div_ceil(4))?),
-        };
         let (one, keep) = (1.0f32, if after.adds { 1.0f32 } else { 0.0 });
         let [left, right, to] = plan.layouts;
         // SAFETY: matrices of the shapes that the plan has, as the caller promises; as for launches.
         unsafe {
             result::matmul(
-                products.handle,
+                self.handle,
                 plan.desc,
                 (&raw const one).cast(),
                 (&raw const keep).cast(),
@@ -300,72 +338,11 @@ impl Engine {
                 pointer(c).cast_mut(),
                 to,
                 &raw const plan.algorithm,
-                room.as_ref().map_or(std::ptr::null_mut(), |r| pointer(r.at).cast_mut()),
+                pointer(room).cast_mut(),
                 plan.workspace,
-                kernels.stream().cu_stream().cast(),
+                stream.cu_stream().cast(),
             )
         }
-        .map_err(failed)?;
-        room.into_iter().for_each(|r| self.memory.give(r));
-        Ok(())
+        .map_err(failed)
     }
-}
-
-/// [`Engine::product`] where cuBLASLt has no way.
-fn by_cublas(
-    kernels: &Kernels,
-    precision: Precision,
-    [a, b]: [Matrix; 2],
-    c: Ptr,
-    [m, n, k]: [usize; 3],
-    after: After,
-) -> Result<()> {
-    use cublas::sys::cublasOperation_t::{CUBLAS_OP_N, CUBLAS_OP_T};
-    use cublas::sys::{cublasComputeType_t as Compute, cudaDataType_t as Type};
-    kernels.count();
-    let blas = kernels.device.cublas_handle();
-    let turn = |m: Matrix| if m.turned { CUBLAS_OP_T } else { CUBLAS_OP_N };
-    let row = |m: Matrix, straight: usize, turned: usize| {
-        (if m.turned { turned } else { straight }) as i32
-    };
-    let (factors, compute) = match precision {
-        Precision::F32 => (Type::CUDA_R_32F, Compute::CUBLAS_COMPUTE_32F),
-        Precision::Tf32 => (Type::CUDA_R_32F, Compute::CUBLAS_COMPUTE_32F_FAST_TF32),
-        Precision::Bf16 => (Type::CUDA_R_16BF, Compute::CUBLAS_COMPUTE_32F),
-    };
-    let (one, keep) = (1.0f32, if after.adds { 1.0f32 } else { 0.0 });
-    // SAFETY: as above.
-    unsafe {
-        cublas::result::gemm_strided_batched_ex(
-            *blas.handle(),
-            turn(b),
-            turn(a),
-            n as i32,
-            m as i32,
-            k as i32,
-            (&raw const one).cast(),
-            pointer(b.at),
-            factors,
-            row(b, n, k),
-            0,
-            pointer(a.at),
-            factors,
-            row(a, k, m),
-            0,
-            (&raw const keep).cast(),
-            pointer(c).cast_mut(),
-            Type::CUDA_R_32F,
-            n as i32,
-            0,
-            1,
-            compute,
-            cublas::sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
-        )
-    }
-    .w()?;
-    if after.bias == Ptr::NULL && !after.clamps {
-        return Ok(());
-    }
-    let lo = if after.clamps { 0.0 } else { f32::NEG_INFINITY };
-    kernels.each("bias_clamp", m * n, args![n, after.bias, lo, f32::INFINITY, c])
 }

@@ -2,9 +2,10 @@
 //! patches ([`crate::order`]).
 
 use super::{Mode, Site};
+use crate::cudnn::{Call, Way};
 use crate::launch::{Ptr, args};
 use crate::memory::Buffer;
-use crate::product::{After, Matrix};
+use crate::product::{After, Matrix, Product};
 use crate::values::Engine;
 use candle_core::Result;
 use executor::Precision;
@@ -112,8 +113,13 @@ pub(super) fn forward(engine: &mut Engine, site: &Site, conv: &Conv, mode: Mode)
     let clamps = site.fused.bounds == Bounds::RELU && mode == Mode::Inference;
     let at_once = clamps || site.fused.bounds == Bounds::NONE;
     let after = After { bias: if at_once { bias } else { Ptr::NULL }, clamps, adds: false };
-    products(engine, &dense, [site.x, site.parameter(0), site.y], after)?;
-    if at_once {
+    let all = [site.x, site.parameter(0), site.y];
+    let call = Call { g: &dense.g, precision: dense.precision, way: Way::Forward, at: all };
+    let is_done = !engine.convolve(&call)? && {
+        products(engine, &dense, all, after)?;
+        at_once
+    };
+    if is_done || !conv.bias && site.fused.bounds == Bounds::NONE {
         return Ok(());
     }
     engine.kernels.each("bias_clamp", site.n, args![conv.output, bias, lo, hi, site.y])
@@ -131,9 +137,9 @@ fn products(
     for (first, n) in dense.groups() {
         let a = dense.patches(engine, n, x.at(first * g.floats()), room.as_ref())?;
         let to = y.at(first * g.positions() * g.output);
-        let factors = [a.matrix(false), weight.matrix(true)];
-        let shape = [n * g.positions(), g.output, g.patch()];
-        engine.product(precision, factors, to, shape, after)?;
+        let (factors, shape) =
+            ([a.matrix(false), weight.matrix(true)], [n * g.positions(), g.output, g.patch()]);
+        engine.product(&Product { precision, factors, c: to, shape, after })?;
         a.give(engine);
     }
     room.into_iter().for_each(|b| engine.memory.give(b));
@@ -154,23 +160,36 @@ pub(super) fn backward(
 ) -> Result<()> {
     let dense = Dense::new(engine, site, conv);
     let (g, precision) = (dense.g, dense.precision);
+    let mut by_cudnn = |way, at| engine.convolve(&Call { g: &g, precision, way, at });
+    let has_weight = by_cudnn(Way::Weight, [site.x, grad, dw])?;
+    let dx = match dx {
+        Some(dx) if by_cudnn(Way::Input, [grad, site.parameter(0), dx])? => None,
+        dx => dx,
+    };
+    if has_weight && dx.is_none() {
+        return Ok(());
+    }
     let weight = dense.factors(engine, g.output * g.patch(), site.parameter(0))?;
     let room = dense.room(engine)?;
     for (first, n) in dense.groups() {
         let rows = n * g.positions();
         let from = grad.at(first * g.positions() * g.output);
         let from = dense.factors(engine, rows * g.output, from)?;
-        let a = dense.patches(engine, n, site.x.at(first * g.floats()), room.as_ref())?;
-        let after = After { adds: first > 0, ..After::NOTHING };
-        let shape = [g.output, g.patch(), rows];
-        engine.product(precision, [from.matrix(true), a.matrix(false)], dw, shape, after)?;
-        a.give(engine);
+        if !has_weight {
+            let a = dense.patches(engine, n, site.x.at(first * g.floats()), room.as_ref())?;
+            let after = After { adds: first > 0, ..After::NOTHING };
+            let (factors, shape) =
+                ([from.matrix(true), a.matrix(false)], [g.output, g.patch(), rows]);
+            engine.product(&Product { precision, factors, c: dw, shape, after })?;
+            a.give(engine);
+        }
         if let Some(dx) = dx {
             let to = dx.at(first * g.floats());
             let back = room.as_ref().map_or(to, |b| b.at);
             let (factors, shape) =
                 ([from.matrix(false), weight.matrix(false)], [rows, g.patch(), g.output]);
-            engine.product(precision, factors, back, shape, After::NOTHING)?;
+            let after = After::NOTHING;
+            engine.product(&Product { precision, factors, c: back, shape, after })?;
             if room.is_some() {
                 engine.windowed("patches_back", n * g.floats(), &g, args![back, to])?;
             }

@@ -11,6 +11,7 @@ mod conv;
 mod dense;
 mod global_avg_pool;
 mod input;
+mod library;
 mod linear;
 mod max_pool;
 mod mul;
