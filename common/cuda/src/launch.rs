@@ -8,18 +8,14 @@
 
 pub(super) use crate::address::Ptr;
 use crate::cudnn::Convolutions;
+use crate::device::Lease;
+use crate::failure::Told;
 use crate::product::Products;
-use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, CudaStream, LaunchConfig, PushKernelArg,
-};
+use crate::transfer::Ring;
+use candle_core::cuda_backend::cudarc::driver::{CudaStream, LaunchConfig, PushKernelArg};
 use candle_core::{CudaDevice, Result};
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Our kernels, by the file they are in: its name, its PTX, what they are called.
-const MODULES: &[(&str, &str, &[&str])] = &include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+use std::sync::{Arc, Mutex};
 
 /// An argument of a kernel, of the width that its declaration has.
 #[derive(Clone, Copy, Debug)]
@@ -64,40 +60,25 @@ pub(super) use args;
 /// Threads of a block where each has a value of its own.
 const BLOCK: usize = 256;
 
-/// Kernels, loaded.
+/// Kernels, loaded, and the stream that they are launched into: one executor's.
 pub(super) struct Kernels {
     pub(super) device: CudaDevice,
-    functions: BTreeMap<&'static str, CudaFunction>,
-    stream: Arc<CudaStream>,
-    pub(super) products: Products,
-    pub(super) convolutions: Convolutions,
+    pub(super) stream: Arc<CudaStream>,
+    lease: Lease,
     launches: AtomicUsize,
+    pub(super) ring: Mutex<Ring>,
 }
 
 impl Kernels {
-    /// Loads them.
+    /// Those of device `number`, counted from 0.
     ///
     /// # Errors
-    /// A device or driver that is too old for what nvcc made.
-    pub(super) fn new(device: &CudaDevice) -> Result<Self> {
-        let mut functions = BTreeMap::new();
-        for (module, ptx, names) in MODULES {
-            for name in *names {
-                let module = format!("crumb_{module}");
-                let function = device.get_or_load_custom_func(name, &module, ptx)?;
-                functions.insert(*name, function.into_cuda_function());
-            }
-        }
-        let (device, stream) = (device.clone(), device.cuda_stream());
-        let products = Products::new()?;
-        Ok(Self {
-            convolutions: Convolutions::new(&stream)?,
-            device,
-            functions,
-            stream,
-            products,
-            launches: AtomicUsize::new(0),
-        })
+    /// No such device; a device or driver that is too old for what nvcc made.
+    pub(super) fn new(number: usize) -> Result<Self> {
+        let lease = Lease::new(number)?;
+        let (device, ring) = (lease.device().clone(), Mutex::default());
+        let stream = device.cuda_stream();
+        Ok(Self { device, stream, lease, launches: AtomicUsize::new(0), ring })
     }
 
     /// Launches and products so far.
@@ -105,14 +86,24 @@ impl Kernels {
         self.launches.load(Ordering::Relaxed)
     }
 
-    /// Where all work goes.
-    pub(super) fn stream(&self) -> &CudaStream {
-        &self.stream
+    /// cuBLASLt on this stream.
+    pub(super) fn products(&self) -> &Products {
+        self.lease.products()
     }
 
-    /// One more of them.
-    pub(super) fn count(&self) {
-        self.launches.fetch_add(1, Ordering::Relaxed);
+    /// cuDNN on this stream, if it is there.
+    pub(super) fn convolutions(&self) -> &Convolutions {
+        self.lease.convolutions()
+    }
+
+    /// So many more of them.
+    pub(super) fn count(&self, more: usize) {
+        self.launches.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// How many were counted since there were `before`, which did not run and are not counted any more.
+    pub(super) fn uncount(&self, before: usize) -> usize {
+        self.launches.swap(before, Ordering::Relaxed) - before
     }
 
     /// A kernel with a thread for each of `n` values; its first argument is n.
@@ -136,10 +127,10 @@ impl Kernels {
         threads: u32,
         args: &[Arg],
     ) -> Result<()> {
-        let Some(function) = self.functions.get(name) else {
+        let Some(function) = self.lease.functions.get(name) else {
             candle_core::bail!("no kernel {name}")
         };
-        self.count();
+        self.count(1);
         let mut launch = self.stream.launch_builder(function);
         for arg in args {
             match arg {
@@ -154,7 +145,7 @@ impl Kernels {
             LaunchConfig { grid_dim: (x, y, z), block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
         // SAFETY: the callers pass what the kernel declares, and buffers as long as its head says; the
         // stand-in driver ends every buffer at a guard page, so that tests see it when they do not.
-        unsafe { launch.launch(shape) }.w()?;
+        unsafe { launch.launch(shape) }.told()?;
         Ok(())
     }
 }

@@ -4,9 +4,14 @@
 //! | file | what it is |
 //! |---|---|
 //! | `address` | addresses on the device |
-//! | `launch` | our kernels, loaded; the one door to launches |
+//! | `device` | devices of this process, opened once; the kernels, loaded |
+//! | `failure` | what went wrong there, in words |
+//! | `launch` | the one door to launches |
+//! | `capture` | a pass as one launch, a CUDA graph |
+//! | `transfer` | copies up and down |
 //! | `product` | products of matrices, by cuBLAS |
 //! | `memory` | buffers that are given back and taken again |
+//! | `inputs` | what a batch brings along, in buffers that stay |
 //! | `values` | results and gradients of a batch, in such buffers |
 //! | `sums` | sums whose order shapes decide |
 //! | `op` | the fused operations, each with its passes, its kernels beside it |
@@ -29,8 +34,12 @@
 #![deny(clippy::wildcard_enum_match_arm)] // a new operation must not run as another
 
 mod address;
+mod capture;
 #[cfg_attr(not(feature = "cudnn"), path = "without_cudnn.rs")]
 mod cudnn;
+mod device;
+mod failure;
+mod inputs;
 mod launch;
 mod loss;
 mod memory;
@@ -42,6 +51,8 @@ mod pass;
 mod product;
 mod render;
 mod sums;
+mod transfer;
 mod values;
 
+pub use device::is_there;
 pub use network::Network;

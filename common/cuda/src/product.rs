@@ -9,7 +9,7 @@
 #![allow(unsafe_code)] // products, here alone
 
 use crate::address::Ptr;
-use candle_core::cuda_backend::WrapErr;
+use crate::failure::Told;
 use candle_core::cuda_backend::cudarc::cublas;
 use candle_core::cuda_backend::cudarc::cublaslt::{result, sys};
 use candle_core::cuda_backend::cudarc::driver::CudaStream;
@@ -279,7 +279,7 @@ impl Product {
                 cublas::sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )
         }
-        .w()
+        .told()
     }
 }
 

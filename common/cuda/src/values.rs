@@ -1,5 +1,6 @@
 //! The results of a network's fused operations and their gradients, in buffers on the device that are reused.
 
+use crate::inputs::Inputs;
 use crate::launch::{Kernels, Ptr, args};
 use crate::memory::{Buffer, Memory};
 use candle_core::Result;
@@ -25,6 +26,7 @@ pub(super) struct Engine {
     pub(super) memory: Memory,
     pub(super) schedule: Arc<Schedule>,
     pub(super) values: Vec<Value>,
+    pub(super) inputs: Inputs,
     pub(super) batch: usize,
     /// What products of convolutions are made of.
     pub(super) precision: Precision,
@@ -45,13 +47,25 @@ impl Engine {
         // Nothing is fused with pointwise convolutions: they are cuBLAS's.
         let schedule = Schedule::new(graph, size, Fusing::NONE).map_err(candle_core::Error::msg)?;
         let widest = schedule.operations.iter().map(|o| o.shape[2]).max().unwrap_or(1);
-        let mut memory = Memory::new(&kernels.device);
+        let mut memory = Memory::new(kernels);
         let unit = [memory.hold(&vec![0.0; widest])?, memory.hold(&vec![1.0; widest])?];
         let values = schedule.operations.iter().map(|_| Value::default()).collect();
         let (kernels, schedule) = (kernels.clone(), Arc::new(schedule));
         let (stored, head_only) = (false, false);
-        let precision = Precision::F32;
-        Ok(Self { kernels, memory, schedule, values, batch: 0, precision, stored, head_only, unit })
+        let inputs = Inputs::default();
+        let (batch, precision) = (0, Precision::F32);
+        Ok(Self {
+            kernels,
+            memory,
+            schedule,
+            values,
+            inputs,
+            batch,
+            precision,
+            stored,
+            head_only,
+            unit,
+        })
     }
 
     /// The same with products of `precision`.

@@ -13,7 +13,6 @@ mod sketch;
 #[path = "../../reference/tests/plain/stock.rs"]
 mod stock;
 
-use candle_core::Device;
 use case::{Case, batch, f64s, off, step};
 use cuda::Network;
 use executor::{Executor, Precision, Rule, Update};
@@ -23,7 +22,7 @@ use sketch::{on_grids, random_weights, resnet};
 use std::cell::RefCell;
 
 fn network(graph: &Graph, weights: &Weights, grids: &Grids, size: usize) -> Network {
-    Network::new(graph, weights, grids, size, &Device::new_cuda(0).unwrap()).unwrap()
+    Network::new(graph, weights, grids, size, 0).unwrap()
 }
 
 /// Every window that networks have, even and odd channels, as first layer and behind others, with a bias and clamps

@@ -1,6 +1,7 @@
 // libcublasLt stand-in: products on the CPU, by plain loops over what the descriptions say, which are checked as the
 // library checks them: sizes of attributes, shapes that fit, addresses aligned as was promised when the algorithm was
 // chosen, the workspace that it asked for. EMU_LT=none: no algorithm for anything.
+#include "emu.h"
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -8,7 +9,7 @@
 #include <mutex>
 namespace {
 typedef void *H;
-enum { OK = 0, INVALID = 7, UNSUPPORTED = 15 };
+enum { OK = 0, INVALID = 7, FAILED = 13, UNSUPPORTED = 15 };
 enum { R_32F = 0, R_16BF = 14, COMPUTE_32F = 68, COMPUTE_TF32 = 77, RELU = 2, BIAS = 4 };
 struct Layout { int type; uint64_t rows, cols; int64_t ld; };
 struct Desc { int compute; int32_t turned[2]; uint32_t epilogue; uint64_t bias; };
@@ -79,16 +80,19 @@ int cublasLtMatmulAlgoGetHeuristic(H, H d_, H a_, H b_, H c_, H o_, H p_, int, v
   r.workspace = g.workspace; memcpy(result, &r, sizeof r); *count = 1;
   std::lock_guard<std::mutex> hold(mu); ++chosen; return OK;
 }
-int cublasLtMatmul(H, H d_, const void *alpha, const void *A, H a_, const void *B, H b_, const void *beta, const void *C, H c_, void *D, H o_, const void *algo, void *workspace, size_t bytes, H) {
-  const Desc &d = *(Desc *)d_; const Layout &a = *(Layout *)a_, &b = *(Layout *)b_, &c = *(Layout *)c_, &o = *(Layout *)o_; const Algo &g = *(const Algo *)algo;
+int cublasLtMatmul(H, H d_, const void *alpha, const void *A, H a_, const void *B, H b_, const void *beta, const void *C, H c_, void *D, H o_, const void *algo, void *workspace, size_t bytes, H stream) {
+  // Descriptions are read now, numbers when the stream comes to it.
+  const Desc d = *(Desc *)d_; const Layout a = *(Layout *)a_, b = *(Layout *)b_, c = *(Layout *)c_, o = *(Layout *)o_; const Algo g = *(const Algo *)algo;
   uint64_t m, n, k;
   if (!fits(d, a, b, c, &m, &n, &k) || o.ld < (int64_t)m) return bad("shapes that do not fit");
   if (g.magic != MAGIC || g.m != m || g.n != n || g.k != k || g.epilogue != d.epilogue || g.turned != (uint32_t)(d.turned[0] + 2 * d.turned[1])) return bad("an algorithm for another product");
   if (!aligned(A, g.align[0]) || !aligned(B, g.align[1]) || !aligned(C, g.align[2]) || !aligned(D, g.align[3])) return bad("an address that is aligned less than was promised");
   if (bytes < g.workspace || (g.workspace && !workspace)) return bad("a workspace that is too small");
-  if (g.workspace) memset(workspace, 0xff, g.workspace);
-  const bool cut = d.compute == COMPUTE_TF32; const float al = *(const float *)alpha, be = *(const float *)beta; const float *bias = d.epilogue & BIAS ? (const float *)d.bias : nullptr;
+  const bool cut = d.compute == COMPUTE_TF32; const float al = *(const float *)alpha, be = *(const float *)beta; const float *const bias = d.epilogue & BIAS ? (const float *)d.bias : nullptr;
   if ((d.epilogue & BIAS) && !bias) return bad("an epilogue with a bias, and none");
+  return emu_enqueue(stream, [=] {
+  ++products;
+  if (g.workspace) memset(workspace, 0xff, g.workspace);
   for (uint64_t j = 0; j < n; ++j) for (uint64_t i = 0; i < m; ++i) {
     double s = 0;
     for (uint64_t l = 0; l < k; ++l)
@@ -98,7 +102,7 @@ int cublasLtMatmul(H, H d_, const void *alpha, const void *A, H a_, const void *
     if (d.epilogue & RELU) v = v > 0 ? v : 0;
     ((float *)D)[i + j * o.ld] = v;
   }
-  std::lock_guard<std::mutex> hold(mu); ++products; return OK;
+  }) ? FAILED : OK;
 }
 __attribute__((destructor)) static void bye() { if (getenv("EMU_STATS")) fprintf(stderr, "emu: cublasLt: %lu products, %lu algorithms chosen\n", products, chosen); }
 }

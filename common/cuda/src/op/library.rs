@@ -1,12 +1,12 @@
 //! Products and convolutions by NVIDIA's libraries, with room for what they ask for besides.
 
 use crate::cudnn::Call;
+use crate::failure::Told;
 use crate::launch::{Kernels, Ptr, args};
 use crate::memory::Buffer;
 use crate::product::Product;
 use crate::values::Engine;
 use candle_core::Result;
-use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::sys::CUdevice_attribute as Of;
 use executor::Precision;
 
@@ -17,7 +17,7 @@ impl Kernels {
     /// One that does not; one that fails.
     pub(crate) fn multiplies(&self, precision: Precision) -> Result<()> {
         let major = Of::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
-        let generation = self.stream().context().attribute(major).w()?;
+        let generation = self.stream.context().attribute(major).told()?;
         if generation < 8 && !precision.is_f32() {
             candle_core::bail!(
                 "--precision {precision}: this GPU, of compute capability {generation}, has no such products; those \
@@ -35,11 +35,11 @@ impl Engine {
     /// A device that fails.
     pub(super) fn product(&mut self, product: &Product) -> Result<()> {
         let kernels = self.kernels.clone();
-        kernels.count();
-        if let Some(bytes) = kernels.products.workspace(product)? {
+        kernels.count(1);
+        if let Some(bytes) = kernels.products().workspace(product)? {
             let room = self.room(bytes)?;
             let at = room.as_ref().map_or(Ptr::NULL, |r| r.at);
-            kernels.products.run(product, kernels.stream(), at)?;
+            kernels.products().run(product, &kernels.stream, at)?;
             room.into_iter().for_each(|r| self.memory.give(r));
             return Ok(());
         }
@@ -58,11 +58,11 @@ impl Engine {
     /// A device that fails.
     pub(super) fn convolve(&mut self, call: &Call) -> Result<bool> {
         let kernels = self.kernels.clone();
-        let Some(bytes) = kernels.convolutions.workspace(call)? else { return Ok(false) };
-        kernels.count();
+        let Some(bytes) = kernels.convolutions().workspace(call)? else { return Ok(false) };
+        kernels.count(1);
         let room = self.room(bytes)?;
         let at = room.as_ref().map_or(std::ptr::null_mut(), |r| r.at.0 as *mut _);
-        kernels.convolutions.run(call, at)?;
+        kernels.convolutions().run(call, at)?;
         room.into_iter().for_each(|r| self.memory.give(r));
         Ok(true)
     }
