@@ -6,6 +6,9 @@
 
 #![allow(unsafe_code)] // launches and products, here alone
 
+use crate::op::{Groups, Shares, Tiles};
+use crate::slide::{Divisor, Slide};
+use crate::sums::{Cut, Parts};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::cublas::{result, sys};
 use candle_core::cuda_backend::cudarc::driver::{
@@ -46,6 +49,14 @@ pub(super) enum Arg {
     D(f64),
     /// A pointer.
     P(Ptr),
+    /// Structs, as `slide` lists them.
+    Divisor(Divisor),
+    Slide(Slide),
+    Cut(Cut),
+    Parts(Parts),
+    Tiles(Tiles),
+    Groups(Groups),
+    Shares(Shares),
 }
 
 impl From<usize> for Arg {
@@ -147,6 +158,13 @@ impl Kernels {
                 Arg::F(v) => launch.arg(v),
                 Arg::D(v) => launch.arg(v),
                 Arg::P(Ptr(v)) => launch.arg(v),
+                Arg::Divisor(v) => launch.arg(v),
+                Arg::Slide(v) => launch.arg(v),
+                Arg::Cut(v) => launch.arg(v),
+                Arg::Parts(v) => launch.arg(v),
+                Arg::Tiles(v) => launch.arg(v),
+                Arg::Groups(v) => launch.arg(v),
+                Arg::Shares(v) => launch.arg(v),
             };
         }
         let shape =

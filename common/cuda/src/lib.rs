@@ -6,6 +6,7 @@
 //! | `launch` | our kernels, loaded; the one door to launches and cuBLAS |
 //! | `memory` | buffers that are given back and taken again |
 //! | `values` | results and gradients of a batch, in such buffers |
+//! | `slide` | windows and divisions as kernels take them |
 //! | `sums` | sums whose order shapes decide |
 //! | `op` | the fused operations, each with its passes, its kernels beside it |
 //! | `loss` | the loss and its gradient |
@@ -13,7 +14,7 @@
 //! | `optimizer` | an update over all variables in a few launches, twin of `engine::optim` |
 //! | `render` | views of pictures that stay on the device |
 //! | [`network`] | parameters on the device: answers, and training steps |
-//! | `*.cu` | the kernels, beside what launches them; `index.cuh` is what they share |
+//! | `*.cu` | the kernels, beside what launches them; `index.cuh` and `slide.cuh` are what they share |
 //!
 //! Convolutions of all channels are products of patches (im2col) through cuBLAS, forwards, and backwards to
 //! both sides; candle's own gradients of convolutions are naive kernels (candle-core 0.11.1,
@@ -32,6 +33,7 @@ mod op;
 mod optimizer;
 mod pass;
 mod render;
+mod slide;
 mod sums;
 mod values;
 

@@ -1,6 +1,6 @@
 //! A network with its parameters on a CUDA device: answers, and training steps.
 
-use crate::launch::{Kernels, args};
+use crate::launch::Kernels;
 use crate::memory::{Buffer, Memory};
 use crate::op::Mode;
 use crate::optimizer::{self, Buffers, Kinds, Rows};
@@ -235,16 +235,13 @@ impl Network {
             gradient: &training.gradient,
             momenta: self.momenta.as_ref().expect("set above"),
             kinds: &training.kinds,
+            average: self.average.as_ref().filter(|_| update.ema > 0.0).map(|average| {
+                let share = 1.0 - update.keeps(self.steps);
+                (average.at, share)
+            }),
             n,
         };
-        optimizer::step(update, &buffers, self.steps, &self.kernels, &mut self.memory)?;
-        if update.ema > 0.0
-            && let Some(average) = &self.average
-        {
-            let share = 1.0 - update.keeps(self.steps);
-            self.kernels.each("average", n, args![self.variables.at, share, average.at])?;
-        }
-        Ok(())
+        Ok(optimizer::step(update, &buffers, self.steps, &self.kernels, &mut self.memory)?)
     }
 
     /// By the statistics of the batch, towards which those of the variables move by the share `momentum`.

@@ -1,9 +1,8 @@
 //! Convolution: a product of patches and weights, or, in groups, a kernel of its own.
 
-use super::{Mode, Run, Site, before};
-use crate::launch::{Arg, Matrix, Ptr, args};
+use super::{Mode, Run, Site, grouped};
+use crate::launch::{Matrix, Ptr, args};
 use crate::memory::Buffer;
-use crate::sums::{CHANNELS, blocks, parts};
 use crate::values::Engine;
 use candle_core::Result;
 use graph::op::Conv;
@@ -13,20 +12,18 @@ use graph::{Bounds, Geometry, Window};
 const PATCHES: usize = 64 << 20;
 
 impl Run for Conv {
-    fn forward(&self, engine: &mut Engine, site: &Site, _: Mode) -> Result<()> {
+    fn forward(&self, engine: &mut Engine, site: &Site, mode: Mode) -> Result<()> {
         let (g, &Site { x, y, n, .. }) = (site.conv(self), site);
-        let weight = site.parameter(0);
+        let has_bias = self.bias && !site.norm_takes_bias();
+        let bias = if has_bias { site.parameter(1) } else { Ptr::NULL };
         if self.groups > 1 {
-            let rest = args![self.output, self.groups, x, weight, y];
-            engine.windowed("grouped_forward", n, &g, rest)?;
-        } else {
-            dense(engine, &g, x, weight, y)?;
+            return grouped::forward(engine, site, &g, bias, mode);
         }
+        dense(engine, &g, x, site.parameter(0), y)?;
         let Bounds { lo, hi } = site.fused.bounds;
-        if !self.bias && site.fused.bounds == Bounds::NONE {
+        if !has_bias && site.fused.bounds == Bounds::NONE {
             return Ok(());
         }
-        let bias = if self.bias { site.parameter(1) } else { Ptr::NULL };
         engine.kernels.each("bias_clamp", n, args![self.output, bias, lo, hi, y])
     }
 
@@ -39,7 +36,7 @@ impl Run for Conv {
     ) -> Result<()> {
         let (g, weight) = (site.conv(self), site.parameter(0));
         engine.mask(site.n, site.y, site.fused.bounds, &grad)?;
-        if self.bias {
+        if self.bias && !site.norm_takes_bias() {
             let db = site.within(gradients, 1);
             engine.column_sums([g.rows(), self.output], grad.at, db)?;
         }
@@ -48,7 +45,7 @@ impl Run for Conv {
         let to = dx.as_ref().map(|b| b.at);
         let all = [site.x, grad.at, weight, site.within(gradients, 0)];
         if self.groups > 1 {
-            grouped_backward(engine, &g, all, to)?;
+            grouped::backward(engine, &g, all, to)?;
         } else {
             dense_backward(engine, &g, all, to)?;
         }
@@ -62,32 +59,6 @@ impl Site<'_> {
         let [h, w, _] = self.shape;
         Geometry::new(conv, [h, w], self.batch)
     }
-}
-
-fn grouped_backward(
-    engine: &mut Engine,
-    g: &Geometry,
-    [x, grad, weight, dw]: [Ptr; 4],
-    dx: Option<Ptr>,
-) -> Result<()> {
-    let (chunk, chunks) = parts(g.rows());
-    let (per_filter, Window { kernel, stride, .. }) = (g.patch(), g.window);
-    let padding = before(g);
-    let n = g.output * per_filter;
-    let partials = engine.memory.take(chunks * n)?;
-    let mut all = vec![Arg::L(g.rows() as u64), Arg::L(chunk as u64)];
-    all.extend_from_slice(args![g.height, g.width, g.input, kernel, stride, padding]);
-    all.extend_from_slice(args![g.out_height(), g.out_width(), g.output, g.groups]);
-    all.extend_from_slice(args![x, grad, partials.at]);
-    let grid = [blocks(g.output), per_filter as u32, chunks as u32];
-    engine.kernels.grid("grouped_weight", grid, CHANNELS as u32, &all)?;
-    engine.sum(n, chunks, n, partials.at, dw)?;
-    engine.memory.give(partials);
-    if let Some(dx) = dx {
-        let rest = args![g.output, g.groups, grad, weight, dx];
-        engine.windowed("grouped_input", g.batch * g.floats(), g, rest)?;
-    }
-    Ok(())
 }
 
 /// Weights `[o, c, k, k]` in the order of patches; None where that is their own.
