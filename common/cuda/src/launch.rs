@@ -10,7 +10,10 @@ pub(super) use crate::address::Ptr;
 use crate::cudnn::Convolutions;
 use crate::device::Lease;
 use crate::failure::Told;
+use crate::op::{Groups, Shares, Tiles};
 use crate::product::Products;
+use crate::slide::{Divisor, Slide};
+use crate::sums::{Cut, Parts};
 use crate::transfer::Ring;
 use candle_core::cuda_backend::cudarc::driver::{CudaStream, LaunchConfig, PushKernelArg};
 use candle_core::{CudaDevice, Result};
@@ -30,6 +33,14 @@ pub(super) enum Arg {
     D(f64),
     /// A pointer.
     P(Ptr),
+    /// Structs, as `slide` lists them.
+    Divisor(Divisor),
+    Slide(Slide),
+    Cut(Cut),
+    Parts(Parts),
+    Tiles(Tiles),
+    Groups(Groups),
+    Shares(Shares),
 }
 
 impl From<usize> for Arg {
@@ -139,6 +150,13 @@ impl Kernels {
                 Arg::F(v) => launch.arg(v),
                 Arg::D(v) => launch.arg(v),
                 Arg::P(Ptr(v)) => launch.arg(v),
+                Arg::Divisor(v) => launch.arg(v),
+                Arg::Slide(v) => launch.arg(v),
+                Arg::Cut(v) => launch.arg(v),
+                Arg::Parts(v) => launch.arg(v),
+                Arg::Tiles(v) => launch.arg(v),
+                Arg::Groups(v) => launch.arg(v),
+                Arg::Shares(v) => launch.arg(v),
             };
         }
         let shape =

@@ -13,6 +13,7 @@
 //! | `memory` | buffers that are given back and taken again |
 //! | `inputs` | what a batch brings along, in buffers that stay |
 //! | `values` | results and gradients of a batch, in such buffers |
+//! | `slide` | windows and divisions as kernels take them |
 //! | `sums` | sums whose order shapes decide |
 //! | `op` | the fused operations, each with its passes, its kernels beside it |
 //! | `loss` | the loss and its gradient |
@@ -22,7 +23,7 @@
 //! | `cudnn` | with the feature `cudnn`: convolutions of all channels by cuDNN |
 //! | `render` | views of pictures that stay on the device |
 //! | [`network`] | parameters on the device: answers, and training steps |
-//! | `*.cu` | the kernels, beside what launches them; `index.cuh` is what they share |
+//! | `*.cu` | the kernels, beside what launches them; `index.cuh` and `slide.cuh` are what they share |
 //!
 //! Convolutions of all channels are products of patches (im2col) through cuBLAS, forwards, and backwards to
 //! both sides; candle's own gradients of convolutions are naive kernels (candle-core 0.11.1,
@@ -50,6 +51,7 @@ mod order;
 mod pass;
 mod product;
 mod render;
+mod slide;
 mod sums;
 mod transfer;
 mod values;

@@ -3,7 +3,7 @@
 use crate::capture::Captured;
 use crate::device::asked;
 use crate::inputs::Targets;
-use crate::launch::{Kernels, args};
+use crate::launch::Kernels;
 use crate::memory::{Buffer, Memory};
 use crate::op::Mode;
 use crate::optimizer::{self, Buffers, Kinds, Rows};
@@ -319,16 +319,13 @@ impl Network {
             gradient: &training.gradient,
             momenta: self.momenta.as_ref().expect("set above"),
             kinds: &training.kinds,
+            average: self.average.as_ref().filter(|_| update.ema > 0.0).map(|average| {
+                let share = 1.0 - update.keeps(self.steps);
+                (average.at, share)
+            }),
             n,
         };
-        optimizer::step(update, &buffers, self.steps, &self.kernels, &mut self.memory)?;
-        if update.ema > 0.0
-            && let Some(average) = &self.average
-        {
-            let share = 1.0 - update.keeps(self.steps);
-            self.kernels.each("average", n, args![self.variables.at, share, average.at])?;
-        }
-        Ok(())
+        Ok(optimizer::step(update, &buffers, self.steps, &self.kernels, &mut self.memory)?)
     }
 
     /// Logits of the batch that `inference` was given.

@@ -6,10 +6,10 @@ use crate::cudnn::{Call, Way};
 use crate::launch::{Ptr, args};
 use crate::memory::Buffer;
 use crate::product::{After, Matrix, Product};
+use crate::slide::Slide;
 use crate::values::Engine;
 use candle_core::Result;
 use executor::Precision;
-use graph::op::Conv;
 use graph::{Bounds, Geometry, Op, Window};
 
 /// Most floats of a convolution's patches at a time, 256 MB: pictures are taken in groups.
@@ -32,8 +32,8 @@ struct Dense {
 }
 
 impl Dense {
-    fn new(engine: &Engine, site: &Site, conv: &Conv) -> Self {
-        let (g, precision) = (site.conv(conv), site.precision(engine));
+    fn new(engine: &Engine, site: &Site, g: Geometry) -> Self {
+        let precision = site.precision(engine);
         let picture = g.positions() * g.patch();
         let together = (g.window != Window::POINT).then(|| (PATCHES / picture).clamp(1, g.batch));
         Self { g, precision, together }
@@ -56,7 +56,7 @@ impl Dense {
         }
         // Two in a float.
         let buffer = engine.memory.take(n.div_ceil(2))?;
-        engine.kernels.each("to_bf16", n, args![at, buffer.at])?;
+        engine.kernels.fours("to_bf16", n, args![at, buffer.at])?;
         Ok(Factors { at: buffer.at, buffer: Some(buffer) })
     }
 
@@ -76,11 +76,12 @@ impl Dense {
     ) -> Result<Factors> {
         let g = &self.g;
         let Some(room) = room else { return self.factors(engine, n * g.floats(), x) };
-        let (n, all) = (n * g.positions() * g.patch(), args![x, room.at]);
+        let (n, s) = (n * g.positions() * g.patch(), Slide::new(g, &[x, room.at]));
+        let all = args![x, room.at];
         if self.is_rounded() {
-            engine.windowed("patches_bf16", n, g, all)?;
+            engine.slid("patches_bf16", n, s, all)?;
         } else {
-            engine.windowed("patches", n, g, all)?;
+            engine.slid("patches", n, s, all)?;
         }
         Ok(Factors { at: room.at, buffer: None })
     }
@@ -102,13 +103,18 @@ impl Factors {
     }
 }
 
-/// `conv` at `site`, with its bias and clamps.
+/// A convolution at `site`, with a bias, unless that is null, and its clamps.
 ///
 /// # Errors
 /// A device that fails.
-pub(super) fn forward(engine: &mut Engine, site: &Site, conv: &Conv, mode: Mode) -> Result<()> {
-    let (dense, Bounds { lo, hi }) = (Dense::new(engine, site, conv), site.fused.bounds);
-    let bias = if conv.bias { site.parameter(1) } else { Ptr::NULL };
+pub(super) fn forward(
+    engine: &mut Engine,
+    site: &Site,
+    g: Geometry,
+    bias: Ptr,
+    mode: Mode,
+) -> Result<()> {
+    let (dense, Bounds { lo, hi }) = (Dense::new(engine, site, g), site.fused.bounds);
     // What cuBLASLt's clamp makes of a NaN is said nowhere, and in training it must be seen.
     let clamps = site.fused.bounds == Bounds::RELU && mode == Mode::Inference;
     let at_once = clamps || site.fused.bounds == Bounds::NONE;
@@ -119,10 +125,10 @@ pub(super) fn forward(engine: &mut Engine, site: &Site, conv: &Conv, mode: Mode)
         products(engine, &dense, all, after)?;
         at_once
     };
-    if is_done || !conv.bias && site.fused.bounds == Bounds::NONE {
+    if is_done || bias == Ptr::NULL && site.fused.bounds == Bounds::NONE {
         return Ok(());
     }
-    engine.kernels.each("bias_clamp", site.n, args![conv.output, bias, lo, hi, site.y])
+    engine.kernels.clamp(site.n, g.output, bias, [lo, hi], site.y)
 }
 
 fn products(
@@ -154,12 +160,12 @@ fn products(
 pub(super) fn backward(
     engine: &mut Engine,
     site: &Site,
-    conv: &Conv,
+    g: Geometry,
     [grad, dw]: [Ptr; 2],
     dx: Option<Ptr>,
 ) -> Result<()> {
-    let dense = Dense::new(engine, site, conv);
-    let (g, precision) = (dense.g, dense.precision);
+    let dense = Dense::new(engine, site, g);
+    let precision = dense.precision;
     let mut by_cudnn = |way, at| engine.convolve(&Call { g: &g, precision, way, at });
     let has_weight = by_cudnn(Way::Weight, [site.x, grad, dw])?;
     let dx = match dx {
@@ -191,7 +197,8 @@ pub(super) fn backward(
             let after = After::NOTHING;
             engine.product(&Product { precision, factors, c: back, shape, after })?;
             if room.is_some() {
-                engine.windowed("patches_back", n * g.floats(), &g, args![back, to])?;
+                let s = Slide::new(&g, &[back, to]);
+                engine.slid("patches_back", n * g.floats(), s, args![back, to])?;
             }
         }
         from.give(engine);

@@ -5,12 +5,30 @@ use crate::failure::Told;
 use crate::launch::{Kernels, Ptr, args};
 use crate::memory::Buffer;
 use crate::product::Product;
+use crate::slide::{Divisor, lanes};
 use crate::values::Engine;
 use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::sys::CUdevice_attribute as Of;
 use executor::Precision;
 
 impl Kernels {
+    /// Adds a bias, unless that is null, to `n` values in rows of `c` at `y`, and clamps them.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn clamp(
+        &self,
+        n: usize,
+        c: usize,
+        bias: Ptr,
+        [lo, hi]: [f32; 2],
+        y: Ptr,
+    ) -> Result<()> {
+        let lanes = lanes(c, &[y]);
+        let all = args![lanes, Divisor::new(c / lanes), bias, lo, hi, y];
+        self.spread("bias_clamp", n / lanes, all)
+    }
+
     /// Whether the device multiplies numbers of `precision`.
     ///
     /// # Errors
@@ -49,7 +67,7 @@ impl Engine {
             return Ok(());
         }
         let lo = if after.clamps { 0.0 } else { f32::NEG_INFINITY };
-        kernels.each("bias_clamp", m * n, args![n, after.bias, lo, f32::INFINITY, product.c])
+        kernels.clamp(m * n, n, after.bias, [lo, f32::INFINITY], product.c)
     }
 
     /// `call` by cuDNN; false where that has no way.
