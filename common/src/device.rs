@@ -1,7 +1,5 @@
 //! Where networks run: which executor stands behind a name.
 
-#[cfg(feature = "cuda")]
-use anyhow::anyhow;
 use anyhow::{Result, bail, ensure};
 use artifacts::Model;
 use executor::Executor;
@@ -65,11 +63,7 @@ impl Device {
             }
             #[cfg(feature = "cuda")]
             Self::Cuda(number) => {
-                let device = candle_core::Device::new_cuda(number).map_err(|e| {
-                    let reason = e.to_string().lines().next().unwrap_or_default().to_owned();
-                    anyhow!("no CUDA device {number}: {reason}; nvidia-smi lists those there are")
-                })?;
-                Box::new(cuda::Network::new(graph, weights, grids, size, &device)?.at(precision)?)
+                Box::new(cuda::Network::new(graph, weights, grids, size, number)?.at(precision)?)
             }
             #[cfg(not(feature = "cuda"))]
             Self::Cuda(_) => bail!(WITHOUT),
@@ -108,7 +102,7 @@ impl Wanted {
         match self {
             Self::This(device) => device,
             #[cfg(feature = "cuda")]
-            Self::Fastest if candle_core::Device::new_cuda(0).is_ok() => Device::Cuda(0),
+            Self::Fastest if cuda::is_there(0) => Device::Cuda(0),
             Self::Fastest => Device::Cpu,
         }
     }

@@ -182,7 +182,7 @@ pub fn is_there(number: usize) -> bool {
 
 /// What `CRUMB_CUDA` asks for, words with commas between: `exact`, buffers of just the size that is asked for, filled
 /// with NaN each time, so that compute-sanitizer, or a guard page, sees what reads or writes beyond; `no-graph`, steps
-/// launched kernel by kernel. For looking for faults: both are slower, and change no result.
+/// launched kernel by kernel; `few-patches`, convolutions picture by picture. For looking for faults: both are slower, and change no result.
 pub(super) fn asked(word: &str) -> bool {
     static ASKED: OnceLock<String> = OnceLock::new();
     let asked = ASKED.get_or_init(|| std::env::var("CRUMB_CUDA").unwrap_or_default());

@@ -65,6 +65,9 @@ impl Engine {
     /// # Errors
     /// A view of no picture; a device that fails.
     pub(super) fn draw(&mut self, pictures: &Kept, views: &[(usize, View)]) -> Result<()> {
+        if pictures.floats() != self.schedule.operations[0].floats() {
+            bail!("pictures of another size than the network's")
+        }
         let (places, shots) = tables(pictures, views)?;
         self.begin(views.len() * pictures.floats())?;
         self.memory.put(&mut self.inputs.places, &places)?;

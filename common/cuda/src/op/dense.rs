@@ -3,6 +3,7 @@
 
 use super::{Mode, Site};
 use crate::cudnn::{Call, Way};
+use crate::device::asked;
 use crate::launch::{Ptr, args};
 use crate::memory::Buffer;
 use crate::product::{After, Matrix, Product};
@@ -35,7 +36,8 @@ impl Dense {
     fn new(engine: &Engine, site: &Site, g: Geometry) -> Self {
         let precision = site.precision(engine);
         let picture = g.positions() * g.patch();
-        let together = (g.window != Window::POINT).then(|| (PATCHES / picture).clamp(1, g.batch));
+        let most = if asked("few-patches") { 0 } else { PATCHES / picture };
+        let together = (g.window != Window::POINT).then(|| most.clamp(1, g.batch));
         Self { g, precision, together }
     }
 
