@@ -30,6 +30,9 @@ const WEIGHT: sys::cudnnConvolutionBwdFilterAlgo_t =
 /// Most bytes that an algorithm may ask for besides; more than that is what patches would take.
 const WORKSPACE: usize = 256 << 20;
 
+/// The first version whose answers have the numbers that cudarc knows: major · 10000 + minor · 100 + patch.
+const OLDEST: usize = 90_000;
+
 /// What is computed from what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
@@ -188,6 +191,13 @@ impl Convolutions {
     /// # Errors
     /// A library that does not fit the driver or the device.
     pub(super) fn new(stream: &CudaStream) -> Result<Self> {
+        let version = result::get_version();
+        if version < OLDEST {
+            candle_core::bail!(
+                "cuDNN {version} is older than 9.0, whose answers have other numbers: install cuDNN 9, or build without \
+                 the feature cudnn"
+            )
+        }
         let handle = result::create_handle().map_err(failed)?;
         // SAFETY: both are there.
         unsafe { result::set_stream(handle, stream.cu_stream().cast()) }.map_err(failed)?;
@@ -212,17 +222,25 @@ impl Convolutions {
         Ok(convolution.workspaces[*way as usize])
     }
 
-    /// Queues `call`, for which there is a way, with what it asks for at `room`.
+    /// Queues `call`, for which there is a way, with what it asks for at `room`; false where cuDNN finds only now that it
+    /// has none, and then never again says that it had.
     ///
     /// # Errors
     /// A device that fails.
-    pub(super) fn run(&self, call: &Call, room: *mut c_void) -> Result<()> {
+    pub(super) fn run(&self, call: &Call, room: *mut c_void) -> Result<bool> {
         let Call { g, precision, way, at } = call;
-        let described = self.described.lock().expect("what fails is not described");
-        let convolution = key(g, *precision).and_then(|key| described.get(&key));
+        let mut described = self.described.lock().expect("what fails is not described");
+        let convolution = key(g, *precision).and_then(|key| described.get_mut(&key));
         let convolution = convolution.expect("whoever runs it has asked for its workspace");
         let bytes = convolution.workspaces[*way as usize].unwrap_or(0);
-        convolution.run(self.handle, *way, *at, (room, bytes))
+        match convolution.run(self.handle, *way, *at, (room, bytes)) {
+            Ok(()) => Ok(true),
+            Err(e) if is_missing(e) => {
+                convolution.workspaces[*way as usize] = None;
+                Ok(false)
+            }
+            Err(e) => Err(failed(e)),
+        }
     }
 }
 
@@ -233,7 +251,7 @@ impl Convolution {
         way: Way,
         [a, b, c]: [Ptr; 3],
         (room, bytes): (*mut c_void, usize),
-    ) -> Result<()> {
+    ) -> std::result::Result<(), CudnnError> {
         let Self { x, y, weight, conv, .. } = *self;
         let (one, zero) = (1.0f32, 0.0f32);
         let (one, zero) = ((&raw const one).cast(), (&raw const zero).cast());
@@ -252,6 +270,5 @@ impl Convolution {
                 ),
             }
         }
-        .map_err(failed)
     }
 }

@@ -1,6 +1,6 @@
 // libcudnn stand-in: the three convolutions by plain loops over what the descriptions say. Only the algorithms that
 // are deterministic and read NHWC are there; shapes, addresses and workspaces are checked as the library checks them.
-// EMU_CUDNN=none: no algorithm for anything.
+// EMU_CUDNN=none: no algorithm for anything; late: that is said when it is to run.
 #include "emu.h"
 #include <cstdint>
 #include <cstdio>
@@ -45,6 +45,7 @@ template <class F> void each(const Run &r, int b, int oy, int ox, int o, F f) {
 int run(H h, const void *alpha, const void *beta, H x, H w, H v, H y, int algo, int wanted, int way, const void *a, const void *b, void *to, void *space, size_t bytes) {
   Run r{*(Tensor *)x, *(Tensor *)y, *(Filter *)w, *(Conv *)v, ((Conv *)v)->math == DEFAULT_MATH};
   size_t needed; int status = size(x, w, v, y, algo, wanted, way, &needed); if (status) return status;
+  if (const char *e = getenv("EMU_CUDNN")) if (!strcmp(e, "late")) return UNSUPPORTED;
   if (*(const float *)alpha != 1 || *(const float *)beta != 0) return bad(UNSUPPORTED, "a factor");
   if ((uint64_t)a % 16 || (uint64_t)b % 16 || (uint64_t)to % 16) return bad(MISALIGNED, "an address that is not on 16 bytes");
   if (bytes < needed || (needed && !space)) return bad(TOO_SMALL, "a workspace that is too small");
@@ -69,6 +70,7 @@ int run(H h, const void *alpha, const void *beta, H x, H w, H v, H y, int algo, 
 }
 }  // namespace
 extern "C" {
+size_t cudnnGetVersion() { return 90100; }
 int cudnnCreate(H *h) { *h = new Handle{nullptr}; return OK; }
 int cudnnDestroy(H h) { delete (Handle *)h; return OK; }
 int cudnnSetStream(H h, H s) { ((Handle *)h)->stream = s; return OK; }

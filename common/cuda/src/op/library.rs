@@ -77,12 +77,12 @@ impl Engine {
     pub(super) fn convolve(&mut self, call: &Call) -> Result<bool> {
         let kernels = self.kernels.clone();
         let Some(bytes) = kernels.convolutions().workspace(call)? else { return Ok(false) };
-        kernels.count(1);
         let room = self.room(bytes)?;
         let at = room.as_ref().map_or(std::ptr::null_mut(), |r| r.at.0 as *mut _);
-        kernels.convolutions().run(call, at)?;
+        let is_done = kernels.convolutions().run(call, at)?;
+        kernels.count(usize::from(is_done));
         room.into_iter().for_each(|r| self.memory.give(r));
-        Ok(true)
+        Ok(is_done)
     }
 
     /// So many bytes.
