@@ -44,9 +44,14 @@ impl Device {
     /// # Errors
     /// As for [`Device::executor`]; a precision that the device does not have.
     pub fn executor_at(self, model: &Model, precision: Precision) -> Result<Box<dyn Executor>> {
+        let [cpu, cuda] = [self.is_cpu(), matches!(self, Self::Cuda(_))];
         ensure!(
-            precision.is_f32() || self.is_cpu(),
+            precision.is_f32() || cpu || cuda,
             "--precision {precision}: {self} multiplies f32 alone; leave out --device, or --precision"
+        );
+        ensure!(
+            precision != Precision::Tf32 || cuda,
+            "--precision tf32: numbers of tensor cores, which --device cuda has; the CPU has f32 and bf16"
         );
         let Model { graph, weights, grids, .. } = model;
         let size = model.input.preparation.size;
@@ -58,7 +63,7 @@ impl Device {
             }
             #[cfg(feature = "cuda")]
             Self::Cuda(number) => {
-                Box::new(cuda::Network::new(graph, weights, grids, size, number)?)
+                Box::new(cuda::Network::new(graph, weights, grids, size, number)?.at(precision)?)
             }
             #[cfg(not(feature = "cuda"))]
             Self::Cuda(_) => bail!(WITHOUT),

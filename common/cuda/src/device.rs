@@ -7,7 +7,9 @@
 
 #![allow(unsafe_code)] // event tracking, and cuBLAS's workspace
 
+use crate::cudnn::Convolutions;
 use crate::failure::{Told, first_line, named};
+use crate::product::Products;
 use candle_core::cuda_backend::cudarc::cublas::sys;
 use candle_core::cuda_backend::cudarc::driver::sys::CUresult;
 use candle_core::cuda_backend::cudarc::driver::{
@@ -37,9 +39,11 @@ struct Opened {
     idle: Vec<Seat>,
 }
 
-/// A stream on a device, with a cuBLAS handle.
+/// A stream on a device, with the libraries that work on it.
 struct Seat {
     device: CudaDevice,
+    products: Products,
+    convolutions: Convolutions,
     /// Of cuBLAS: with memory of its own it would allocate some, which is forbidden while a graph is captured.
     _workspace: CudaSlice<u8>,
 }
@@ -71,7 +75,21 @@ impl Lease {
 
     /// The stream, as candle has it.
     pub(super) fn device(&self) -> &CudaDevice {
-        &self.seat.as_ref().expect("given back only when this is dropped").device
+        &self.seat().device
+    }
+
+    /// cuBLASLt.
+    pub(super) fn products(&self) -> &Products {
+        &self.seat().products
+    }
+
+    /// cuDNN, if it is there.
+    pub(super) fn convolutions(&self) -> &Convolutions {
+        &self.seat().convolutions
+    }
+
+    fn seat(&self) -> &Seat {
+        self.seat.as_ref().expect("given back only when this is dropped")
     }
 }
 
@@ -107,7 +125,8 @@ impl Seat {
         let blas = device.cublas_handle();
         // SAFETY: the memory lives as long as the handle, beside it in the seat.
         unsafe { sys::cublasSetWorkspace_v2(*blas.handle(), at, bytes) }.result().told()?;
-        Ok(Self { device, _workspace: workspace })
+        let (products, convolutions) = (Products::new()?, Convolutions::new(&stream)?);
+        Ok(Self { device, products, convolutions, _workspace: workspace })
     }
 }
 
@@ -163,7 +182,7 @@ pub fn is_there(number: usize) -> bool {
 
 /// What `CRUMB_CUDA` asks for, words with commas between: `exact`, buffers of just the size that is asked for, filled
 /// with NaN each time, so that compute-sanitizer, or a guard page, sees what reads or writes beyond; `no-graph`, steps
-/// launched kernel by kernel. For looking for faults: both are slower, and change no result.
+/// launched kernel by kernel; `few-patches`, convolutions picture by picture. For looking for faults: both are slower, and change no result.
 pub(super) fn asked(word: &str) -> bool {
     static ASKED: OnceLock<String> = OnceLock::new();
     let asked = ASKED.get_or_init(|| std::env::var("CRUMB_CUDA").unwrap_or_default());

@@ -6,27 +6,19 @@
 
 #![allow(unsafe_code)] // launches, here alone
 
+pub(super) use crate::address::Ptr;
+use crate::cudnn::Convolutions;
 use crate::device::Lease;
 use crate::failure::Told;
+use crate::op::{Groups, Shares, Tiles};
+use crate::product::Products;
+use crate::slide::{Divisor, Slide};
+use crate::sums::{Cut, Parts};
 use crate::transfer::Ring;
 use candle_core::cuda_backend::cudarc::driver::{CudaStream, LaunchConfig, PushKernelArg};
 use candle_core::{CudaDevice, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-
-/// An address on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ptr(pub(super) u64);
-
-impl Ptr {
-    /// None: what a kernel may leave out.
-    pub(super) const NULL: Self = Self(0);
-
-    /// So many floats further on.
-    pub(super) fn at(self, floats: usize) -> Self {
-        Self(self.0 + 4 * floats as u64)
-    }
-}
 
 /// An argument of a kernel, of the width that its declaration has.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +33,14 @@ pub(super) enum Arg {
     D(f64),
     /// A pointer.
     P(Ptr),
+    /// Structs, as `slide` lists them.
+    Divisor(Divisor),
+    Slide(Slide),
+    Cut(Cut),
+    Parts(Parts),
+    Tiles(Tiles),
+    Groups(Groups),
+    Shares(Shares),
 }
 
 impl From<usize> for Arg {
@@ -97,6 +97,16 @@ impl Kernels {
         self.launches.load(Ordering::Relaxed)
     }
 
+    /// cuBLASLt on this stream.
+    pub(super) fn products(&self) -> &Products {
+        self.lease.products()
+    }
+
+    /// cuDNN on this stream, if it is there.
+    pub(super) fn convolutions(&self) -> &Convolutions {
+        self.lease.convolutions()
+    }
+
     /// So many more of them.
     pub(super) fn count(&self, more: usize) {
         self.launches.fetch_add(more, Ordering::Relaxed);
@@ -140,6 +150,13 @@ impl Kernels {
                 Arg::F(v) => launch.arg(v),
                 Arg::D(v) => launch.arg(v),
                 Arg::P(Ptr(v)) => launch.arg(v),
+                Arg::Divisor(v) => launch.arg(v),
+                Arg::Slide(v) => launch.arg(v),
+                Arg::Cut(v) => launch.arg(v),
+                Arg::Parts(v) => launch.arg(v),
+                Arg::Tiles(v) => launch.arg(v),
+                Arg::Groups(v) => launch.arg(v),
+                Arg::Shares(v) => launch.arg(v),
             };
         }
         let shape =

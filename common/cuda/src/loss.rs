@@ -21,12 +21,8 @@ impl Engine {
         let mut all = args![b, n / b, logits, labels, teacher].to_vec();
         all.extend([Arg::D(alpha), Arg::D(temperature)]);
         all.extend_from_slice(args![losses.at, grad.at]);
-        self.kernels.grid("loss", [b.div_ceil(32) as u32, 1, 1], 32, &all)?;
-        let last = sums.at(2);
-        for (parts, from, to) in [(b, losses.at, last), (2, sums, sums)] {
-            let all = [parts.into(), Arg::L(1), from.into(), to.into()];
-            self.kernels.each("sum_doubles", 1, &all)?;
-        }
+        self.kernels.grid("loss", [b as u32, 1, 1], 32, &all)?;
+        self.kernels.grid("loss_sum", [1, 1, 1], 32, args![b, losses.at, sums])?;
         self.memory.give(losses);
         Ok(grad)
     }

@@ -3,7 +3,7 @@
 use crate::capture::Captured;
 use crate::device::asked;
 use crate::inputs::Targets;
-use crate::launch::{Kernels, args};
+use crate::launch::Kernels;
 use crate::memory::{Buffer, Memory};
 use crate::op::Mode;
 use crate::optimizer::{self, Buffers, Kinds, Rows};
@@ -12,7 +12,8 @@ use crate::render::Kept;
 use crate::values::Engine;
 use anyhow::{Result, bail};
 use executor::{
-    Batch, Executor, Kept as Album, Loss, MOMENTUM, Parametrisation, Rule, State, Update, Variables,
+    Batch, Executor, Kept as Album, Loss, MOMENTUM, Parametrisation, Precision, Rule, State,
+    Update, Variables,
 };
 use graph::grid::Grids;
 use graph::{Graph, Layout, Weights};
@@ -27,6 +28,7 @@ pub struct Network {
     graph: Graph,
     size: usize,
     order: Order,
+    precision: Precision,
     parametrisation: Parametrisation,
     memory: Memory,
     rows: Option<Rows>,
@@ -117,6 +119,7 @@ impl Network {
             rows: Rows::new(&parametrisation, &kernels.device)?,
             variables: memory.hold(&order.up(&values))?,
             order,
+            precision: Precision::F32,
             losses: memory.hold(&[0.0; 4])?,
             parametrisation,
             memory,
@@ -131,6 +134,15 @@ impl Network {
             replays: 0,
             kernels,
         })
+    }
+
+    /// The same with products of `precision`, steps' and answers'.
+    ///
+    /// # Errors
+    /// A device that does not multiply such numbers.
+    pub fn at(self, precision: Precision) -> Result<Self> {
+        self.kernels.multiplies(precision)?;
+        Ok(Self { precision, training: None, inference: None, ..self })
     }
 
     /// The same, whose passes are launched kernel by kernel, also where they repeat.
@@ -192,7 +204,8 @@ impl Training {
             Some(_) => Some(network.memory.take(p.layout().len())?),
         };
         Ok(Self {
-            engine: Engine::new(&network.graph, network.size, &network.kernels)?,
+            engine: Engine::new(&network.graph, network.size, &network.kernels)?
+                .at(network.precision),
             parameters,
             // Zeros: those of statistics stay so.
             gradient: network.memory.hold(&vec![0.0; p.len()])?,
@@ -306,16 +319,13 @@ impl Network {
             gradient: &training.gradient,
             momenta: self.momenta.as_ref().expect("set above"),
             kinds: &training.kinds,
+            average: self.average.as_ref().filter(|_| update.ema > 0.0).map(|average| {
+                let share = 1.0 - update.keeps(self.steps);
+                (average.at, share)
+            }),
             n,
         };
-        optimizer::step(update, &buffers, self.steps, &self.kernels, &mut self.memory)?;
-        if update.ema > 0.0
-            && let Some(average) = &self.average
-        {
-            let share = 1.0 - update.keeps(self.steps);
-            self.kernels.each("average", n, args![self.variables.at, share, average.at])?;
-        }
-        Ok(())
+        Ok(optimizer::step(update, &buffers, self.steps, &self.kernels, &mut self.memory)?)
     }
 
     /// Logits of the batch that `inference` was given.
@@ -354,7 +364,7 @@ impl Network {
             return Ok(Inference { is_stale: false, ..inference });
         }
         Ok(Inference {
-            engine: Engine::new(&graph, self.size, &self.kernels)?,
+            engine: Engine::new(&graph, self.size, &self.kernels)?.at(self.precision),
             parameters: self.memory.hold(&packed)?,
             batch: (TOGETHER / largest.max(1)).max(1),
             is_stale: false,

@@ -15,7 +15,7 @@ mod stock;
 
 use case::{Case, batch, f64s, off, step};
 use cuda::Network;
-use executor::{Executor, Rule, Update};
+use executor::{Executor, Precision, Rule, Update};
 use graph::grid::Grids;
 use graph::{Graph, Weights};
 use sketch::{on_grids, random_weights, resnet};
@@ -85,5 +85,87 @@ fn a_state_goes_on_on_another_device() {
         let (_, there) = cuda.gradient(batch(&graph, 4, 24, 9), case::LOSS).unwrap();
         let (_, here) = cpu.gradient(batch(&graph, 4, 24, 9), case::LOSS).unwrap();
         assert!(off(&there, &f64s(&here)) < 2e-2, "{}", off(&there, &f64s(&here)));
+    }
+}
+
+/// √Σ(a − b)² relative to √Σb².
+fn apart(a: &[f32], b: &[f32]) -> f64 {
+    let squares = |v: &mut dyn Iterator<Item = f64>| v.map(|v| v * v).sum::<f64>();
+    let lacks = squares(&mut a.iter().zip(b).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+    (lacks / squares(&mut b.iter().map(|b| f64::from(*b)))).sqrt()
+}
+
+/// Without maxima and clamps, where a little more or less would send a gradient another way; convolutions of all
+/// channels are pointwise behind the first, so the CPU rounds the factors of the same products.
+const SMOOTH: &str = "input 3;a:conv 3>24 k3 s2 p1;an:bn 24;b:conv 24>41 k1;bn:bn 41;c:conv 41>41 k3 s2 p1 g41;cn:bn 41;\
+                      d:conv 41>64 k1;dn:bn 64;avg k2 s2;e:conv 64>70 k1 bias;gap;f:linear 70>5 bias";
+
+/// Products of bf16 are exact in f32, so both executors differ by the rounding of sums, and where that sends a factor to
+/// another bf16: forty times less than either differs from f32. Logits, gradients, and the answers.
+#[test]
+fn products_of_bf16_are_those_of_the_cpu() {
+    let graph: Graph = SMOOTH.parse().unwrap();
+    let weights = random_weights(&graph, 3);
+    let batch = batch(&graph, 5, 20, 1);
+    let cpu = |precision| {
+        let cpu = engine::Network::new(&graph, &weights, &Grids::new(), 20).unwrap();
+        results(&mut cpu.at(precision), &batch)
+    };
+    let cuda = |precision| {
+        results(&mut network(&graph, &weights, &Grids::new(), 20).at(precision).unwrap(), &batch)
+    };
+    let rounded = cuda(Precision::Bf16);
+    for (what, k) in [("gradients", 0), ("answers", 1)] {
+        let same = apart(&rounded[k], &cpu(Precision::Bf16)[k]);
+        let plain = apart(&rounded[k], &cuda(Precision::F32)[k]);
+        eprintln!("{what}: {same:.1e} from the CPU's, {plain:.1e} from those of f32");
+        assert!((2f64.powi(-12)..2f64.powi(-6)).contains(&plain), "{what}: {plain} from f32");
+        assert!(same < plain / 40.0, "{what}: {same} from the CPU");
+        // 11 digits, not 8; the stand-in's are those of tensor cores.
+        let cut = apart(&cuda(Precision::Tf32)[k], &cuda(Precision::F32)[k]);
+        assert!((1e-6..plain / 4.0).contains(&cut), "{what}: {cut} from tf32 to f32");
+    }
+    assert!(cuda(Precision::Bf16) == rounded, "another run, other bytes");
+}
+
+/// A gradient, and answers to the batch's pictures.
+fn results(executor: &mut dyn Executor, batch: &executor::Batch) -> [Vec<f32>; 2] {
+    let (_, gradient) = executor.gradient(batch.clone(), case::LOSS).unwrap();
+    [gradient, executor.logits(&batch.pictures).unwrap()]
+}
+
+/// A window whose weights are zeros but for the pixel in the middle is a pointwise convolution, whatever factors are
+/// rounded to; so are its gradients, and that of the weight in the middle.
+#[test]
+fn rounded_patches_are_rounded_pictures() {
+    let text = "input 3;a:conv 3>7 k1;b:conv 7>6 k1;c:conv 6>9 k1 bias;gap;f:linear 9>4";
+    for precision in [Precision::F32, Precision::Bf16, Precision::Tf32] {
+        let graph: Graph = text.parse().unwrap();
+        let wide: Graph =
+            text.replace("7>6 k1", "7>6 k3 p1").replace("6>9 k1", "6>9 k5 p2").parse().unwrap();
+        let weights = random_weights(&graph, 5);
+        let mut padded = weights.clone();
+        for (name, taps) in [("b.weight", 9), ("c.weight", 25)] {
+            let mut zeros = random_weights(&wide, 5)[name].clone();
+            zeros.values.fill(0.0);
+            for (k, v) in weights[name].values.iter().enumerate() {
+                zeros.values[k * taps + taps / 2] = *v;
+            }
+            padded.insert(name.to_owned(), zeros);
+        }
+        let batch = batch(&graph, 3, 8, 1);
+        let run = |graph: &Graph, weights: &Weights| {
+            let mut network = network(graph, weights, &Grids::new(), 8).at(precision).unwrap();
+            let [gradient, answers] = results(&mut network, &batch);
+            (network.parametrisation().layout().unpack(&gradient).unwrap(), answers)
+        };
+        let ((narrow, a), (wide, b)) = (run(&graph, &weights), run(&wide, &padded));
+        assert!(apart(&a, &b) < 1e-6, "{precision}: {}", apart(&a, &b));
+        for (name, taps) in [("a.weight", 1), ("b.weight", 9), ("c.weight", 25), ("c.bias", 1)] {
+            let middle: Vec<f32> =
+                wide[name].values.iter().skip(taps / 2).step_by(taps).copied().collect();
+            let off = apart(&middle, &narrow[name].values);
+            assert!(off < 1e-6, "{precision}, {name}: {off}");
+        }
     }
 }

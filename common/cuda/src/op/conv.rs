@@ -1,30 +1,23 @@
 //! Convolution: of all channels, or in groups.
 
-use super::{Mode, Run, Site, before, dense};
-use crate::launch::{Arg, Ptr, args};
+use super::{Mode, Run, Site, dense, grouped};
+use crate::launch::Ptr;
 use crate::memory::Buffer;
-use crate::sums::{CHANNELS, blocks, parts};
 use crate::values::Engine;
 use candle_core::Result;
+use graph::Geometry;
 use graph::op::Conv;
-use graph::{Bounds, Geometry, Window};
 
 impl Run for Conv {
-    fn forward(&self, engine: &mut Engine, site: &Site, _: Mode) -> Result<()> {
-        let (g, &Site { x, y, n, .. }) = (site.conv(self), site);
-        let weight = site.parameter(0);
+    fn forward(&self, engine: &mut Engine, site: &Site, mode: Mode) -> Result<()> {
+        let g = site.conv(self);
+        let has_bias = self.bias && !site.norm_takes_bias();
+        let bias = if has_bias { site.parameter(1) } else { Ptr::NULL };
         if self.groups > 1 {
-            let rest = args![self.output, self.groups, x, weight, y];
-            engine.windowed("grouped_forward", n, &g, rest)?;
+            grouped::forward(engine, site, &g, bias, mode)
         } else {
-            dense::forward(engine, &g, x, weight, y)?;
+            dense::forward(engine, site, g, bias, mode)
         }
-        let Bounds { lo, hi } = site.fused.bounds;
-        if !self.bias && site.fused.bounds == Bounds::NONE {
-            return Ok(());
-        }
-        let bias = if self.bias { site.parameter(1) } else { Ptr::NULL };
-        engine.kernels.each("bias_clamp", n, args![self.output, bias, lo, hi, y])
     }
 
     fn backward(
@@ -34,20 +27,20 @@ impl Run for Conv {
         grad: Buffer,
         gradients: Ptr,
     ) -> Result<()> {
-        let (g, weight) = (site.conv(self), site.parameter(0));
+        let g = site.conv(self);
         engine.mask(site.n, site.y, site.fused.bounds, &grad)?;
-        if self.bias {
+        if self.bias && !site.norm_takes_bias() {
             let db = site.within(gradients, 1);
             engine.column_sums([g.rows(), self.output], grad.at, db)?;
         }
         // The picture needs none.
         let dx = (site.input > 0).then(|| engine.memory.take(site.read)).transpose()?;
         let to = dx.as_ref().map(|b| b.at);
-        let all = [site.x, grad.at, weight, site.within(gradients, 0)];
+        let dw = site.within(gradients, 0);
         if self.groups > 1 {
-            grouped_backward(engine, &g, all, to)?;
+            grouped::backward(engine, &g, [site.x, grad.at, site.parameter(0), dw], to)?;
         } else {
-            dense::backward(engine, &g, all, to)?;
+            dense::backward(engine, site, g, [grad.at, dw], to)?;
         }
         engine.memory.give(grad);
         dx.map_or(Ok(()), |dx| engine.add(site.input, dx))
@@ -59,30 +52,4 @@ impl Site<'_> {
         let [h, w, _] = self.shape;
         Geometry::new(conv, [h, w], self.batch)
     }
-}
-
-fn grouped_backward(
-    engine: &mut Engine,
-    g: &Geometry,
-    [x, grad, weight, dw]: [Ptr; 4],
-    dx: Option<Ptr>,
-) -> Result<()> {
-    let (chunk, chunks) = parts(g.rows());
-    let (per_filter, Window { kernel, stride, .. }) = (g.patch(), g.window);
-    let padding = before(g);
-    let n = g.output * per_filter;
-    let partials = engine.memory.take(chunks * n)?;
-    let mut all = vec![Arg::L(g.rows() as u64), Arg::L(chunk as u64)];
-    all.extend_from_slice(args![g.height, g.width, g.input, kernel, stride, padding]);
-    all.extend_from_slice(args![g.out_height(), g.out_width(), g.output, g.groups]);
-    all.extend_from_slice(args![x, grad, partials.at]);
-    let grid = [blocks(g.output), per_filter as u32, chunks as u32];
-    engine.kernels.grid("grouped_weight", grid, CHANNELS as u32, &all)?;
-    engine.sum(n, chunks, n, partials.at, dw)?;
-    engine.memory.give(partials);
-    if let Some(dx) = dx {
-        let rest = args![g.output, g.groups, grad, weight, dx];
-        engine.windowed("grouped_input", g.batch * g.floats(), g, rest)?;
-    }
-    Ok(())
 }
