@@ -145,7 +145,8 @@ def ours(program, mode, flags, size, batch, steps, device):
     except (OSError, subprocess.TimeoutExpired) as e:
         return str(e)
     if run.returncode:
-        return (run.stderr.strip().splitlines() or ["failed"])[-1]
+        lines = run.stderr.strip().splitlines() or ["failed"]
+        return next((line for line in lines if line.startswith("error")), lines[-1])
     return json.loads(run.stdout)["latency_ms"]["median"]
 
 

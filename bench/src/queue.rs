@@ -1,15 +1,14 @@
 //! Training steps on a device that works through a queue, without waiting for each: what a training run does.
 
 use super::{Bench, CLASSES};
-use anyhow::Result;
+use crate::timing::Times;
+use anyhow::{Result, ensure};
 use artifacts::Model;
 use common::device::Device;
 use executor::{Batch, Executor, Loss, Rule, Update};
 use graph::rng::Rng;
 use std::time::Instant;
 use views::{Normalization, Pictures, Policy, View};
-
-use crate::timing::Times;
 
 /// How often so many steps are queued and waited for.
 const ROUNDS: usize = 5;
@@ -56,7 +55,7 @@ pub(crate) fn steps(model: &Model, args: &Bench, device: Device) -> Result<Times
     let policy: Policy = "flip".parse()?;
     let views: Vec<(usize, View)> =
         (0..batch).map(|i| (i, View::of(&policy, 1, i, 0, batch, size))).collect();
-    anyhow::ensure!(
+    ensure!(
         executor.keep(&pictures, &Normalization::NONE)?,
         "{batch} pictures of {size} px do not fit on {device}"
     );
