@@ -10,6 +10,9 @@ use graph::rng::Rng;
 use std::time::Instant;
 use views::{Normalization, Pictures, Policy, View};
 
+/// Seconds of steps before any are timed, as a GPU that rested raises its clock in hundreds of milliseconds.
+const WARM_UP: f64 = 0.3;
+
 /// How often so many steps are queued and waited for.
 const ROUNDS: usize = 5;
 
@@ -43,8 +46,8 @@ impl Pictures for Noise {
 }
 
 /// The times of steps on pictures that lie on the device, turned into views there (flipped or not, the cheapest):
-/// of each round a mean, as only its end is waited for. The first two steps are waited for and not timed: they
-/// allocate, and what a driver sets up late it sets up then.
+/// of each round a mean, as only its end is waited for. The first steps, two at least, are waited for and not timed:
+/// they allocate, and what a driver sets up late it sets up then.
 ///
 /// # Errors
 /// A device that keeps no pictures, or fails.
@@ -59,9 +62,11 @@ pub(crate) fn steps(model: &Model, args: &Bench, device: Device) -> Result<Times
         executor.keep(&pictures, &Normalization::NONE)?,
         "{batch} pictures of {size} px do not fit on {device}"
     );
-    for _ in 0..2 {
+    let (start, mut steps) = (Instant::now(), 0);
+    while steps < 2 || start.elapsed().as_secs_f64() < WARM_UP {
         queue(&mut *executor, &views)?;
         executor.losses()?;
+        steps += 1;
     }
     let mut seconds = Vec::new();
     for _ in 0..if args.steps > 1 { ROUNDS } else { 1 } {

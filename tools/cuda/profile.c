@@ -75,6 +75,31 @@ int cublasGemmStridedBatchedEx(H h, int ta, int tb, int m, int n, int k, const v
   end(i, stream_of_products);
   return e;
 }
+int cublasLtMatmul(H h, H desc, const void *al, const void *A, H la, const void *B, H lb, const void *be, const void *C, H lc, void *D, H ld,
+                   const void *algo, void *space, size_t bytes, H stream) {
+  NEXT(cublasLtMatmul);
+  static char product;
+  int i = begin(name_of(&product, "products of cuBLASLt"), stream);
+  int e = next_(h, desc, al, A, la, B, lb, be, C, lc, D, ld, algo, space, bytes, stream);
+  end(i, stream);
+  return e;
+}
+// cuDNN's convolutions, on the stream that its handle was given.
+static H stream_of_convolutions;
+int cudnnSetStream(H h, H stream) { NEXT(cudnnSetStream); stream_of_convolutions = stream; return next_(h, stream); }
+#define CONVOLUTION(f, what)                                                                                                   \
+  int f(H h, const void *al, H dx, const void *x, H dw, const void *w, H conv, int algo, void *space, size_t bytes,           \
+        const void *be, H dy, void *y) {                                                                                      \
+    NEXT(f);                                                                                                                  \
+    static char own;                                                                                                          \
+    int i = begin(name_of(&own, what), stream_of_convolutions);                                                               \
+    int e = next_(h, al, dx, x, dw, w, conv, algo, space, bytes, be, dy, y);                                                  \
+    end(i, stream_of_convolutions);                                                                                           \
+    return e;                                                                                                                 \
+  }
+CONVOLUTION(cudnnConvolutionForward, "convolutions of cuDNN, forwards")
+CONVOLUTION(cudnnConvolutionBackwardData, "convolutions of cuDNN, to what they read")
+CONVOLUTION(cudnnConvolutionBackwardFilter, "convolutions of cuDNN, to weights")
 static int longer(const void *a, const void *b) {
   double x = names[*(const int *)a].milliseconds, y = names[*(const int *)b].milliseconds;
   return x < y ? 1 : x > y ? -1 : 0;

@@ -99,4 +99,19 @@ int cublasGemmStridedBatchedEx(H h, int, int, int m, int n, int k, const void *,
   const uint64_t M = m, N = n, K = k, B = bs, more = *(const float *)be != 0 ? M * N : 0;
   return queued(streams[h], [=] { line("product", "product", 0, 4 * B * (M * K + K * N + more), 4 * B * M * N, 0, 0, 2. * B * M * N * K); });
 }
+// cuBLASLt's: what matrices are like is said beforehand.
+struct Layout { uint64_t rows, columns, bytes; };
+static std::map<H, Layout> layouts;
+int cublasLtMatrixLayoutCreate(H *l, int type, uint64_t rows, uint64_t columns, int64_t ld) {
+  const int e = next(&cublasLtMatrixLayoutCreate, __func__)(l, type, rows, columns, ld);
+  if (!e) layouts[*l] = {rows, columns, type == 0 ? 4u : 2u};  // CUDA_R_32F; the others that are used have 16 bits
+  return e;
+}
+int cublasLtMatmul(H, H, const void *, const void *, H a, const void *, H b, const void *beta, const void *, H, void *, H d, const void *, void *, size_t, H stream) {
+  const Layout A = layouts.at(a), B = layouts.at(b), D = layouts.at(d);
+  const uint64_t factors = A.rows * A.columns * A.bytes + B.rows * B.columns * B.bytes, sums = D.rows * D.columns * D.bytes;
+  const uint64_t depth = A.rows * A.columns / D.rows, more = *(const float *)beta != 0 ? sums : 0;
+  const char *name = A.bytes == 4 ? "product" : "product of 16 bits";
+  return queued(stream, [=] { line("product", name, 0, factors + more, sums, 0, 0, 2. * D.rows * D.columns * depth); });
+}
 }
