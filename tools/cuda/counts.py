@@ -42,6 +42,12 @@ def seconds(l, device, with_threads=True):
     return max((l.read + l.written) / bandwidth, l.flop / peak, chain) + START
 
 
+def check(folder, of, parameters):
+    """An update writes three numbers for each parameter, whatever else changes: so the counting sees what is done."""
+    written = sum(l.written for l in of if l.name == "adamw")
+    assert abs(written / (12 * parameters) - 1) < 0.02, f"{folder}: adamw writes {written} bytes for {parameters} parameters"
+
+
 def on_device(of):
     """Those that run there; transfers wait for the bus besides."""
     return [l for l in of if l.kind not in ("up", "down")]
@@ -111,6 +117,7 @@ def main():
         traffic = json.loads((case / "traffic").read_text())
         per_step = (traffic["megabytes at least"] * batch + traffic["megabytes of weights"]) * 1e6
         per_answer = (traffic["megabytes an answer at least"] * batch + traffic["megabytes of weights"] / 10) * 1e6
+        check(case, last(case / "train"), traffic["megabytes of weights"] * 1e6 / 40)
         for name, of, least in [("step", last(case / "train"), per_step), ("answer", last(case / "forward"), per_answer)]:
             rows.append(total(case, name, of, least, batch))
             later.append((case, name, of, batch))
