@@ -22,7 +22,7 @@ CASES = [
     ("studentnet", ["--arch", "studentnet", "--width", "2"], 128, 32),
     ("resnet18", ["--arch", "resnet18"], 128, 32),
 ]
-OURS = {"ours f32": [], "ours tf32": ["--precision", "tf32"], "ours bf16": ["--precision", "bf16"]}
+PRECISIONS = ["f32", "tf32", "bf16"]
 THEIRS = ["eager f32", "eager TF32", "eager bf16", "graph TF32", "graph bf16"]
 CLASSES = 11
 
@@ -181,12 +181,13 @@ class Case:
 
     def times(self, mode):
         """Of every way its rounds, taken in turns."""
-        found = {name: [] for name in [*OURS, *self.theirs]}
+        found = {name: [] for name in [*self.args.ours, *self.theirs]}
         for _ in range(self.args.rounds):
-            for name, flags in OURS.items():
+            for name, (program, flags) in self.args.ours.items():
+                # Who cannot does not try again.
                 if found[name] and isinstance(found[name][-1], str):
                     continue
-                found[name].append(ours(self.args.bench, mode, [*self.flags, *flags], self.size, self.batch, self.args.steps,
+                found[name].append(ours(program, mode, [*self.flags, *flags], self.size, self.batch, self.args.steps,
                                         self.args.device))
             for way, theirs in self.theirs.items():
                 # A recorded step is no answer.
@@ -202,7 +203,7 @@ class Case:
         if mode == "forward":
             found = {w: v for w, v in found.items() if not w.startswith("graph")}
         cells = []
-        for way in [*OURS, *THEIRS]:
+        for way in [*self.args.ours, *THEIRS]:
             numbers = [v for v in found.get(way, []) if not isinstance(v, str)]
             self.notes += [f"{way}: {v}" for v in found.get(way, []) if isinstance(v, str)]
             cells.append(f"{statistics.median(numbers):.3f} ({min(numbers):.3f})" if numbers else "–")
@@ -212,6 +213,7 @@ class Case:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", required=True)
+    parser.add_argument("--cudnn", metavar="PROGRAM", help="ours with convolutions by cuDNN")
     parser.add_argument("--budget", type=float, default=240, help="seconds: no case begins after 80 percent of them")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=50)
@@ -219,10 +221,12 @@ def main():
     parser.add_argument("--torch-device", default="cuda")
     parser.add_argument("--cases", type=int, default=len(CASES))
     args = parser.parse_args()
+    programs = {"ours": args.bench} | ({"cuDNN": args.cudnn} if args.cudnn else {})
+    args.ours = {f"{name} {p}": (program, ["--precision", p]) for name, program in programs.items() for p in PRECISIONS}
     start = time.monotonic()
     torch, about = torch_or_why(args.torch_device)
     print(f"{about}. Milliseconds: the median of {args.rounds} rounds in turns (the best), of {args.steps} steps each.\n")
-    columns = [*OURS, *THEIRS]
+    columns = [*args.ours, *THEIRS]
     print(f"| mode | network | px | batch | {' | '.join(columns)} |\n|---|---|---:|---:|{'---:|' * len(columns)}", flush=True)
     notes, left = [], []
     for case in CASES[:args.cases]:

@@ -3,7 +3,7 @@
 # has one and may have nothing else: no Rust, no nvcc, no network. It runs in what pack.sh makes.
 #
 # Parts, in this order: facts (what the machine is; libraries), tests (correctness, small), full (correctness at full
-# size), times (ours beside PyTorch's), profile (of every kernel), pipeline (pictures to a model file, twice: the same
+# size), cudnn (both with convolutions by cuDNN), times (ours beside PyTorch's), profile (of every kernel), pipeline (pictures to a model file, twice: the same
 # bytes), sanitizer. A part that fails stops no other; one for which too little time is left is left out and says so.
 # FOLDER (./out, or $OUT) gets a log of each and table.txt, which is printed last. The exit code is 0 if the tests,
 # full size and pipeline ran and held, and 1 if any did not.
@@ -36,14 +36,14 @@ places = {*sys.path, *site.getsitepackages(), site.getusersitepackages()}
 print(*(f for p in sorted(places) if p for f in [*glob.glob(p + "/nvidia/*/lib"), *glob.glob(p + "/torch/lib")]))
 P
 }
-missing() { ldd "$bin/bench" "$root"/tests/* 2>/dev/null | awk '/not found/ { print $1 }' | sort -u; }
+missing() { ldd "${@:-$bin/bench}" 2>/dev/null | awk '/not found/ { print $1 }' | sort -u; }
 find_libraries() {
-    local library folder all
-    [ -n "$(missing)" ] || return 0
+    local library folder all programs=("$bin/bench" "$root"/cudnn/bench)
+    [ -n "$(missing "${programs[@]}")" ] || return 0
     all=$(folders)
     # One that is found may need another.
     for _ in 1 2 3; do
-        for library in $(missing); do
+        for library in $(missing "${programs[@]}"); do
             for folder in $all; do
                 if [ -e "$folder/$library" ]; then
                     export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder
@@ -92,13 +92,22 @@ tests() {
     done
     return $bad
 }
+# The same with convolutions by cuDNN, full size included.
+cudnn() {
+    if [ ! -e "$root/cudnn/bench" ]; then say cudnn left 'not packed'; return 0; fi
+    local gone bad=0 test; gone=$(missing "$root/cudnn/bench" | tr '\n' ' ')
+    if [ -n "$gone" ]; then say cudnn left "libraries that are nowhere: $gone"; return 0; fi
+    for test in "$root"/cudnn/tests/*; do FULL_SIZE=${FULL_SIZE:-128} tested cudnn "$test" || bad=1; done
+    return $bad
+}
 full() { FULL_SIZE=${FULL_SIZE:-128} tested full "$root/tests/full"; }
 
 times() {
-    local few=()
+    local few=() cudnn=()
+    [ ! -e "$root/cudnn/bench" ] || [ -n "$(missing "$root/cudnn/bench")" ] || cudnn=(--cudnn "$root/cudnn/bench")
     [ "${TIMES:-}" != tiny ] || few=(--rounds 1 --steps 1 --cases 1)
     if [ -n "$python" ]; then
-        (cd "$root/bench" && "$python" torch_cuda.py --bench "$bin/bench" --budget "$1" "${few[@]}") || { say times NO "see times.txt"; return 1; }
+        (cd "$root/bench" && "$python" torch_cuda.py --bench "$bin/bench" --budget "$1" "${cudnn[@]}" "${few[@]}") || { say times NO "see times.txt"; return 1; }
     else
         echo "no python3: our steps alone, 64 px, batch 32"
         "$bin/bench" --device cuda --arch studentnet --width 2 --mode train && "$bin/bench" --device cuda --arch resnet18 --mode train \
@@ -202,6 +211,7 @@ part() { # name, seconds that it must have, seconds it gets at most
 if part facts 5 30; then
     part tests 10 180 || held=1
     part full 20 120 || held=1
+    part cudnn 20 120 || held=1
     part times 30 180
     part profile 30 120
     part pipeline 60 240 || held=1

@@ -3,6 +3,7 @@
 # bench and the tests of CUDA, built by a real nvcc and stripped, the pictures and the recipes, in one file below 60 MB
 # (target/pack/crumb-cuda.tar.xz). There: tar -xf crumb-cuda.tar.xz && crumb-cuda/device.sh
 #   --stand-in: with the stand-in nvcc and its driver instead, to try device.sh without a GPU; the folder alone
+#   CUDNN=yes: bench and tests with the feature cudnn, too, which device.sh runs where there is a libcudnn
 #   CUDA_DIR=DIR: where tools/cuda/cuda_home.sh has put, or will put, nvcc
 # A change of our kernels is built in minutes; the first time candle's take nvcc half as long again.
 set -euo pipefail
@@ -26,24 +27,30 @@ export CARGO_TARGET_DIR=$target
 file=${1:-$target/crumb-cuda.tar.xz}
 folder=$target/crumb-cuda
 stages=(prepare train distill prune quantize infer report bench)
-features=common/cuda${FEATURES:+,$FEATURES}
 
-cargo build --release --locked "${stages[@]/#/-p}" --features "$features"
+cargo build --release --locked "${stages[@]/#/-p}" --features common/cuda
 # Of each test its program, but of those that read sources, which are not there.
-tests() { # package, tests
-    cargo test --release --locked -p "$1" --features "$1/cuda" "${@:2}" --no-run --message-format=json \
+tests() { # feature, package, tests
+    cargo test --release --locked -p "$2" --features "$2/$1" "${@:3}" --no-run --message-format=json \
         | python3 -c 'import json, sys
 for m in map(json.loads, sys.stdin):
     if m.get("executable") and m["target"]["kind"] == ["test"]: print(m["target"]["name"], m["executable"])'
 }
 own=()
 for test in common/cuda/tests/*.rs; do grep -q CARGO_MANIFEST_DIR "$test" || own+=(--test "$(basename "$test" .rs)"); done
-programs=$(tests cuda "${own[@]}"; tests common --test operations --test networks)
+programs=$(tests cuda cuda "${own[@]}"; tests cuda common --test operations --test networks)
 
 rm -rf "$folder"
 mkdir -p "$folder"/{bin,tests,samples,recipes,report,bench,nothing-to-build}
 for stage in "${stages[@]}"; do strip -o "$folder/bin/$stage" "$target/release/$stage"; done
 while read -r name program; do strip -o "$folder/tests/$name" "$program"; done <<<"$programs"
+if [ "${CUDNN:-}" = yes ]; then
+    mkdir -p "$folder/cudnn/tests"
+    cargo build --release --locked -p bench --features common/cudnn
+    strip -o "$folder/cudnn/bench" "$target/release/bench"
+    programs=$(tests cudnn cuda "${own[@]}")
+    while read -r name program; do strip -o "$folder/cudnn/tests/$name" "$program"; done <<<"$programs"
+fi
 cc -O2 -shared -fPIC -o "$folder/profile.so" "$here/profile.c" -ldl
 # Should there be none.
 cp "$(command -v make)" "$folder/bin/make"
