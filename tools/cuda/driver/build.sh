@@ -34,6 +34,7 @@ g++ -O2 -fPIC -std=c++17 -I"$here" -c "$here/driver.cpp" -o "$work/driver.pic.o"
 wait
 [ "$(ls "$work"/*.pic.o | wc -l)" = $(($# + 1)) ] || { echo "a kernel does not compile as C++" >&2; exit 1; }
 g++ -shared -Wl,--version-script="$here/exports.map" -Wl,-soname,libcuda.so.1 -o "$out/libcuda.so.1" "$work"/*.pic.o
-for library in libcublas.so.13 libcublasLt.so.13 libcurand.so.10; do
+"$here/library.sh" "$out" "$here/cublaslt.cpp" "$here/cudnn.cpp"
+for library in libcublas.so.13 libcurand.so.10; do
     g++ -shared -o "$out/$library" "-Wl,-soname,$library" -x c++ /dev/null -L"$out" -l:libcuda.so.1
 done
