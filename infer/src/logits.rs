@@ -5,7 +5,7 @@ use artifacts::logits::Views;
 use artifacts::{Images, Logits as Cached, Model, Provenance, artifact};
 use common::cli;
 use common::device::Device;
-use common::forward::{BATCH, forward_all};
+use common::forward::{Asked, BATCH};
 use common::interrupt::{Partial, Watch};
 use graph::Array;
 use std::collections::BTreeMap;
@@ -133,7 +133,7 @@ impl Logits {
         let bar = cli::progress(rows * teachers.len(), "views");
         let mut watch = Watch::start()?;
         let mut all = floats(&partial.load()?);
-        let mut asked = 0;
+        let mut views = 0;
         for (i, model) in teachers.iter().enumerate() {
             let classes = model.classes.len();
             let own = all.len().saturating_sub(i * rows * classes) / classes;
@@ -143,20 +143,18 @@ impl Logits {
                 all.truncate((i * rows + done) * classes);
             }
             bar.skip(done as u64);
-            asked += rows - done;
+            views += rows - done;
             let mut executor = device.executor_at(model, self.products.precision)?;
-            let fill = |at: usize, x: &mut [f32]| {
+            let asked = Asked::new(&mut *executor, images, &model.input.normalization)?;
+            let view = |at: usize| {
                 let (k, i) = ((at + done) / n, (at + done) % n);
-                let view = View::of(&self.augment, self.seed, i, k, n, size);
-                views::render(images, i, &view, &model.input.normalization, x);
-                Ok(())
+                (i, View::of(&self.augment, self.seed, i, k, n, size))
             };
             let tick = |new: &[f32], n| {
                 bar.inc(n as u64);
                 watch.between(|| partial.save(bytes(all.iter().chain(new))))
             };
-            let pixels = images.preparation.bytes();
-            let new = forward_all(&mut *executor, rows - done, pixels, fill, tick)?;
+            let new = asked.logits(&mut *executor, rows - done, view, tick)?;
             all.extend(new);
         }
         bar.finish_and_clear();
@@ -166,7 +164,7 @@ impl Logits {
             sum.iter_mut().zip(other).for_each(|(a, b)| *a += b);
         }
         all.truncate(each);
-        Ok((all, asked))
+        Ok((all, views))
     }
 }
 

@@ -52,16 +52,19 @@ cargo test --release --locked -p common --features common/cuda --test operations
 pass "every operation on --device cuda against f64"
 cargo test --release --locked -p common --features common/cuda --test networks
 pass "PyTorch's numbers on --device cuda"
+cargo test --release --locked -p cuda --features cuda/cuda --lib --test dense -- --nocapture
+pass "dense convolutions in f32, tf32 and bf16"
 cargo test --release --locked -p cuda --features cuda/cuda --test views -- --nocapture
 pass "views rendered on the device"
 
 # --- bugs, one at a time, in copies of the kernels: the tests must see each
-program() { # package, test
-    cargo test --release --locked -p "$1" --features "$1/cuda" --test "$2" --no-run --message-format=json 2>/dev/null \
+program() { # package, test, feature
+    cargo test --release --locked -p "$1" --features "$1/${3:-cuda}" --test "$2" --no-run --message-format=json 2>/dev/null \
         | TEST=$2 python3 -c 'import json, os, sys; print([m["executable"] for m in map(json.loads, sys.stdin) if m.get("target", {}).get("name") == os.environ["TEST"] and m.get("executable")][-1])'
 }
 operations=$(program common operations)
 engine=$(program cuda cuda)
+dense=$(program cuda dense)
 views=$(program cuda views)
 planted() { # file, what, from, to
     rm -rf "$work/kernels" && cp -r $kernels "$work/kernels"
@@ -72,7 +75,7 @@ assert text.count(os.environ["FROM"]) >= 1, f"{os.environ['FROM']!r} is not in {
 open(sys.argv[1], "w").write(text.replace(os.environ["FROM"], os.environ["TO"], 1))
 P
     EMU_CACHE=$target/driver/made "$here/driver/build.sh" "$work/driver" "$work"/kernels/**/*.cu
-    local tests=("$operations" "$engine") test
+    local tests=("$operations" "$engine" "$dense") test
     if [ "$1" = render.cu ]; then tests=("$views"); fi
     for test in "${tests[@]}" not-found; do
         [ "$test" != not-found ] || fail "not found: $2"
@@ -83,8 +86,10 @@ P
     done
     pass "found: $2 ($(grep -m1 -oE 'test [a-z_]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
 }
-planted op/conv.cu "a bound that is one too far" "xx < (int)w;" "xx <= (int)w;"
-planted op/conv.cu "a padding forgotten backwards" "(int)(y + pad) - (int)ky" "(int)y - (int)ky"
+planted op/dense.cu "a bound that is one too far" "xx < s.w) values" "xx <= s.w) values"
+planted op/dense.cu "a tap that is turned round backwards" "(row * k + ky) * k + kx" "(row * k + kx) * k + ky"
+planted op/dense.cu "a bias that begins with every four channels" "bias + ch * V" "bias + ch"
+planted op/dense.cu "bf16 that is cut, not rounded" "bits + 0x7fffu + ((bits >> 16) & 1u)" "bits"
 planted op/grouped.cu "a column of the margin that is read" "if (ix < s.w) v = load<V>(line + ix * s.c);" "v = load<V>(line + ix * s.c);"
 planted op/grouped.cu "a block that goes beyond its tiles" "end < t.count ? end : t.count" "end"
 planted op/grouped.cu "a tile of four on lines of fewer" "if (q * 4 + o >= s.ow) break;" ""
@@ -127,6 +132,38 @@ planted loss.cu "a loss of the first 16 classes of 32" "for (u32 step = 16; step
 planted grid.cu "rounding half up" "rintf(u * top)" "floorf(u * top + 0.6f)"
 planted render.cu "a mirror that is off by one" "2 * n - 1 - i" "2 * n - 2 - i"
 planted render.cu "a rectangle that is a pixel too high" "y < place[4]" "y <= place[4]"
+
+# --- NVIDIA's libraries, which stand-ins of their own files stand for: each with nothing to offer, and with a bug
+EMU_LT=none LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs "$dense" >/dev/null 2>&1 || fail "dense convolutions by cuBLAS"
+CRUMB_CUDA=few-patches LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs "$dense" >/dev/null 2>&1 || fail "picture by picture"
+pass "dense convolutions where cuBLASLt has no algorithm: by cuBLAS; and picture by picture"
+cargo clippy --release --locked -p cuda -p common --all-targets --features common/cudnn -- -D warnings
+cargo test --release --locked -p cuda --features cuda/cudnn --test cuda
+with_cudnn=$(program cuda dense cudnn)
+EMU_STATS=1 LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs "$with_cudnn" >"$work/log" 2>&1 || fail "$(tail -5 "$work/log")"
+grep -qE 'cuDNN: [1-9][0-9]* forward, [1-9][0-9]* input and [1-9]' "$work/log" || fail "cuDNN was not asked"
+for when in none late; do
+    EMU_CUDNN=$when LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs "$with_cudnn" >/dev/null 2>&1 || fail "without its algorithms: $when"
+done
+pass "with the feature cudnn: clippy, dense convolutions ($(grep -o 'cuDNN: .*' "$work/log")), and where it has no algorithm"
+in_library() { # stand-in, what, from, to, test: as if we had described it so
+    rm -rf "$work/driver" "$work/stand-ins" && cp -r "$target/driver" "$work/driver" && cp -r "$here/driver" "$work/stand-ins"
+    FROM=$3 TO=$4 python3 - "$work/stand-ins/$1.cpp" <<'P'
+import os, sys
+text = open(sys.argv[1]).read()
+assert text.count(os.environ["FROM"]) == 1, f"{os.environ['FROM']!r} is not once in {sys.argv[1]}"
+open(sys.argv[1], "w").write(text.replace(os.environ["FROM"], os.environ["TO"]))
+P
+    "$here/driver/library.sh" "$work/driver" "$work/stand-ins/$1.cpp"
+    if LD_LIBRARY_PATH=$work/driver:$CUDA_HOME/lib/stubs "$5" >"$work/log" 2>&1; then fail "not found: $2"; fi
+    pass "found: $2 ($(grep -m1 -oE 'test [a-z_0-9]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
+}
+in_library cudnn "a stride forgotten in a description" "->step = u;" "->step = 1;" "$with_cudnn"
+in_library cudnn "weights of another order" "* r.w.h + ky) * r.w.w + kx) * r.w.c + c" "* r.w.c + c) * r.w.h + ky) * r.w.w + kx" "$with_cudnn"
+in_library cudnn "a margin forgotten on the way" "->pad = ph;" "->pad = 0;" "$with_cudnn"
+in_library cudnn "tf32 where f32 is asked for" "->math == DEFAULT_MATH" "->math != 9" "$with_cudnn"
+in_library cublaslt "a bias of another layer" "if (bias) v += bias[i];" "if (bias) v += bias[0];" "$dense"
+CRUMB_CUDA=few-patches in_library cublaslt "a sum that begins anew" "be == 0 ? 0.f : be" "be == 0 ? 0.f : 0" "$dense"
 
 # --- a submission from end to end, and what a device that is not there is told
 mkdir -p "$work/photos" && tar -xzf samples/pictures.tar.gz -C "$work/photos"

@@ -1,12 +1,12 @@
 //! A network's passes over its fused operations, forwards and backwards; the twin of `engine::pass`.
 
+use crate::inputs::Targets;
 use crate::launch::Ptr;
 use crate::memory::Buffer;
 use crate::op::{Mode, Site, run};
 use crate::slide::MOST;
 use crate::values::Engine;
 use candle_core::{Result, bail};
-use executor::{Batch, Loss};
 use graph::Geometry;
 use graph::schedule::Fused;
 
@@ -40,7 +40,7 @@ impl Engine {
     pub(super) fn feed(&mut self, x: &[f32]) -> Result<()> {
         self.begin(x.len())?;
         let pictures = self.values[0].out.as_mut().expect("the batch has room");
-        pictures.write(&self.kernels.device, x)
+        pictures.write(&self.kernels, x)
     }
 
     /// Where the result `[b, classes]` for the batch is, with the parameters at `parameters`, in the layout
@@ -112,14 +112,13 @@ impl Engine {
     /// Targets of another size; a device that fails.
     pub(super) fn pass(
         &mut self,
-        batch: &Batch,
-        target: Loss,
+        targets: Targets,
         mode: Mode,
         parameters: Ptr,
         [gradients, losses]: [Ptr; 2],
     ) -> Result<()> {
         let logits = self.forward(parameters, mode)?;
-        let grad = self.loss(batch, target, logits, losses)?;
+        let grad = self.loss(targets, logits, losses)?;
         self.backward(parameters, grad, gradients)
     }
 

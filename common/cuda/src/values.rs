@@ -1,9 +1,11 @@
 //! The results of a network's fused operations and their gradients, in buffers on the device that are reused.
 
+use crate::inputs::Inputs;
 use crate::launch::{Kernels, Ptr, args};
 use crate::memory::{Buffer, Memory};
 use crate::op::Statistics;
 use candle_core::Result;
+use executor::Precision;
 use graph::schedule::{Fusing, Schedule};
 use graph::{Bounds, Graph};
 use std::sync::Arc;
@@ -30,7 +32,10 @@ pub(super) struct Engine {
     pub(super) memory: Memory,
     pub(super) schedule: Arc<Schedule>,
     pub(super) values: Vec<Value>,
+    pub(super) inputs: Inputs,
     pub(super) batch: usize,
+    /// What products of convolutions are made of.
+    pub(super) precision: Precision,
     /// Whether batch norms went by stored statistics in the last pass, and whether gradients of the head are all that
     /// is wanted of it.
     pub(super) stored: bool,
@@ -48,12 +53,30 @@ impl Engine {
         // Nothing is fused with pointwise convolutions: they are cuBLAS's.
         let schedule = Schedule::new(graph, size, Fusing::NONE).map_err(candle_core::Error::msg)?;
         let widest = schedule.operations.iter().map(|o| o.shape[2]).max().unwrap_or(1);
-        let mut memory = Memory::new(&kernels.device);
+        let mut memory = Memory::new(kernels);
         let unit = [memory.hold(&vec![0.0; widest])?, memory.hold(&vec![1.0; widest])?];
         let values = schedule.operations.iter().map(|_| Value::default()).collect();
         let (kernels, schedule) = (kernels.clone(), Arc::new(schedule));
         let (stored, head_only) = (false, false);
-        Ok(Self { kernels, memory, schedule, values, batch: 0, stored, head_only, unit })
+        let inputs = Inputs::default();
+        let (batch, precision) = (0, Precision::F32);
+        Ok(Self {
+            kernels,
+            memory,
+            schedule,
+            values,
+            inputs,
+            batch,
+            precision,
+            stored,
+            head_only,
+            unit,
+        })
+    }
+
+    /// The same with products of `precision`.
+    pub(super) fn at(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The result of operation `i`.

@@ -10,20 +10,20 @@ mod settings;
 mod state;
 
 use crate::device::Device;
-use crate::forward::forward_images;
+use crate::forward::Asked;
 use crate::score;
 use anyhow::{Context, Result, ensure};
 use artifacts::{Images, Logits, Model, plan};
 use batches::{Batches, Feed};
 use codec::Quantized;
-use executor::{Executor, Loss};
+use executor::{Executor, Kept, Loss};
 use graph::Weights;
 use graph::grid::Grids;
 use serde::Serialize;
 pub use settings::{OnGrids, Optimizer, Settings, Tuning};
 pub use state::Saved;
 use std::sync::mpsc::Receiver;
-use views::Policy;
+use views::{Policy, View};
 
 /// Pictures to train on, and those that decide which epoch was best.
 pub struct Pictures<'a> {
@@ -91,8 +91,10 @@ pub struct Training<'a> {
     tuning: Option<Tuning>,
     on_grids: Option<OnGrids>,
     executor: Box<dyn Executor>,
-    /// Whether the executor makes views itself.
-    renders: bool,
+    /// The training pictures, where the executor makes views itself.
+    kept: Option<Kept>,
+    /// Those that are measured on.
+    asked: Asked<'a>,
     progress: Progress,
     summary: Summary,
     best: Vec<f32>,
@@ -135,7 +137,9 @@ impl<'a> Training<'a> {
              on grids it is folded",
             settings.slim
         );
-        let renders = executor.keep(pictures.train, &model.input.normalization)?;
+        let normalization = &model.input.normalization;
+        let kept = executor.keep(pictures.train, normalization)?;
+        let asked = Asked::new(&mut *executor, pictures.validation, normalization)?;
         let summary = Summary { best: -1.0, best_epoch: 0, last: 0.0 };
         let (best, log) = (Vec::new(), String::new());
         Ok(Self {
@@ -147,7 +151,8 @@ impl<'a> Training<'a> {
             tuning: None,
             on_grids,
             executor,
-            renders,
+            kept,
+            asked,
             progress: Progress::default(),
             summary,
             best,
@@ -219,7 +224,13 @@ impl<'a> Training<'a> {
     }
 
     fn batches(&self) -> Result<Batches<'a>> {
-        Batches::new(self.pictures.train, self.targets, self.settings, &self.model, !self.renders)
+        Batches::new(
+            self.pictures.train,
+            self.targets,
+            self.settings,
+            &self.model,
+            self.kept.is_none(),
+        )
     }
 
     /// The remaining epochs. `tick` is called after every step, `note` after every epoch.
@@ -288,10 +299,9 @@ impl<'a> Training<'a> {
             let mut update = self.settings.update(epoch * per_epoch + i, steps, per_epoch);
             update.settled = self.is_settled(epoch);
             let update = self.tuning.map_or(update, |t| t.of(update, epoch, per_epoch));
-            if self.renders {
-                self.executor.step_on(&views, batch, target, &update)?;
-            } else {
-                self.executor.step(batch, target, &update)?;
+            match self.kept {
+                Some(kept) => self.executor.step_on(kept, &views, batch, target, &update)?,
+                None => self.executor.step(batch, target, &update)?,
             }
             self.progress.steps = i + 1;
             if self.progress.steps.is_multiple_of(READ) || self.progress.steps == per_epoch {
@@ -310,8 +320,9 @@ impl<'a> Training<'a> {
 
     /// After epoch number `epoch` from 0: accuracy, and whether it is the best.
     fn measure(&mut self, epoch: usize, loss: f64, lr: f32) -> Result<Epoch> {
-        let (images, normalization) = (self.pictures.validation, &self.model.input.normalization);
-        let logits = forward_images(&mut *self.executor, images, normalization, |_| {})?;
+        let (n, tick) = (self.truth.len(), |_: &[f32], _| Ok(()));
+        let plain = |i| (i, View::plain(i));
+        let logits = self.asked.logits(&mut *self.executor, n, plain, tick)?;
         let correct = score::correct(&logits, &self.truth);
         let validation_top1 = correct as f64 / self.truth.len() as f64;
         let epoch = Epoch { epoch: epoch + 1, loss, validation_top1, lr };

@@ -10,12 +10,13 @@ out=$(realpath -m "$1")
 shift
 work=$out/work
 mkdir -p "$work" "${EMU_CACHE:-$out/made}"
-flags="-w -std=c++17 -fpermissive -fPIC -I$here -include $here/shim.h"
+# EMU_FLAGS: counts.sh has the kernels say what they touch.
+flags="-w -std=c++17 -fpermissive -fPIC -I$here -include $here/shim.h ${EMU_FLAGS:-}"
 one() {
     local cu name made fibers=false
     cu=$(realpath "$1") name=$(basename "$1" .cu)
     # What was compiled before from the same text, wherever it lay: a planted bug changes one file or few.
-    made=${EMU_CACHE:-$out/made}/$(g++ -E -P $flags -x c++ "$cu" | cat - "$here"/*.h | sha256sum | cut -c1-32).o
+    made=${EMU_CACHE:-$out/made}/$(g++ -E -P $flags -x c++ "$cu" | cat - "$here"/*.h | cat - <(echo "$flags") | sha256sum | cut -c1-32).o
     if [ -e "$made" ]; then cp "$made" "$work/$name.pic.o"; return; fi
     g++ -O0 $flags -x c++ -c "$cu" -o "$work/$name.o"
     if grep -qE '__sync|__shfl' "$cu"; then fibers=true; fi
@@ -37,6 +38,7 @@ g++ -O2 -fPIC -std=c++17 -I"$here" -c "$here/driver.cpp" -o "$work/driver.pic.o"
 wait
 [ "$(ls "$work"/*.pic.o | wc -l)" = $(($# + 1)) ] || { echo "a kernel does not compile as C++" >&2; exit 1; }
 g++ -shared -Wl,--version-script="$here/exports.map" -Wl,-soname,libcuda.so.1 -o "$out/libcuda.so.1" "$work"/*.pic.o
-for library in libcublas.so.13 libcublasLt.so.13 libcurand.so.10; do
+"$here/library.sh" "$out" "$here/cublaslt.cpp" "$here/cudnn.cpp"
+for library in libcublas.so.13 libcurand.so.10; do
     g++ -shared -o "$out/$library" "-Wl,-soname,$library" -x c++ /dev/null -L"$out" -l:libcuda.so.1
 done

@@ -8,9 +8,11 @@ mod batch_norm;
 mod blur;
 mod concat;
 mod conv;
+mod dense;
 mod global_avg_pool;
 mod grouped;
 mod input;
+mod library;
 mod linear;
 mod max_pool;
 mod mul;
@@ -221,20 +223,6 @@ fn bias_before(schedule: &Schedule, i: usize) -> Option<usize> {
 }
 
 impl Engine {
-    /// A kernel over a window's positions, or over what they read, `n` values; its first arguments are n, h, w,
-    /// c, k, stride, margin before, oh, ow.
-    ///
-    /// # Errors
-    /// A device that fails.
-    fn windowed(&self, name: &'static str, n: usize, g: &Geometry, args: &[Arg]) -> Result<()> {
-        let (Window { kernel, stride, .. }, padding) = (g.window, before(g));
-        let (oh, ow) = (g.out_height(), g.out_width());
-        let sizes = [g.height, g.width, g.input, kernel, stride, padding, oh, ow].map(Arg::from);
-        self.kernels.each(name, n, &[&sizes[..], args].concat())
-    }
-}
-
-impl Engine {
     /// A kernel with a thread for the channels that `s` gives one, of `values` of positions or of what windows read;
     /// its first arguments are how many threads, and s.
     ///
@@ -244,11 +232,4 @@ impl Engine {
         let all = [&[Arg::from(s)], args].concat();
         self.kernels.spread(name, values / s.lanes(), &all)
     }
-}
-
-/// Pixels of margin before a side. How many lie behind follows from the number of positions.
-fn before(g: &Geometry) -> usize {
-    let [above, left] = g.before();
-    assert_eq!(above, left, "a network's pictures are square");
-    left
 }
