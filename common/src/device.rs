@@ -1,7 +1,5 @@
 //! Where networks run: which executor stands behind a name.
 
-#[cfg(feature = "cuda")]
-use anyhow::anyhow;
 use anyhow::{Result, bail, ensure};
 use artifacts::Model;
 use executor::Executor;
@@ -46,9 +44,14 @@ impl Device {
     /// # Errors
     /// As for [`Device::executor`]; a precision that the device does not have.
     pub fn executor_at(self, model: &Model, precision: Precision) -> Result<Box<dyn Executor>> {
+        let [cpu, cuda] = [self.is_cpu(), matches!(self, Self::Cuda(_))];
         ensure!(
-            precision.is_f32() || self.is_cpu(),
+            precision.is_f32() || cpu || cuda,
             "--precision {precision}: {self} multiplies f32 alone; leave out --device, or --precision"
+        );
+        ensure!(
+            precision != Precision::Tf32 || cuda,
+            "--precision tf32: numbers of tensor cores, which --device cuda has; the CPU has f32 and bf16"
         );
         let Model { graph, weights, grids, .. } = model;
         let size = model.input.preparation.size;
@@ -60,11 +63,7 @@ impl Device {
             }
             #[cfg(feature = "cuda")]
             Self::Cuda(number) => {
-                let device = candle_core::Device::new_cuda(number).map_err(|e| {
-                    let reason = e.to_string().lines().next().unwrap_or_default().to_owned();
-                    anyhow!("no CUDA device {number}: {reason}; nvidia-smi lists those there are")
-                })?;
-                Box::new(cuda::Network::new(graph, weights, grids, size, &device)?)
+                Box::new(cuda::Network::new(graph, weights, grids, size, number)?.at(precision)?)
             }
             #[cfg(not(feature = "cuda"))]
             Self::Cuda(_) => bail!(WITHOUT),
@@ -103,7 +102,7 @@ impl Wanted {
         match self {
             Self::This(device) => device,
             #[cfg(feature = "cuda")]
-            Self::Fastest if candle_core::Device::new_cuda(0).is_ok() => Device::Cuda(0),
+            Self::Fastest if cuda::is_there(0) => Device::Cuda(0),
             Self::Fastest => Device::Cpu,
         }
     }

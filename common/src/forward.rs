@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 use artifacts::{Images, Model};
-use executor::Executor;
+use executor::{Executor, Kept};
 use rayon::prelude::*;
 use std::sync::mpsc::sync_channel;
-use views::Normalization;
+use views::{Normalization, View, render};
 
 /// Pictures per batch.
 pub const BATCH: usize = 64;
@@ -97,6 +97,57 @@ pub fn forward_views<P: AsRef<[u8]>>(
     // As much memory as one view each takes.
     let batch = BATCH.div_ceil(views.count());
     forward_batches(executor, n, (batch, one * views.count()), fill, tick)
+}
+
+/// Pictures that a network is asked about in views that are drawn, where the network runs if it keeps pictures there.
+pub struct Asked<'a> {
+    images: &'a Images,
+    normalization: Normalization,
+    kept: Option<Kept>,
+}
+
+impl<'a> Asked<'a> {
+    /// `images`, which `executor` keeps if it does that.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn new(
+        executor: &mut dyn Executor,
+        images: &'a Images,
+        normalization: &Normalization,
+    ) -> Result<Self> {
+        let kept = executor.keep(images, normalization)?;
+        Ok(Self { images, normalization: *normalization, kept })
+    }
+
+    /// Logits `[n, classes]` of `n` views by the executor that the pictures were given to; `view(i)` is the i-th, with
+    /// its picture. `tick` as for [`forward_all`].
+    ///
+    /// # Errors
+    /// What `tick` says, or pictures of another size than the network's.
+    pub fn logits(
+        &self,
+        executor: &mut dyn Executor,
+        n: usize,
+        view: impl Fn(usize) -> (usize, View) + Sync,
+        mut tick: impl FnMut(&[f32], usize) -> Result<()>,
+    ) -> Result<Vec<f32>> {
+        let Some(kept) = self.kept else {
+            let fill = |i: usize, x: &mut [f32]| {
+                let (i, view) = view(i);
+                render(self.images, i, &view, &self.normalization, x);
+                Ok(())
+            };
+            return forward_all(executor, n, self.images.preparation.bytes(), fill, tick);
+        };
+        let mut all = Vec::with_capacity(n * executor.classes());
+        for start in (0..n).step_by(BATCH) {
+            let views: Vec<_> = (start..(start + BATCH).min(n)).map(&view).collect();
+            all.extend(executor.logits_on(kept, &views)?);
+            tick(&all, views.len())?;
+        }
+        Ok(all)
+    }
 }
 
 /// Logits `[n, classes]` of all pictures of `images` as they are.

@@ -6,7 +6,7 @@ use artifacts::logits::Views;
 use artifacts::{Images, Logits as Cached, Model, Provenance, artifact};
 use common::cli;
 use common::device::Device;
-use common::forward::{BATCH, forward_all};
+use common::forward::{Asked, BATCH};
 use common::interrupt::{Partial, Watch};
 use graph::Array;
 use std::collections::BTreeMap;
@@ -160,18 +160,16 @@ impl Logits {
             bar.skip(done as u64);
             asked += rows - done;
             let mut executor = device.executor_at(model, self.products.precision)?;
-            let fill = |at: usize, x: &mut [f32]| {
+            let network = Asked::new(&mut *executor, images, &model.input.normalization)?;
+            let view = |at: usize| {
                 let (k, i) = ((at + done) / n, pictures[(at + done) % n]);
-                let view = View::among(&self.augment, self.seed, i, k, asking.peers(i), size);
-                views::render(images, i, &view, &model.input.normalization, x);
-                Ok(())
+                (i, View::among(&self.augment, self.seed, i, k, asking.peers(i), size))
             };
             let tick = |new: &[f32], n| {
                 bar.inc(n as u64);
                 watch.between(|| partial.save(bytes(all.iter().chain(new))))
             };
-            let pixels = images.preparation.bytes();
-            let new = forward_all(&mut *executor, rows - done, pixels, fill, tick)?;
+            let new = network.logits(&mut *executor, rows - done, view, tick)?;
             all.extend(new);
         }
         bar.finish_and_clear();

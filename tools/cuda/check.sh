@@ -52,16 +52,19 @@ cargo test --release --locked -p common --features common/cuda --test operations
 pass "every operation on --device cuda against f64"
 cargo test --release --locked -p common --features common/cuda --test networks
 pass "PyTorch's numbers on --device cuda"
+cargo test --release --locked -p cuda --features cuda/cuda --lib --test dense -- --nocapture
+pass "dense convolutions in f32, tf32 and bf16"
 cargo test --release --locked -p cuda --features cuda/cuda --test views -- --nocapture
 pass "views rendered on the device"
 
 # --- bugs, one at a time, in copies of the kernels: the tests must see each
-program() { # package, test
-    cargo test --release --locked -p "$1" --features "$1/cuda" --test "$2" --no-run --message-format=json 2>/dev/null \
+program() { # package, test, feature
+    cargo test --release --locked -p "$1" --features "$1/${3:-cuda}" --test "$2" --no-run --message-format=json 2>/dev/null \
         | TEST=$2 python3 -c 'import json, os, sys; print([m["executable"] for m in map(json.loads, sys.stdin) if m.get("target", {}).get("name") == os.environ["TEST"] and m.get("executable")][-1])'
 }
 operations=$(program common operations)
 engine=$(program cuda cuda)
+dense=$(program cuda dense)
 views=$(program cuda views)
 planted() { # file, what, from, to
     rm -rf "$work/kernels" && cp -r $kernels "$work/kernels"
@@ -71,30 +74,96 @@ text = open(sys.argv[1]).read()
 assert text.count(os.environ["FROM"]) >= 1, f"{os.environ['FROM']!r} is not in {sys.argv[1]}"
 open(sys.argv[1], "w").write(text.replace(os.environ["FROM"], os.environ["TO"], 1))
 P
-    "$here/driver/build.sh" "$work/driver" "$work"/kernels/**/*.cu
-    local tests=("$operations" "$engine") test
+    EMU_CACHE=$target/driver/made "$here/driver/build.sh" "$work/driver" "$work"/kernels/**/*.cu
+    local tests=("$operations" "$engine" "$dense") test
     if [ "$1" = render.cu ]; then tests=("$views"); fi
     for test in "${tests[@]}" not-found; do
         [ "$test" != not-found ] || fail "not found: $2"
-        LD_LIBRARY_PATH=$work/driver:$CUDA_HOME/lib/stubs "$test" >"$work/log" 2>&1 || break
+        # A race shows in one order of threads or the other.
+        for order in ascending descending; do
+            LD_LIBRARY_PATH=$work/driver:$CUDA_HOME/lib/stubs EMU_ORDER=$order "$test" >"$work/log" 2>&1 || break 2
+        done
     done
     pass "found: $2 ($(grep -m1 -oE 'test [a-z_]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
 }
-planted op/conv.cu "a bound that is one too far" "xx < (int)w;" "xx <= (int)w;"
-planted op/conv.cu "a chunk that goes beyond the rows" "start + chunk < rows ? start + chunk : rows" "start + chunk"
-planted op/conv.cu "a padding forgotten backwards" "(int)(y + pad) - (int)ky" "(int)y - (int)ky"
-planted op/batch_norm.cu "a variance without its second term" "+ delta * delta * before * n / count" ""
-planted op/batch_norm.cu "a mask that lets a bound pass" "y[i] > lo && y[i] < hi ? grad[i] : 0.f, xhat" "y[i] >= lo && y[i] < hi ? grad[i] : 0.f, xhat"
-planted op/max_pool.cu "a maximum that goes to the last of equals" "!found || v > best" "!found || v >= best"
-planted op/mul.cu "a gate that forgets the last pixel" "at < picture; at += gate" "at + gate < picture; at += gate"
+planted op/dense.cu "a bound that is one too far" "xx < s.w) values" "xx <= s.w) values"
+planted op/dense.cu "a tap that is turned round backwards" "(row * k + ky) * k + kx" "(row * k + kx) * k + ky"
+planted op/dense.cu "a bias that begins with every four channels" "bias + ch * V" "bias + ch"
+planted op/dense.cu "bf16 that is cut, not rounded" "bits + 0x7fffu + ((bits >> 16) & 1u)" "bits"
+planted op/grouped.cu "a column of the margin that is read" "if (ix < s.w) v = load<V>(line + ix * s.c);" "v = load<V>(line + ix * s.c);"
+planted op/grouped.cu "a block that goes beyond its tiles" "end < t.count ? end : t.count" "end"
+planted op/grouped.cu "a tile of four on lines of fewer" "if (q * 4 + o >= s.ow) break;" ""
+planted op/grouped.cu "mirrored taps that are not" "turned ? K * K - 1 - tap : tap" "tap"
+planted op/grouped.cu "a stride whose odd pixels are taken for even" "const bool odd = from & 1;" "const bool odd = false;"
+planted op/grouped.cu "taps that are read before they are there" "weight[first * K * K + q];
+  }
+  __syncthreads();" "weight[first * K * K + q];
+  }"
+planted op/grouped.cu "statistics about a pivot that is not the block's" "m.sum[0][j] = fmaf(n, delta, s);" "m.sum[0][j] = s;"
+planted op/batch_norm.cu "a variance without its second term" "delta * (s + s + n * delta)" "delta * (s + s)"
+planted op/batch_norm.cu "a mask that lets a bound pass" "v > lo && v < hi ? grad" "v >= lo && v < hi ? grad"
+planted op/batch_norm.cu "a stored mean without the bias before it" "m + (bias ? bias[i] : 0.f) - running" "m - running"
+planted op/batch_norm.cu "a bias with no gradient where it has one" "inverse > 0.f ? 0.f : scale[i] * g" "0.f"
+planted op/max_pool.cu "a maximum that goes to the last of equals" "!(v > best.v[j])" "!(v >= best.v[j])"
+planted op/max_pool.cu "what lies behind the last window, left as it was" "at.y + 1 == s.oh ? s.h - at.y * k : k" "k"
+planted op/mul.cu "a gate of the picture before" "(b * by_gate.d + factor)" "factor"
 planted op/blur.cu "a border that is repeated, not mirrored" "2 * ((int)n - 1) - i" "(int)n - 1"
+planted index.cuh "a clamp that hides what is no number" "v < lo ? lo : v > hi ? hi : v" "fminf(fmaxf(v, lo), hi)"
+planted slide.cuh "a multiplier that is used before its shift" "__umulhi(n + n, by.m) >> by.s" "__umulhi(n, by.m) >> by.s"
+planted slide.cuh "a stride that is not asked for" "from & 1 ? positions : from >> 1" "from >> 1"
+planted sums.cuh "a shuffle of half a warp" "for (u32 step = 16; step >> cut.log; step /= 2)" "for (u32 step = 8; step >> cut.log; step /= 2)"
+planted sums.cuh "a shuffle that joins other columns" "step >> cut.log; step /= 2" "step; step /= 2"
+planted sums.cuh "a tree that does not wait for its warps" "warps[threadIdx.x / 32][m][lane * V + j] = sum[m][j];
+  __syncthreads();" "warps[threadIdx.x / 32][m][lane * V + j] = sum[m][j];"
+planted sums.cuh "a tree that writes what the one before it still reads" "  __syncthreads(); // of what an earlier tree left nobody is still reading
+" ""
+planted sums.cuh "a warp that leaves nothing in shared memory" "if (lane >> cut.log == 0)" "if (lane >> cut.log == 0 && threadIdx.x < 224)"
+planted sums.cuh "parts of which the last are left out" "part < parts; part" "part + 1 < parts; part"
 planted optimizer.cu "a second moment that is not squared" "(1.f - beta2) * g * g" "(1.f - beta2) * g"
+planted optimizer.cu "a norm of one warp" "for (u32 w = 0; w < 8; ++w) sum" "for (u32 w = 0; w < 1; ++w) sum"
+planted optimizer.cu "an average of what is updated alone" "  follow(average, i, share, now);
+}
+
+// correct1" "  if (kinds[i] & 1) follow(average, i, share, now);
+}
+
+// correct1"
+planted loss.cu "a loss of the first 16 classes of 32" "for (u32 step = 16; step; step /= 2) v" "for (u32 step = 8; step; step /= 2) v"
 planted grid.cu "rounding half up" "rintf(u * top)" "floorf(u * top + 0.6f)"
 planted render.cu "a mirror that is off by one" "2 * n - 1 - i" "2 * n - 2 - i"
 planted render.cu "a rectangle that is a pixel too high" "y < place[4]" "y <= place[4]"
-planted sums.cu "a part left out" "k < chunks; ++k) sum += partials[k * stride + i];
-  out[i] = (float)sum" "k + 1 < chunks; ++k) sum += partials[k * stride + i];
-  out[i] = (float)sum"
+
+# --- NVIDIA's libraries, which stand-ins of their own files stand for: each with nothing to offer, and with a bug
+EMU_LT=none LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs "$dense" >/dev/null 2>&1 || fail "dense convolutions by cuBLAS"
+CRUMB_CUDA=few-patches LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs "$dense" >/dev/null 2>&1 || fail "picture by picture"
+pass "dense convolutions where cuBLASLt has no algorithm: by cuBLAS; and picture by picture"
+cargo clippy --release --locked -p cuda -p common --all-targets --features common/cudnn -- -D warnings
+cargo test --release --locked -p cuda --features cuda/cudnn --test cuda
+with_cudnn=$(program cuda dense cudnn)
+EMU_STATS=1 LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs "$with_cudnn" >"$work/log" 2>&1 || fail "$(tail -5 "$work/log")"
+grep -qE 'cuDNN: [1-9][0-9]* forward, [1-9][0-9]* input and [1-9]' "$work/log" || fail "cuDNN was not asked"
+for when in none late; do
+    EMU_CUDNN=$when LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs "$with_cudnn" >/dev/null 2>&1 || fail "without its algorithms: $when"
+done
+pass "with the feature cudnn: clippy, dense convolutions ($(grep -o 'cuDNN: .*' "$work/log")), and where it has no algorithm"
+in_library() { # stand-in, what, from, to, test: as if we had described it so
+    rm -rf "$work/driver" "$work/stand-ins" && cp -r "$target/driver" "$work/driver" && cp -r "$here/driver" "$work/stand-ins"
+    FROM=$3 TO=$4 python3 - "$work/stand-ins/$1.cpp" <<'P'
+import os, sys
+text = open(sys.argv[1]).read()
+assert text.count(os.environ["FROM"]) == 1, f"{os.environ['FROM']!r} is not once in {sys.argv[1]}"
+open(sys.argv[1], "w").write(text.replace(os.environ["FROM"], os.environ["TO"]))
+P
+    "$here/driver/library.sh" "$work/driver" "$work/stand-ins/$1.cpp"
+    if LD_LIBRARY_PATH=$work/driver:$CUDA_HOME/lib/stubs "$5" >"$work/log" 2>&1; then fail "not found: $2"; fi
+    pass "found: $2 ($(grep -m1 -oE 'test [a-z_0-9]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
+}
+in_library cudnn "a stride forgotten in a description" "->step = u;" "->step = 1;" "$with_cudnn"
+in_library cudnn "weights of another order" "* r.w.h + ky) * r.w.w + kx) * r.w.c + c" "* r.w.c + c) * r.w.h + ky) * r.w.w + kx" "$with_cudnn"
+in_library cudnn "a margin forgotten on the way" "->pad = ph;" "->pad = 0;" "$with_cudnn"
+in_library cudnn "tf32 where f32 is asked for" "->math == DEFAULT_MATH" "->math != 9" "$with_cudnn"
+in_library cublaslt "a bias of another layer" "if (bias) v += bias[i];" "if (bias) v += bias[0];" "$dense"
+CRUMB_CUDA=few-patches in_library cublaslt "a sum that begins anew" "be == 0 ? 0.f : be" "be == 0 ? 0.f : 0" "$dense"
 
 # --- a submission from end to end, and what a device that is not there is told
 mkdir -p "$work/photos" && tar -xzf samples/pictures.tar.gz -C "$work/photos"

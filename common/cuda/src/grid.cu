@@ -26,7 +26,7 @@ extern "C" __global__ void round_rows(u32 rows, const u64 *starts, const u32 *le
                                       const float *variables, float *parameters) {
   const u32 r = blockIdx.x;
   if (r >= rows) return;
-  const float s = nearest(exp2f(variables[logs + r])), top = tops[r];
+  const float s = nearest((float)exp2((double)variables[logs + r])), top = tops[r];
   for (u32 k = threadIdx.x; k < lengths[r]; k += blockDim.x)
     parameters[starts[r] + k] = s * integer(variables[starts[r] + k], top);
 }
@@ -36,7 +36,7 @@ extern "C" __global__ void grid_gradients(u32 rows, const u64 *starts, const u32
                                           u64 logs, const float *variables, float *grad) {
   const u32 r = blockIdx.x * blockDim.x + threadIdx.x;
   if (r >= rows) return;
-  const float ln2 = 0.693147180559945f, s = nearest(exp2f(variables[logs + r])), top = tops[r];
+  const float ln2 = 0.693147180559945f, s = nearest((float)exp2((double)variables[logs + r])), top = tops[r];
   double sum = 0.;
   for (u32 k = 0; k < lengths[r]; ++k) {
     const float u = variables[starts[r] + k], v = u * top;

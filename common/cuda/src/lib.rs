@@ -3,17 +3,27 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `launch` | our kernels, loaded; the one door to launches and cuBLAS |
+//! | `address` | addresses on the device |
+//! | `device` | devices of this process, opened once; the kernels, loaded |
+//! | `failure` | what went wrong there, in words |
+//! | `launch` | the one door to launches |
+//! | `capture` | a pass as one launch, a CUDA graph |
+//! | `transfer` | copies up and down |
+//! | `product` | products of matrices, by cuBLAS |
 //! | `memory` | buffers that are given back and taken again |
+//! | `inputs` | what a batch brings along, in buffers that stay |
 //! | `values` | results and gradients of a batch, in such buffers |
+//! | `slide` | windows and divisions as kernels take them |
 //! | `sums` | sums whose order shapes decide |
 //! | `op` | the fused operations, each with its passes, its kernels beside it |
 //! | `loss` | the loss and its gradient |
 //! | `pass` | the passes over all operations, twin of `engine::pass` |
 //! | `optimizer` | an update over all variables in a few launches, twin of `engine::optim` |
+//! | `order` | in which order variables lie on the device |
+//! | `cudnn` | with the feature `cudnn`: convolutions of all channels by cuDNN |
 //! | `render` | views of pictures that stay on the device |
 //! | [`network`] | parameters on the device: answers, and training steps |
-//! | `*.cu` | the kernels, beside what launches them; `index.cuh` is what they share |
+//! | `*.cu` | the kernels, beside what launches them; `index.cuh` and `slide.cuh` are what they share |
 //!
 //! Convolutions of all channels are products of patches (im2col) through cuBLAS, forwards, and backwards to
 //! both sides; candle's own gradients of convolutions are naive kernels (candle-core 0.11.1,
@@ -24,15 +34,27 @@
 #![cfg(feature = "cuda")]
 #![deny(clippy::wildcard_enum_match_arm)] // a new operation must not run as another
 
+mod address;
+mod capture;
+#[cfg_attr(not(feature = "cudnn"), path = "without_cudnn.rs")]
+mod cudnn;
+mod device;
+mod failure;
+mod inputs;
 mod launch;
 mod loss;
 mod memory;
 pub mod network;
 mod op;
 mod optimizer;
+mod order;
 mod pass;
+mod product;
 mod render;
+mod slide;
 mod sums;
+mod transfer;
 mod values;
 
+pub use device::is_there;
 pub use network::Network;

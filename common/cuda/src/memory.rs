@@ -1,10 +1,16 @@
 //! Buffers on the device that are given back and taken again: after the first step of a batch size nothing
 //! is allocated.
 
-use crate::launch::Ptr;
-use candle_core::cuda_backend::cudarc::driver::result::mem_get_info;
+#![allow(unsafe_code)] // memory that is not set
+
+use crate::device::asked;
+use crate::failure::{Told, is_full};
+use crate::launch::{Kernels, Ptr};
+use crate::transfer::download;
+use candle_core::cuda_backend::cudarc::driver::result::{mem_get_info, memset_d8_async};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::{CudaDevice, Result};
+use std::sync::Arc;
 
 /// Floats on the device.
 pub(super) struct Buffer {
@@ -15,13 +21,15 @@ pub(super) struct Buffer {
 
 /// The buffers of an engine that are free.
 pub(super) struct Memory {
-    device: CudaDevice,
+    kernels: Arc<Kernels>,
     free: Vec<Buffer>,
     allocations: usize,
     /// Bytes of all buffers.
     bytes: usize,
     /// Whether the device had no room for one.
     is_full: bool,
+    /// Whether buffers have the size that was asked for, and hold NaN: see [`asked`].
+    is_exact: bool,
 }
 
 impl Buffer {
@@ -30,20 +38,26 @@ impl Buffer {
         self.slice.len()
     }
 
-    /// The first `n` floats, here.
+    /// The first `n` floats, here. Waits for the device.
     ///
     /// # Errors
     /// A device that fails.
     pub(super) fn read(&self, device: &CudaDevice, n: usize) -> Result<Vec<f32>> {
-        device.clone_dtoh(&self.slice.slice(..n))
+        download(&device.cuda_stream(), &self.slice, n)
     }
 
     /// `values` at its start.
     ///
     /// # Errors
     /// A device that fails.
-    pub(super) fn write(&mut self, device: &CudaDevice, values: &[f32]) -> Result<()> {
-        device.memcpy_htod(values, &mut self.slice.slice_mut(..values.len()))
+    pub(super) fn write(&mut self, kernels: &Kernels, values: &[f32]) -> Result<()> {
+        assert!(
+            values.len() <= self.capacity(),
+            "{} floats into {}",
+            values.len(),
+            self.capacity()
+        );
+        kernels.upload(values, self.at)
     }
 
     /// A copy.
@@ -52,8 +66,7 @@ impl Buffer {
     /// A device that fails.
     pub(super) fn copy(&self, memory: &mut Memory) -> Result<Self> {
         let mut copy = memory.take(self.capacity())?;
-        let device = &memory.device;
-        device.memcpy_dtod(&self.slice, &mut copy.slice.slice_mut(..self.slice.len()))?;
+        copy.copy_from(self, self.capacity(), &memory.kernels.device)?;
         Ok(copy)
     }
 
@@ -62,13 +75,15 @@ impl Buffer {
     /// # Errors
     /// A device that fails.
     pub(super) fn copy_from(&mut self, from: &Self, n: usize, device: &CudaDevice) -> Result<()> {
-        device.memcpy_dtod(&from.slice.slice(..n), &mut self.slice.slice_mut(..n))
+        let stream = device.cuda_stream();
+        stream.memcpy_dtod(&from.slice.slice(..n), &mut self.slice.slice_mut(..n)).told()
     }
 }
 
 impl Memory {
-    pub(super) fn new(device: &CudaDevice) -> Self {
-        Self { device: device.clone(), free: Vec::new(), allocations: 0, bytes: 0, is_full: false }
+    pub(super) fn new(kernels: &Arc<Kernels>) -> Self {
+        let (kernels, is_exact) = (kernels.clone(), asked("exact"));
+        Self { kernels, free: Vec::new(), allocations: 0, bytes: 0, is_full: false, is_exact }
     }
 
     /// Buffers that were allocated so far.
@@ -86,24 +101,47 @@ impl Memory {
         self.bytes + mem_get_info().map_or(0, |(free, _)| free)
     }
 
+    /// Whether a buffer of `capacity` floats is one for `n`.
+    fn fits(&self, capacity: usize, n: usize) -> bool {
+        if self.is_exact { capacity == n.max(1) } else { capacity >= n }
+    }
+
     /// At least `n` floats of any value: the smallest free buffer that holds them, or a new one.
     ///
     /// # Errors
     /// A device without so much memory; [`Memory::is_full`] says so afterwards.
     pub(super) fn take(&mut self, n: usize) -> Result<Buffer> {
-        let fitting = self.free.iter().enumerate().filter(|(_, b)| b.capacity() >= n);
-        if let Some((i, _)) = fitting.min_by_key(|(_, b)| b.capacity()) {
-            return Ok(self.free.swap_remove(i));
+        let fitting = self.free.iter().enumerate().filter(|(_, b)| self.fits(b.capacity(), n));
+        let buffer = match fitting.min_by_key(|(_, b)| b.capacity()) {
+            Some((i, _)) => self.free.swap_remove(i),
+            None => self.allocate(n)?,
+        };
+        if self.is_exact {
+            let bytes = 4 * buffer.capacity();
+            // SAFETY: as long as the buffer. Bytes of ones are a NaN.
+            let filled = unsafe {
+                memset_d8_async(buffer.at.0, 0xff, bytes, self.kernels.stream.cu_stream())
+            };
+            filled.told()?;
         }
-        let slice = self.device.alloc_zeros::<f32>(n.max(1));
-        self.is_full = slice.is_err();
-        let slice = slice.map_err(|_| {
+        Ok(buffer)
+    }
+
+    fn allocate(&mut self, n: usize) -> Result<Buffer> {
+        let stream = &self.kernels.stream;
+        // SAFETY: whoever takes a buffer writes it before it is read, as it would one that others have used.
+        let slice = unsafe { stream.alloc::<f32>(n.max(1)) };
+        self.is_full = slice.as_ref().is_err_and(is_full);
+        if self.is_full {
             let kilobytes = n.div_ceil(1 << 8);
-            candle_core::Error::Msg(format!("the device has no room for {kilobytes} KB more"))
-        })?;
+            return Err(candle_core::Error::Msg(format!(
+                "the device has no room for {kilobytes} KB more"
+            )));
+        }
+        let slice = slice.told()?;
         self.allocations += 1;
         self.bytes += 4 * n.max(1);
-        let at = Ptr(slice.device_ptr(&self.device.cuda_stream()).0);
+        let at = Ptr(slice.device_ptr(stream).0);
         Ok(Buffer { slice, at })
     }
 
@@ -113,7 +151,7 @@ impl Memory {
     /// As [`Memory::take`].
     pub(super) fn fit(&mut self, slot: &mut Option<Buffer>, n: usize) -> Result<Ptr> {
         let buffer = match slot.take() {
-            Some(buffer) if buffer.capacity() >= n => buffer,
+            Some(buffer) if self.fits(buffer.capacity(), n) => buffer,
             small => {
                 small.into_iter().for_each(|b| self.give(b));
                 self.take(n)?
@@ -128,8 +166,18 @@ impl Memory {
     /// A device that fails.
     pub(super) fn hold(&mut self, values: &[f32]) -> Result<Buffer> {
         let mut buffer = self.take(values.len())?;
-        buffer.write(&self.device, values)?;
+        buffer.write(&self.kernels, values)?;
         Ok(buffer)
+    }
+
+    /// Where `values` lie, uploaded to the buffer in `slot`, or to a larger one there.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn put(&mut self, slot: &mut Option<Buffer>, values: &[f32]) -> Result<Ptr> {
+        let at = self.fit(slot, values.len())?;
+        self.kernels.upload(values, at)?;
+        Ok(at)
     }
 
     pub(super) fn give(&mut self, buffer: Buffer) {

@@ -1,28 +1,32 @@
 //! A network with its parameters on a CUDA device: answers, and training steps.
 
-use crate::launch::{Kernels, args};
-use crate::memory::{Buffer, Memory};
-use crate::op::Mode;
-use crate::optimizer::{self, Buffers, Kinds, Rows};
-use crate::render::Kept;
-use crate::values::Engine;
-use anyhow::{Result, bail};
-use candle_core::Device;
-use executor::{Batch, Executor, Loss, MOMENTUM, Parametrisation, Rule, State, Update, Variables};
-use graph::grid::Grids;
-use graph::{Graph, Layout, Weights};
-use std::sync::Arc;
-use views::{Normalization, Pictures, View};
+mod answers;
+mod training;
 
-/// Floats of the largest activations of the pictures run together where nothing is trained, 256 MB.
-const TOGETHER: usize = 64 << 20;
+use crate::device::asked;
+use crate::launch::Kernels;
+use crate::memory::{Buffer, Memory};
+use crate::optimizer::Rows;
+use crate::order::Order;
+use crate::render::Kept;
+use answers::Inference;
+use anyhow::{Result, bail};
+use executor::{
+    Batch, Executor, Kept as Album, Loss, Parametrisation, Precision, State, Update, Variables,
+};
+use graph::grid::Grids;
+use graph::{Graph, Weights};
+use std::sync::Arc;
+use training::{Repeats, Training};
+use views::{Normalization, Pictures, View};
 
 /// See the module. Buffers are in the layout of the variables.
 pub struct Network {
     graph: Graph,
     size: usize,
+    order: Order,
+    precision: Precision,
     parametrisation: Parametrisation,
-    kernels: Arc<Kernels>,
     memory: Memory,
     rows: Option<Rows>,
     steps: i32,
@@ -33,62 +37,74 @@ pub struct Network {
     has_second: bool,
     /// Two doubles: the sum of the losses of steps, and the last.
     losses: Buffer,
-    /// A data set that stays on the device.
-    pictures: Option<Kept>,
+    /// Pictures that stay on the device.
+    pictures: Vec<Kept>,
     training: Option<Training>,
     inference: Option<Inference>,
-}
-
-/// What training needs besides the state.
-struct Training {
-    engine: Engine,
-    /// What the network computes with, where that is not the variables.
-    parameters: Option<Buffer>,
-    gradient: Buffer,
-    kinds: Kinds,
-}
-
-/// What answering needs.
-struct Inference {
-    engine: Engine,
-    parameters: Buffer,
-    /// Pictures run together.
-    batch: usize,
+    /// Whether passes that repeat become graphs.
+    graphs: bool,
+    replays: usize,
+    /// The last to go: with it the stream is free for another executor.
+    kernels: Arc<Kernels>,
 }
 
 impl Network {
-    /// `graph` for pictures of `size × size`, with `weights`, those in `grids` on their grids.
+    /// `graph` for pictures of `size × size`, with `weights`, those in `grids` on their grids, on device `number`,
+    /// counted from 0.
     ///
     /// # Errors
-    /// A device that is not CUDA's; weights or pictures that do not fit the graph; too little memory.
+    /// No such device; weights or pictures that do not fit the graph; too little memory.
     pub fn new(
         graph: &Graph,
         weights: &Weights,
         grids: &Grids,
         size: usize,
-        device: &Device,
+        number: usize,
     ) -> Result<Self> {
         let Variables { parametrisation, values } = Variables::new(graph, weights, grids, size)?;
-        let device = device.as_cuda_device()?;
-        let kernels = Arc::new(Kernels::new(device)?);
-        let mut memory = Memory::new(device);
+        let kernels = Arc::new(Kernels::new(number)?);
+        let mut memory = Memory::new(&kernels);
+        let order = Order::of(graph);
         Ok(Self {
             graph: graph.clone(),
             size,
-            rows: Rows::new(&parametrisation, device)?,
-            variables: memory.hold(&values)?,
+            rows: Rows::new(&parametrisation, &kernels.device)?,
+            variables: memory.hold(&order.up(&values))?,
+            order,
+            precision: Precision::F32,
             losses: memory.hold(&[0.0; 4])?,
             parametrisation,
-            kernels,
             memory,
-            pictures: None,
+            pictures: Vec::new(),
             steps: 0,
             average: None,
             momenta: None,
             has_second: false,
             training: None,
             inference: None,
+            graphs: !asked("no-graph"),
+            replays: 0,
+            kernels,
         })
+    }
+
+    /// The same with products of `precision`, steps' and answers'.
+    ///
+    /// # Errors
+    /// A device that does not multiply such numbers.
+    pub fn at(self, precision: Precision) -> Result<Self> {
+        self.kernels.multiplies(precision)?;
+        Ok(Self { precision, training: None, inference: None, ..self })
+    }
+
+    /// The same, whose passes are launched kernel by kernel, also where they repeat.
+    pub fn without_graphs(self) -> Self {
+        Self { graphs: false, ..self }
+    }
+
+    /// Passes so far that were one launch.
+    pub fn replays(&self) -> usize {
+        self.replays
     }
 
     /// Launches and matrix products so far.
@@ -111,169 +127,24 @@ impl Network {
         Ok([f64::from_bits(bits(0)), f64::from_bits(bits(2))])
     }
 
-    /// `views` of what is kept, `[b, size, size, 3]`, as a step is fed them.
+    /// `views` of what is kept as `album`, `[b, size, size, 3]`, as a step is fed them.
     ///
     /// # Errors
     /// A view of no picture; a device that fails.
-    pub fn rendered(&mut self, views: &[(usize, View)]) -> Result<Vec<f32>> {
+    pub fn rendered(&mut self, album: Album, views: &[(usize, View)]) -> Result<Vec<f32>> {
         let mut training = self.take_training()?;
-        let Some(pictures) = &self.pictures else { bail!("{} views of no pictures", views.len()) };
-        let fed = training.engine.render(pictures, views).and_then(|()| training.engine.fed());
+        training.repeats = Repeats::No;
+        let Some(pictures) = self.pictures.get(album.0) else { bail!("no album {}", album.0) };
+        let engine = &mut training.engine;
+        let drawn = engine.draw(pictures, views).and_then(|()| engine.render(pictures));
+        let fed = drawn.and_then(|()| engine.fed());
         self.training = Some(training);
         Ok(fed?)
     }
 
     /// Bytes of the pictures that are kept.
     pub fn kept(&self) -> usize {
-        self.pictures.as_ref().map_or(0, Kept::bytes)
-    }
-}
-
-impl Training {
-    fn new(network: &mut Network) -> Result<Self> {
-        let p = &network.parametrisation;
-        let parameters = match &network.rows {
-            None => None,
-            Some(_) => Some(network.memory.take(p.layout().len())?),
-        };
-        Ok(Self {
-            engine: Engine::new(&network.graph, network.size, &network.kernels)?,
-            parameters,
-            // Zeros: those of statistics stay so.
-            gradient: network.memory.hold(&vec![0.0; p.len()])?,
-            kinds: Kinds::new(p, &Update::new(Rule::Sgd, 0.0), &network.kernels.device)?,
-        })
-    }
-}
-
-impl Network {
-    /// A forward pass with batch statistics, the loss, the backward pass; of `views` of what is kept if there
-    /// are any.
-    fn passes(
-        &mut self,
-        batch: &Batch,
-        views: &[(usize, View)],
-        target: Loss,
-        mode: Mode,
-    ) -> Result<()> {
-        self.inference = None;
-        let mut training = self.take_training()?;
-        let passed = self.pass(&mut training, batch, views, target, mode);
-        let passed = passed.and_then(|()| match &self.rows {
-            None => Ok(()),
-            Some(rows) => {
-                let (variables, gradient) = (self.variables.at, training.gradient.at);
-                Ok(rows.gradients(&self.kernels, variables, gradient)?)
-            }
-        });
-        self.training = Some(training);
-        passed
-    }
-
-    fn pass(
-        &self,
-        training: &mut Training,
-        batch: &Batch,
-        views: &[(usize, View)],
-        target: Loss,
-        mode: Mode,
-    ) -> Result<()> {
-        let (kernels, variables) = (&self.kernels, self.variables.at);
-        let Training { engine, parameters, gradient, .. } = training;
-        let computed = match &self.rows {
-            None => variables,
-            Some(rows) => {
-                let parameters = parameters.as_mut().expect("what is on grids has parameters");
-                let n = self.parametrisation.layout().len();
-                parameters.copy_from(&self.variables, n, &kernels.device)?;
-                rows.round(kernels, variables, parameters.at)?;
-                parameters.at
-            }
-        };
-        let fed = match &self.pictures {
-            _ if views.is_empty() => engine.feed(&batch.pictures),
-            Some(pictures) => engine.render(pictures, views),
-            None => bail!("{} views where no pictures are kept", views.len()),
-        };
-        let to = [gradient.at, self.losses.at];
-        let passed = fed.and_then(|()| engine.pass(batch, target, mode, computed, to));
-        Ok(passed.map_err(|e| engine.explain(e, batch.labels.len() / self.graph.classes()))?)
-    }
-
-    /// A training step on `views` of what is kept, or else on the pictures of `batch`.
-    fn train(
-        &mut self,
-        views: &[(usize, View)],
-        batch: &Batch,
-        target: Loss,
-        update: &Update,
-    ) -> Result<()> {
-        if update.ema > 0.0 && self.average.is_none() {
-            // Of the variables as they were before this step, statistics included.
-            self.average = Some(self.variables.copy(&mut self.memory)?);
-        }
-        let mode = if update.keeps_statistics() {
-            Mode::Stored { head_only: update.rests() }
-        } else {
-            self.by_batch(MOMENTUM)
-        };
-        self.passes(batch, views, target, mode)?;
-        let (n, device) = (self.parametrisation.len(), self.kernels.device.clone());
-        if self.momenta.is_none() {
-            let [first, second] = update.momenta(n);
-            self.has_second = !second.is_empty();
-            let second = if second.is_empty() { vec![0.0] } else { second };
-            self.momenta = Some([self.memory.hold(&first)?, self.memory.hold(&second)?]);
-        }
-        self.steps += 1;
-        let training = self.training.as_mut().expect("passes have run in it");
-        if !training.kinds.holds(update) {
-            training.kinds = Kinds::new(&self.parametrisation, update, &device)?;
-        }
-        let buffers = Buffers {
-            variables: &self.variables,
-            gradient: &training.gradient,
-            momenta: self.momenta.as_ref().expect("set above"),
-            kinds: &training.kinds,
-            n,
-        };
-        optimizer::step(update, &buffers, self.steps, &self.kernels, &mut self.memory)?;
-        if update.ema > 0.0
-            && let Some(average) = &self.average
-        {
-            let share = 1.0 - update.keeps(self.steps);
-            self.kernels.each("average", n, args![self.variables.at, share, average.at])?;
-        }
-        Ok(())
-    }
-
-    /// By the statistics of the batch, towards which those of the variables move by the share `momentum`.
-    fn by_batch(&self, momentum: f32) -> Mode {
-        Mode::Training { statistics: self.variables.at, momentum }
-    }
-
-    /// What training needs, made at the first use; whoever takes it puts it back.
-    fn take_training(&mut self) -> Result<Training> {
-        match self.training.take() {
-            Some(training) => Ok(training),
-            None => Training::new(self),
-        }
-    }
-
-    /// What answering needs, by the variables that count.
-    fn take_inference(&mut self) -> Result<Inference> {
-        if let Some(inference) = self.inference.take() {
-            return Ok(inference);
-        }
-        let (graph, weights) = self.parametrisation.folded(&self.graph, &self.counting()?)?;
-        let shapes = graph.shapes(self.size)?;
-        let largest = shapes.iter().map(|s| s.iter().product()).max().unwrap_or(1);
-        let packed = Layout::of(&graph).pack_all(weights)?;
-        Ok(Inference {
-            engine: Engine::new(&graph, self.size, &self.kernels)?,
-            parameters: self.memory.hold(&packed)?,
-            batch: (TOGETHER / largest.max(1)).max(1),
-        })
+        self.pictures.iter().map(Kept::bytes).sum()
     }
 }
 
@@ -287,23 +158,44 @@ impl Executor for Network {
     }
 
     fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<()> {
-        self.train(&[], &batch, target, update)
+        self.train(None, &batch, target, update)
     }
 
-    fn keep(&mut self, pictures: &dyn Pictures, normalization: &Normalization) -> Result<bool> {
-        let device = &self.kernels.device;
-        self.pictures = Kept::new(pictures, normalization, &mut self.memory, device)?;
-        Ok(self.pictures.is_some())
+    fn keep(
+        &mut self,
+        pictures: &dyn Pictures,
+        normalization: &Normalization,
+    ) -> Result<Option<Album>> {
+        let before = self.pictures.len();
+        let kept = Kept::new(pictures, normalization, &mut self.memory, &self.kernels)?;
+        self.pictures.extend(kept);
+        Ok((self.pictures.len() > before).then_some(Album(before)))
     }
 
     fn step_on(
         &mut self,
+        album: Album,
         views: &[(usize, View)],
         batch: Batch,
         target: Loss,
         update: &Update,
     ) -> Result<()> {
-        self.train(views, &batch, target, update)
+        self.train(Some((album, views)), &batch, target, update)
+    }
+
+    fn logits_on(&mut self, album: Album, views: &[(usize, View)]) -> Result<Vec<f32>> {
+        let mut inference = self.take_inference()?;
+        let answered = self.pictures.get(album.0).map(|pictures| {
+            let mut logits = Vec::with_capacity(views.len() * self.classes());
+            for views in views.chunks(inference.batch) {
+                inference.engine.draw(pictures, views)?;
+                inference.engine.render(pictures)?;
+                logits.extend(self.answer(&mut inference)?);
+            }
+            Ok(logits)
+        });
+        self.inference = Some(inference);
+        answered.unwrap_or_else(|| bail!("no album {}", album.0))
     }
 
     fn losses(&self) -> Result<f64> {
@@ -313,32 +205,30 @@ impl Executor for Network {
     fn set_losses(&mut self, sum: f64) -> Result<()> {
         let bits = sum.to_bits();
         let words = [bits as u32, (bits >> 32) as u32].map(f32::from_bits);
-        Ok(self.losses.write(&self.kernels.device, &words)?)
+        Ok(self.losses.write(&self.kernels, &words)?)
     }
 
     fn gradient(&mut self, batch: Batch, target: Loss) -> Result<(f64, Vec<f32>)> {
-        self.passes(&batch, &[], target, self.by_batch(0.0))?;
+        self.passes(&batch, None, target, self.by_batch(0.0))?;
         let training = self.training.as_ref().expect("passes have run in it");
         let n = self.parametrisation.len();
-        Ok((self.doubles()?[1], training.gradient.read(&self.kernels.device, n)?))
+        Ok((self.doubles()?[1], self.order.down(&training.gradient.read(&self.kernels.device, n)?)))
     }
 
     fn move_statistics(&mut self, pictures: Vec<f32>, share: f32) -> Result<()> {
         let n = pictures.len() / (3 * self.size * self.size) * self.classes();
         // No labels: a loss of nothing.
         let batch = Batch { pictures, labels: vec![0.0; n], teacher: Vec::new() };
-        self.passes(&batch, &[], Loss::LABELS, self.by_batch(share))
+        self.passes(&batch, None, Loss::LABELS, self.by_batch(share))
     }
 
     fn logits(&mut self, pictures: &[f32]) -> Result<Vec<f32>> {
         let mut inference = self.take_inference()?;
-        let (classes, floats) = (self.classes(), 3 * self.size * self.size);
-        let mut logits = Vec::with_capacity(pictures.len() / floats * classes);
+        let floats = 3 * self.size * self.size;
+        let mut logits = Vec::with_capacity(pictures.len() / floats * self.classes());
         for x in pictures.chunks(inference.batch * floats) {
-            let engine = &mut inference.engine;
-            engine.feed(x)?;
-            engine.forward(inference.parameters.at, Mode::Inference)?;
-            logits.extend(engine.result(engine.batch * classes)?);
+            inference.engine.feed(x)?;
+            logits.extend(self.answer(&mut inference)?);
         }
         self.inference = Some(inference);
         Ok(logits)
@@ -346,16 +236,20 @@ impl Executor for Network {
 
     fn counting(&self) -> Result<Vec<f32>> {
         let counting = self.average.as_ref().unwrap_or(&self.variables);
-        Ok(counting.read(&self.kernels.device, self.parametrisation.len())?)
+        Ok(self.order.down(&counting.read(&self.kernels.device, self.parametrisation.len())?))
     }
 
     fn download(&self) -> Result<State> {
         let (n, device) = (self.parametrisation.len(), &self.kernels.device);
-        let floats = |b: Option<&Buffer>| b.map_or(Ok(Vec::new()), |b| b.read(device, n));
+        let floats = |b: Option<&Buffer>| {
+            b.map_or(Ok(Vec::new()), |b| {
+                Ok::<_, candle_core::Error>(self.order.down(&b.read(device, n)?))
+            })
+        };
         let second = self.momenta.as_ref().filter(|_| self.has_second).map(|m| &m[1]);
         Ok(State {
             steps: self.steps,
-            variables: self.variables.read(device, n)?,
+            variables: floats(Some(&self.variables))?,
             average: floats(self.average.as_ref())?,
             momenta: [floats(self.momenta.as_ref().map(|m| &m[0]))?, floats(second)?],
         })
@@ -364,9 +258,15 @@ impl Executor for Network {
     fn upload(&mut self, state: State) -> Result<()> {
         state.check(self.parametrisation.len())?;
         let State { steps, variables, average, momenta: [first, second] } = state;
+        let [variables, average, first, second] =
+            [variables, average, first, second].map(|values| self.order.up(&values));
+        // What is replaced is given back, for what comes next.
+        let replaced =
+            self.average.take().into_iter().chain(self.momenta.take().into_iter().flatten());
+        replaced.for_each(|b| self.memory.give(b));
         let memory = &mut self.memory;
         self.steps = steps;
-        self.variables.write(&self.kernels.device, &variables)?;
+        self.variables.write(&self.kernels, &variables)?;
         self.average = if average.is_empty() { None } else { Some(memory.hold(&average)?) };
         self.has_second = !second.is_empty();
         self.momenta = if first.is_empty() {
@@ -375,7 +275,9 @@ impl Executor for Network {
             let second = if second.is_empty() { vec![0.0] } else { second };
             Some([memory.hold(&first)?, memory.hold(&second)?])
         };
-        self.inference = None;
+        if let Some(inference) = &mut self.inference {
+            inference.is_stale = true;
+        }
         Ok(())
     }
 }

@@ -22,9 +22,8 @@ fn sort(update: &Update) -> Sort {
     [update.settled, update.is_even(), update.rests()]
 }
 
-/// Partial sums of squares: threads, and how many of them a second thread adds up.
-const PARTS: usize = 4096;
-const PARTS_EACH: usize = 64;
+/// Partial sums of squares, a block each; as many for every network, so that shapes alone decide.
+const PARTS: usize = 512;
 
 impl Kinds {
     pub(super) fn new(p: &Parametrisation, update: &Update, device: &CudaDevice) -> Result<Self> {
@@ -48,6 +47,8 @@ pub(super) struct Buffers<'a> {
     pub(super) gradient: &'a Buffer,
     pub(super) momenta: &'a [Buffer; 2],
     pub(super) kinds: &'a Kinds,
+    /// What follows the variables, and by which share of the way.
+    pub(super) average: Option<(Ptr, f32)>,
     pub(super) n: usize,
 }
 
@@ -66,39 +67,31 @@ pub(super) fn step(
     kernels: &Kernels,
     memory: &mut Memory,
 ) -> Result<()> {
-    let Buffers { variables, gradient, momenta: [first, second], kinds, n } = *buffers;
+    let Buffers { variables, gradient, momenta: [first, second], kinds, average, n } = *buffers;
+    let (average, share) = average.unwrap_or((Ptr::NULL, 0.0));
     let kinds = address(&kinds.kinds, &kernels.device);
     let (p, g) = (variables.at, gradient.at);
     if update.slim > 0.0 {
-        kernels.each("slim", n, args![kinds, p, update.slim, g])?;
+        kernels.spread("slim", n, args![kinds, p, update.slim, g])?;
     }
     let mut scratch = None;
     let mut scale = Ptr::NULL;
     if update.clip > 0.0 {
-        // Doubles, so two floats each; then those of the second round, the sum, the factor.
-        let buffer = memory.take(2 * (PARTS + PARTS_EACH + 1) + 1)?;
-        let (some, sum) = (buffer.at.at(2 * PARTS), buffer.at.at(2 * (PARTS + PARTS_EACH)));
-        scale = sum.at(2);
-        let sizes = [PARTS, n.div_ceil(PARTS)].map(|n| Arg::L(n as u64));
-        let all = [sizes[0], sizes[1], kinds.into(), g.into(), buffer.at.into()];
-        let blocks = [PARTS.div_ceil(256) as u32, 1, 1];
-        kernels.grid("square_partials", blocks, 256, &[&[Arg::L(n as u64)], &all[..]].concat())?;
-        let each = Arg::L(PARTS_EACH as u64);
-        let rounds = PARTS / PARTS_EACH;
-        let all = [rounds.into(), each, buffer.at.into(), some.into()];
-        kernels.each("sum_doubles", PARTS_EACH, &all)?;
-        kernels.each("sum_doubles", 1, &[PARTS_EACH.into(), Arg::L(1), some.into(), sum.into()])?;
-        kernels.grid("clip_scale", [1, 1, 1], 1, args![sum, update.clip, scale])?;
+        // Doubles, so two floats each; then the factor.
+        let buffer = memory.take(2 * PARTS + 1)?;
+        scale = buffer.at.at(2 * PARTS);
+        let all = args![n, kinds, g, buffer.at];
+        kernels.grid("square_partials", [PARTS as u32, 1, 1], 256, all)?;
+        let all = args![PARTS, buffer.at, update.clip, scale];
+        kernels.grid("clip_scale", [1, 1, 1], 256, all)?;
         scratch = Some(buffer);
     }
     let (lr, body_lr, decay) = (update.lr_of(true), update.lr_of(false), update.weight_decay);
     match update.rule {
         Rule::Sgd => {
-            kernels.each(
-                "sgd",
-                n,
-                args![kinds, g, scale, lr, body_lr, SGD_MOMENTUM, decay, p, first.at],
-            )?;
+            let mut all = args![kinds, g, scale, lr, body_lr, SGD_MOMENTUM, decay, p].to_vec();
+            all.extend_from_slice(args![first.at, share, average]);
+            kernels.spread("sgd", n, &all)?;
         }
         Rule::AdamW => {
             let corrections = |is_head| {
@@ -108,8 +101,8 @@ pub(super) fn step(
             let mut all = args![kinds, g, scale, lr, body_lr, BETA1, BETA2, ADAM_FLOOR].to_vec();
             all.push(decay.into());
             all.extend([true, false].into_iter().flat_map(corrections).map(Arg::from));
-            all.extend_from_slice(args![p, first.at, second.at]);
-            kernels.each("adamw", n, &all)?;
+            all.extend_from_slice(args![p, first.at, second.at, share, average]);
+            kernels.spread("adamw", n, &all)?;
         }
     }
     scratch.into_iter().for_each(|b| memory.give(b));

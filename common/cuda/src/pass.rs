@@ -1,11 +1,12 @@
 //! A network's passes over its fused operations, forwards and backwards; the twin of `engine::pass`.
 
+use crate::inputs::Targets;
 use crate::launch::Ptr;
 use crate::memory::Buffer;
 use crate::op::{Mode, Site, run};
+use crate::slide::MOST;
 use crate::values::Engine;
 use candle_core::{Result, bail};
-use executor::{Batch, Loss};
 use graph::Geometry;
 use graph::schedule::Fused;
 
@@ -20,6 +21,15 @@ impl Engine {
         if self.batch * floats != values || self.batch == 0 {
             bail!("a batch of {values} values, {floats} per picture")
         }
+        // Kernels count in 31 bits.
+        let largest = self.schedule.operations.iter().map(Fused::floats).max().unwrap_or(1);
+        if self.batch.checked_mul(largest).is_none_or(|n| n > MOST) {
+            bail!(
+                "a batch of {} pictures has results of more than {MOST} values: try --batch {}",
+                self.batch,
+                (MOST / largest.max(1)).max(1)
+            )
+        }
         self.prepare(0)
     }
 
@@ -30,7 +40,7 @@ impl Engine {
     pub(super) fn feed(&mut self, x: &[f32]) -> Result<()> {
         self.begin(x.len())?;
         let pictures = self.values[0].out.as_mut().expect("the batch has room");
-        pictures.write(&self.kernels.device, x)
+        pictures.write(&self.kernels, x)
     }
 
     /// Where the result `[b, classes]` for the batch is, with the parameters at `parameters`, in the layout
@@ -61,6 +71,9 @@ impl Engine {
 
     /// A buffer for the result of operation `i`, that of the last batch if it is large enough.
     fn prepare(&mut self, i: usize) -> Result<()> {
+        if self.schedule.operations[i].lazy {
+            return Ok(());
+        }
         let n = self.floats(i);
         self.memory.fit(&mut self.values[i].out, n)?;
         Ok(())
@@ -77,7 +90,7 @@ impl Engine {
         let schedule = self.schedule.clone();
         let last = schedule.operations.len() - 1;
         // A pass that failed leaves some behind.
-        self.values.iter_mut().for_each(|v| v.grad = None);
+        self.values.iter_mut().for_each(|v| (v.grad, v.owed) = (None, None));
         self.values[last].grad = Some(grad);
         let first = if self.head_only { schedule.head().unwrap_or(1) } else { 1 };
         for (i, operation) in schedule.operations.iter().enumerate().skip(first).rev() {
@@ -99,14 +112,13 @@ impl Engine {
     /// Targets of another size; a device that fails.
     pub(super) fn pass(
         &mut self,
-        batch: &Batch,
-        target: Loss,
+        targets: Targets,
         mode: Mode,
         parameters: Ptr,
         [gradients, losses]: [Ptr; 2],
     ) -> Result<()> {
         let logits = self.forward(parameters, mode)?;
-        let grad = self.loss(batch, target, logits, losses)?;
+        let grad = self.loss(targets, logits, losses)?;
         self.backward(parameters, grad, gradients)
     }
 
@@ -133,7 +145,8 @@ impl Engine {
             return error;
         }
         let operations = &self.schedule.operations;
-        let floats = || operations.iter().map(Fused::floats);
+        let stored = || operations.iter().filter(|o| !o.lazy);
+        let floats = || stored().map(Fused::floats);
         let patches = operations.iter().filter_map(|o| {
             let [h, w, _] = operations[*o.inputs.first()?].shape;
             let geometry = Geometry::new(&o.op.as_conv()?, [h, w], 1);

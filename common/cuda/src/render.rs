@@ -1,10 +1,13 @@
 //! Pictures that stay on the device as bytes, and views of them.
 
-use crate::launch::{Arg, Ptr, args};
+#![allow(unsafe_code)] // memory that is not set
+
+use crate::failure::Told;
+use crate::launch::{Arg, Kernels, Ptr, args};
 use crate::memory::{Buffer, Memory};
 use crate::values::Engine;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
-use candle_core::{CudaDevice, Result, bail};
+use candle_core::{Result, bail};
 use views::{Mixing, Normalization, Pictures, Shot, View};
 
 /// A view, as kernels are told of it; see `render.cu`.
@@ -48,6 +51,9 @@ pub(super) struct Kept {
     normalization: Buffer,
 }
 
+/// Bytes of pictures that go up together.
+const TOGETHER: usize = 4 << 20;
+
 impl Kept {
     /// All of `pictures`, one after the other; None where they would take more than half of the room that the
     /// device has left: training needs some, too.
@@ -58,60 +64,75 @@ impl Kept {
         pictures: &dyn Pictures,
         normalization: &Normalization,
         memory: &mut Memory,
-        device: &CudaDevice,
+        kernels: &Kernels,
     ) -> Result<Option<Self>> {
         let (count, size) = (pictures.count(), pictures.size());
         let each = 3 * size * size;
-        if 2 * count * each > memory.room() {
+        // Kernels are told of pictures and sizes in 32 bits.
+        if 2 * count * each > memory.room() || u32::try_from(count.max(size)).is_err() {
             return Ok(None);
         }
-        let mut bytes = device.alloc_zeros::<u8>(count * each)?;
-        for i in 0..count {
-            device
-                .memcpy_htod(pictures.pixels(i), &mut bytes.slice_mut(i * each..(i + 1) * each))?;
+        // SAFETY: written below, all of it.
+        let bytes = unsafe { kernels.stream.alloc::<u8>((count * each).max(1)) }.told()?;
+        let start = bytes.device_ptr(&kernels.stream).0;
+        let group = (TOGETHER / each.max(1)).max(1);
+        for first in (0..count).step_by(group) {
+            let some = first..(first + group).min(count);
+            let some: Vec<u8> = some.flat_map(|i| pictures.pixels(i)).copied().collect();
+            kernels.upload(&some, Ptr(start + (first * each) as u64))?;
         }
-        let at = Ptr(bytes.device_ptr(&device.cuda_stream()).0);
         let normalization = memory.hold(&[normalization.mean, normalization.std].concat())?;
-        Ok(Some(Self { bytes, at, count, size, normalization }))
+        Ok(Some(Self { bytes, at: Ptr(start), count, size, normalization }))
     }
 
     /// Bytes on the device.
     pub(super) fn bytes(&self) -> usize {
         self.bytes.len()
     }
+
+    /// Floats of a view.
+    pub(super) fn floats(&self) -> usize {
+        3 * self.size * self.size
+    }
+}
+
+/// What kernels are told of `views` of `pictures`: places, as bits, and shots.
+///
+/// # Errors
+/// A view of a picture that is not there.
+pub(super) fn tables(pictures: &Kept, views: &[(usize, View)]) -> Result<(Vec<f32>, Vec<f32>)> {
+    let is_there = |(i, v): &(usize, View)| i.max(&v.partner.0) < &pictures.count;
+    if !views.iter().all(is_there) {
+        bail!("a view of a picture that is not among {}", pictures.count)
+    }
+    let words: Vec<Words> = views.iter().map(|(i, view)| Words::new(*i, view)).collect();
+    let places = words.iter().flat_map(|w| w.places).map(f32::from_bits).collect();
+    Ok((places, words.iter().flat_map(|w| w.shots).collect()))
 }
 
 impl Engine {
-    /// Makes `views` of `pictures` the batch.
+    /// Renders the batch, views of `pictures` that were drawn ([`Engine::draw`]).
     ///
     /// # Errors
-    /// Pictures of another size, a view of none of them; a device that fails.
-    pub(super) fn render(&mut self, pictures: &Kept, views: &[(usize, View)]) -> Result<()> {
-        let (b, size, plane) = (views.len(), pictures.size, pictures.size * pictures.size);
-        self.begin(b * 3 * plane)?;
-        let is_there = |(i, v): &(usize, View)| i.max(&v.partner.0) < &pictures.count;
-        if !views.iter().all(is_there) {
-            bail!("a view of a picture that is not among {}", pictures.count)
-        }
-        let words: Vec<Words> = views.iter().map(|(i, view)| Words::new(*i, view)).collect();
-        let places: Vec<f32> = words.iter().flat_map(|w| w.places).map(f32::from_bits).collect();
-        let shots: Vec<f32> = words.iter().flat_map(|w| w.shots).collect();
-        let [places, shots] = [places, shots].map(|table| self.memory.hold(&table));
-        let (places, shots) = (places?, shots?);
+    /// A device that fails.
+    pub(super) fn render(&mut self, pictures: &Kept) -> Result<()> {
+        let (b, size, plane) = (self.batch, pictures.size, pictures.size * pictures.size);
+        let [places, shots] = [&self.inputs.places, &self.inputs.shots]
+            .map(|table| table.as_ref().expect("views were drawn").at);
         let raw = self.memory.take(b * 2 * plane * 3)?;
         let rows = self.memory.take(b * 2 * size)?;
         let sums = self.memory.take(b * 2)?;
         let kernels = &self.kernels;
-        let all = args![size, pictures.at, places.at, shots.at, raw.at];
+        let all = args![size, pictures.at, places, shots, raw.at];
         kernels.each("shoot", b * 2 * plane, all)?;
-        let all = args![size, places.at, shots.at, raw.at, rows.at];
+        let all = args![size, places, shots, raw.at, rows.at];
         kernels.each("grey_rows", b * 2 * size, all)?;
         self.sum(b * 2, size, b * 2, rows.at, sums.at)?;
-        let mut all = args![size, places.at, shots.at, raw.at, sums.at].to_vec();
+        let mut all = args![size, places, shots, raw.at, sums.at].to_vec();
         let mean = pictures.normalization.at;
         all.extend([mean, mean.at(3), self.out(0)].map(Arg::from));
         kernels.each("mix", b * plane, &all)?;
-        [places, shots, raw, rows, sums].into_iter().for_each(|b| self.memory.give(b));
+        [raw, rows, sums].into_iter().for_each(|b| self.memory.give(b));
         Ok(())
     }
 }

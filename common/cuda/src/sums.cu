@@ -1,28 +1,39 @@
-// Sums in a fixed order, of columns and of what other kernels left in parts.
-#include "index.cuh"
+// Sums of columns, and of what other kernels left in parts.
+#include "sums.cuh"
 
-// partials [chunks, c] of x [rows, c]: 32 channels a block, grid.y = chunk of rows.
-extern "C" __global__ void column_partials(u64 rows, u64 chunk, u32 c, const float *x, float *partials) {
-  const u32 ch = blockIdx.x * blockDim.x + threadIdx.x;
-  if (ch >= c) return;
-  const u64 start = blockIdx.y * chunk, end = start + chunk < rows ? start + chunk : rows;
-  float sum = 0.f;
-  for (u64 row = start; row < end; ++row) sum += x[row * c + ch];
-  partials[blockIdx.y * (u64)c + ch] = sum;
+// partials [chunks, c] of x [rows, c], times `factor`: columns in grid.x, chunks in grid.y.
+extern "C" __global__ void column_partials(Cut cut, const float *x, float factor, float *partials) {
+  __shared__ float room[TREE(1)];
+  by_lanes(cut.lanes, [&](auto width) {
+    constexpr u32 V = decltype(width)::value;
+    column_sums<V, 1>(
+        cut, room,
+        [&](u32 row, u32 ch, float(&sum)[1][V]) {
+          const Floats<V> v = load<V>(x + row * cut.c + ch);
+          for (u32 j = 0; j < V; ++j) sum[0][j] += v.v[j];
+        },
+        [&](u32, u32 ch, float v) { partials[blockIdx.y * cut.c + ch] = v * factor; });
+  });
 }
 
-// out[i] = Σ partials[chunk · stride + i], i below n, chunks in their order; in f64.
-extern "C" __global__ void sum_partials(u64 n, u32 chunks, u64 stride, const float *partials, float *out) {
-  INDEX(n);
-  double sum = 0.;
-  for (u32 k = 0; k < chunks; ++k) sum += partials[k * stride + i];
-  out[i] = (float)sum;
+// The same of x · y.
+extern "C" __global__ void product_partials(Cut cut, const float *x, const float *y, float *partials) {
+  __shared__ float room[TREE(1)];
+  by_lanes(cut.lanes, [&](auto width) {
+    constexpr u32 V = decltype(width)::value;
+    column_sums<V, 1>(
+        cut, room,
+        [&](u32 row, u32 ch, float(&sum)[1][V]) {
+          const Floats<V> v = load<V>(x + row * cut.c + ch), w = load<V>(y + row * cut.c + ch);
+          for (u32 j = 0; j < V; ++j) sum[0][j] = fmaf(v.v[j], w.v[j], sum[0][j]);
+        },
+        [&](u32, u32 ch, float v) { partials[blockIdx.y * cut.c + ch] = v; });
+  });
 }
 
-// The same of doubles.
-extern "C" __global__ void sum_doubles(u64 n, u32 chunks, u64 stride, const double *partials, double *out) {
-  INDEX(n);
-  double sum = 0.;
-  for (u32 k = 0; k < chunks; ++k) sum += partials[k * stride + i];
-  out[i] = sum;
+// out[i] = Σ partials[part · stride + i], i below n: 8 results a block.
+extern "C" __global__ void sum_partials(u32 n, u32 parts, u32 stride, const float *partials, float *out) {
+  combined<1>(
+      n, parts, [&](u32 part, u32 i, double(&sum)[1]) { sum[0] += partials[part * stride + i]; },
+      [&](u32 i, const double(&sum)[1]) { out[i] = (float)sum[0]; });
 }

@@ -1,8 +1,11 @@
 //! The results of a network's fused operations and their gradients, in buffers on the device that are reused.
 
+use crate::inputs::Inputs;
 use crate::launch::{Kernels, Ptr, args};
 use crate::memory::{Buffer, Memory};
+use crate::op::Statistics;
 use candle_core::Result;
+use executor::Precision;
 use graph::schedule::{Fusing, Schedule};
 use graph::{Bounds, Graph};
 use std::sync::Arc;
@@ -16,6 +19,11 @@ pub(super) struct Value {
     pub(super) kept: Option<Buffer>,
     /// The gradient of its result, once one of its readers has added to it.
     pub(super) grad: Option<Buffer>,
+    /// The operation whose gradient, or a part of it, that is, too: it gets the buffer when this operation's backward
+    /// pass has read it.
+    pub(super) owed: Option<usize>,
+    /// Sums of its result for the statistics of the batch norm that reads it next.
+    pub(super) sums: Option<Statistics>,
 }
 
 /// A network that runs; its passes are in `pass`, its operations in `op`.
@@ -24,7 +32,10 @@ pub(super) struct Engine {
     pub(super) memory: Memory,
     pub(super) schedule: Arc<Schedule>,
     pub(super) values: Vec<Value>,
+    pub(super) inputs: Inputs,
     pub(super) batch: usize,
+    /// What products of convolutions are made of.
+    pub(super) precision: Precision,
     /// Whether batch norms went by stored statistics in the last pass, and whether gradients of the head are all that
     /// is wanted of it.
     pub(super) stored: bool,
@@ -42,12 +53,30 @@ impl Engine {
         // Nothing is fused with pointwise convolutions: they are cuBLAS's.
         let schedule = Schedule::new(graph, size, Fusing::NONE).map_err(candle_core::Error::msg)?;
         let widest = schedule.operations.iter().map(|o| o.shape[2]).max().unwrap_or(1);
-        let mut memory = Memory::new(&kernels.device);
+        let mut memory = Memory::new(kernels);
         let unit = [memory.hold(&vec![0.0; widest])?, memory.hold(&vec![1.0; widest])?];
         let values = schedule.operations.iter().map(|_| Value::default()).collect();
         let (kernels, schedule) = (kernels.clone(), Arc::new(schedule));
         let (stored, head_only) = (false, false);
-        Ok(Self { kernels, memory, schedule, values, batch: 0, stored, head_only, unit })
+        let inputs = Inputs::default();
+        let (batch, precision) = (0, Precision::F32);
+        Ok(Self {
+            kernels,
+            memory,
+            schedule,
+            values,
+            inputs,
+            batch,
+            precision,
+            stored,
+            head_only,
+            unit,
+        })
+    }
+
+    /// The same with products of `precision`.
+    pub(super) fn at(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The result of operation `i`.
@@ -79,14 +108,56 @@ impl Engine {
             self.memory.give(values);
             return Ok(());
         }
-        match &self.values[i].grad {
-            Some(sum) => {
-                self.kernels.each("accumulate", self.floats(i), args![values.at, sum.at])?;
-                self.memory.give(values);
+        let Some(sum) = self.values[i].grad.take() else {
+            self.values[i].grad = Some(values);
+            return Ok(());
+        };
+        // What is another's, too, stays as it is.
+        let owed = self.values[i].owed.take();
+        let (sum, done) = if owed.is_some() { (values, sum) } else { (sum, values) };
+        self.kernels.fours("accumulate", self.floats(i), args![done.at, sum.at])?;
+        self.values[i].grad = Some(sum);
+        match owed {
+            Some(other) => self.add(other, done),
+            None => {
+                self.memory.give(done);
+                Ok(())
             }
-            None => self.values[i].grad = Some(values),
         }
-        Ok(())
+    }
+
+    /// Adds to the gradients of two operations. A batch norm reads its gradient and leaves it as it is: then the other
+    /// gets the same buffer after it, and nothing is copied.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn add_to_both(&mut self, both: [usize; 2], values: Buffer) -> Result<()> {
+        let [first, last] = [both[0].min(both[1]), both[0].max(both[1])];
+        let is_free = first != last && self.values[last].grad.is_none();
+        if is_free && self.schedule.operations[last].op.about().is_affine() {
+            self.values[last].grad = Some(values);
+            self.values[last].owed = Some(first);
+            return Ok(());
+        }
+        let n = self.floats(last);
+        let mut copy = self.memory.take(n)?;
+        copy.copy_from(&values, n, &self.kernels.device)?;
+        self.add(last, values)?;
+        self.add(first, copy)
+    }
+
+    /// What becomes of the gradient `grad` of operation `i`, which its backward pass has read: the next one's, or none's.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn pass_on(&mut self, i: usize, grad: Buffer) -> Result<()> {
+        match self.values[i].owed.take() {
+            Some(other) => self.add(other, grad),
+            None => {
+                self.memory.give(grad);
+                Ok(())
+            }
+        }
     }
 
     /// The gradient of operation `i` so far, zeros if there is none, to be added to.
@@ -94,12 +165,19 @@ impl Engine {
     /// # Errors
     /// A device that fails.
     pub(super) fn open(&mut self, i: usize) -> Result<Ptr> {
-        if let Some(sum) = &self.values[i].grad {
-            return Ok(sum.at);
+        let n = self.floats(i);
+        let mut own = self.memory.take(n)?;
+        match self.values[i].grad.take() {
+            None => self.kernels.fours("fill", n, args![0.0f32, own.at])?,
+            Some(sum) => match self.values[i].owed.take() {
+                None => self.memory.give(std::mem::replace(&mut own, sum)),
+                Some(other) => {
+                    own.copy_from(&sum, n, &self.kernels.device)?;
+                    self.add(other, sum)?;
+                }
+            },
         }
-        let (n, zeros) = (self.floats(i), self.memory.take(self.floats(i))?);
-        self.kernels.each("fill", n, args![0.0f32, zeros.at])?;
-        Ok(self.values[i].grad.insert(zeros).at)
+        Ok(self.values[i].grad.insert(own).at)
     }
 
     /// Adds `dx`, made of `grad`, which is done with, to the gradient of operation `i`.
@@ -119,6 +197,6 @@ impl Engine {
         if bounds == Bounds::NONE {
             return Ok(());
         }
-        self.kernels.each("mask", n, args![y, bounds.lo, bounds.hi, grad.at])
+        self.kernels.fours("mask", n, args![y, bounds.lo, bounds.hi, grad.at])
     }
 }

@@ -6,12 +6,12 @@
 
 #[path = "../../reference/tests/plain/case.rs"]
 mod case;
+mod kernels;
 #[path = "../../reference/tests/plain/sketch.rs"]
 mod sketch;
 #[path = "../../reference/tests/plain/stock.rs"]
 mod stock;
 
-use candle_core::Device;
 use case::{Case, LOSS, batch, f64s, largest, same_statistics, step};
 use cuda::Network;
 use executor::{Executor, Rule, State, Update};
@@ -22,7 +22,7 @@ use sketch::{on_grids, random_graph, random_weights, resnet};
 use std::cell::RefCell;
 
 fn network(graph: &Graph, weights: &Weights, grids: &Grids, size: usize) -> Network {
-    Network::new(graph, weights, grids, size, &Device::new_cuda(0).unwrap()).unwrap()
+    Network::new(graph, weights, grids, size, 0).unwrap()
 }
 
 fn compare(

@@ -37,9 +37,8 @@ fn views_equal_those_of_the_cpu() {
     let normalization = Normalization { mean: [0.5, 0.4, 0.3], std: [0.2, 0.25, 0.3] };
     let graph: Graph = "input 3;gap;f:linear 3>2 bias".parse().unwrap();
     let weights = graph::init::weights(&graph, 1);
-    let device = candle_core::Device::new_cuda(0).unwrap();
-    let mut network = cuda::Network::new(&graph, &weights, &Grids::new(), SIZE, &device).unwrap();
-    assert!(network.keep(&images, &normalization).unwrap());
+    let mut network = cuda::Network::new(&graph, &weights, &Grids::new(), SIZE, 0).unwrap();
+    let kept = network.keep(&images, &normalization).unwrap().unwrap();
     assert_eq!(network.kept(), COUNT * 3 * SIZE * SIZE);
     for policy in [
         "none",
@@ -60,7 +59,7 @@ fn views_equal_those_of_the_cpu() {
         for (x, (i, view)) in expected.chunks_mut(3 * SIZE * SIZE).zip(&views) {
             render(&images, *i, view, &normalization, x);
         }
-        let found = network.rendered(&views).unwrap();
+        let found = network.rendered(kept, &views).unwrap();
         assert_eq!(found.len(), expected.len());
         let off = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         eprintln!("{policy}: off by {off:.1e}");
@@ -68,5 +67,5 @@ fn views_equal_those_of_the_cpu() {
         assert!(off < 5e-5, "{policy}: {off}");
     }
     let view = View::of(&"none".parse().unwrap(), 1, 0, 0, COUNT, SIZE);
-    assert!(network.rendered(&[(COUNT, view)]).is_err());
+    assert!(network.rendered(kept, &[(COUNT, view)]).is_err());
 }

@@ -64,6 +64,10 @@ impl Loss {
     pub const LABELS: Self = Self { alpha: 0.0, temperature: 1.0 };
 }
 
+/// Pictures that an executor keeps, by the order in which it was given them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept(pub usize);
+
 /// A network with its parameters on a device.
 pub trait Executor: Send {
     /// How what is trained stands for the network's parameters.
@@ -79,28 +83,43 @@ pub trait Executor: Send {
     /// A batch of another size; a device that fails.
     fn step(&mut self, batch: Batch, target: Loss, update: &Update) -> Result<()>;
 
-    /// Keeps pictures on the device, so that views of them can be trained on; whether this device does that
-    /// and has room for them. The CPU is fed rendered pictures instead.
+    /// Keeps pictures on the device, besides those it keeps already, so that views of them can be trained on and asked
+    /// about; None where this device does not do that or has no room for them. The CPU is fed rendered pictures
+    /// instead.
     ///
     /// # Errors
     /// A device that fails.
-    fn keep(&mut self, pictures: &dyn Pictures, normalization: &Normalization) -> Result<bool> {
+    fn keep(
+        &mut self,
+        pictures: &dyn Pictures,
+        normalization: &Normalization,
+    ) -> Result<Option<Kept>> {
         let _ = (pictures, normalization);
-        Ok(false)
+        Ok(None)
     }
 
-    /// [`Executor::step`] on these views of the pictures that are kept; those of `batch` are left out.
+    /// [`Executor::step`] on these views of pictures that are kept; those of `batch` are left out.
     ///
     /// # Errors
     /// As for `step`; a device that keeps none.
     fn step_on(
         &mut self,
+        kept: Kept,
         views: &[(usize, View)],
         batch: Batch,
         target: Loss,
         update: &Update,
     ) -> Result<()> {
-        let _ = (batch, target, update);
+        let _ = (kept, batch, target, update);
+        bail!("{} views for a device that keeps no pictures", views.len())
+    }
+
+    /// [`Executor::logits`] of these views of pictures that are kept.
+    ///
+    /// # Errors
+    /// As for `logits`; a device that keeps none.
+    fn logits_on(&mut self, kept: Kept, views: &[(usize, View)]) -> Result<Vec<f32>> {
+        let _ = kept;
         bail!("{} views for a device that keeps no pictures", views.len())
     }
 

@@ -12,6 +12,8 @@ pub enum Precision {
     F32,
     /// Rounded to 8 binary digits before: bfloat16.
     Bf16,
+    /// Cut to 11 binary digits by the multiplier itself: what tensor cores of GPUs make of f32. CUDA alone has it.
+    Tf32,
 }
 
 impl Precision {
@@ -26,6 +28,7 @@ impl fmt::Display for Precision {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Tf32 => "tf32",
         })
     }
 }
@@ -37,7 +40,8 @@ impl FromStr for Precision {
         match name {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
-            _ => bail!("no precision {name:?}: expected f32 or bf16"),
+            "tf32" => Ok(Self::Tf32),
+            _ => bail!("no precision {name:?}: expected f32, bf16 or tf32"),
         }
     }
 }

@@ -10,15 +10,14 @@ mod progress;
 mod settings;
 mod sizes;
 mod state;
+mod validation;
 
 use crate::device::Device;
-use crate::forward::forward_images;
-use crate::score;
 use anyhow::{Context, Result, ensure};
 use artifacts::{Fold, Folds, Images, Logits, Model, plan};
 use batches::{Batches, Feed};
 use codec::Quantized;
-use executor::{Executor, Loss};
+use executor::{Executor, Kept, Loss};
 use graph::Weights;
 use graph::grid::Grids;
 pub use progress::{Epoch, Progress, Summary};
@@ -26,6 +25,7 @@ pub use settings::{OnGrids, Optimizer, Settings, Tuning};
 pub use sizes::Sizes;
 pub use state::Saved;
 use std::sync::mpsc::Receiver;
+use validation::Validation;
 use views::Policy;
 
 /// Pictures to train on, and those that decide which epoch was best.
@@ -58,7 +58,7 @@ pub struct Training<'a> {
     pictures: Pictures<'a>,
     /// Those to train on that are shown, ascending.
     shown: Vec<usize>,
-    truth: Vec<usize>,
+    validation: Validation<'a>,
     targets: &'a Targets<'a>,
     settings: &'a Settings,
     tuning: Option<Tuning>,
@@ -67,8 +67,8 @@ pub struct Training<'a> {
     executor: Box<dyn Executor>,
     /// Side of the pictures that the executor takes.
     side: usize,
-    /// Whether the executor makes views itself.
-    renders: bool,
+    /// The training pictures, where the executor makes views itself.
+    kept: Option<Kept>,
     progress: Progress,
     summary: Summary,
     best: Vec<f32>,
@@ -93,7 +93,7 @@ impl<'a> Training<'a> {
         model.check_images(pictures.train)?;
         model.check_images(pictures.validation)?;
         settings.sizes.check(pictures.train.size(), &model.graph)?;
-        let truth = pictures.validation.all_labels()?;
+        let validation = Validation::new(pictures.validation)?;
         let side = settings.sizes.at(0, settings.epochs, pictures.train.size());
         let mut executor = executor(&model, side, settings, device)?;
         ensure!(
@@ -103,8 +103,10 @@ impl<'a> Training<'a> {
             settings.slim
         );
         // What is kept on a device is rendered at its own size.
-        let renders = settings.sizes.is_full()
-            && executor.keep(pictures.train, &model.input.normalization)?;
+        let kept = match settings.sizes.is_full() {
+            true => executor.keep(pictures.train, &model.input.normalization)?,
+            false => None,
+        };
         let summary = Summary { best: -1.0, best_epoch: 0, last: 0.0 };
         let (best, log) = (Vec::new(), String::new());
         let shown = (0..pictures.train.len()).collect();
@@ -112,7 +114,7 @@ impl<'a> Training<'a> {
             model,
             pictures,
             shown,
-            truth,
+            validation,
             targets,
             settings,
             tuning: None,
@@ -120,7 +122,7 @@ impl<'a> Training<'a> {
             device,
             executor,
             side,
-            renders,
+            kept,
             progress: Progress::default(),
             summary,
             best,
@@ -209,7 +211,7 @@ impl<'a> Training<'a> {
         'a: 'b,
     {
         let pictures = (self.pictures.train, shown);
-        Batches::new(pictures, self.targets, self.settings, &self.model, !self.renders)
+        Batches::new(pictures, self.targets, self.settings, &self.model, self.kept.is_none())
     }
 
     /// The remaining epochs. `tick` is called after every step, `note` after every epoch.
@@ -305,10 +307,9 @@ impl<'a> Training<'a> {
             let mut update = self.settings.update(epoch * per_epoch + i, steps, per_epoch);
             update.settled = self.is_settled(epoch);
             let update = self.tuning.map_or(update, |t| t.of(update, epoch, per_epoch));
-            if self.renders {
-                self.executor.step_on(&views, batch, target, &update)?;
-            } else {
-                self.executor.step(batch, target, &update)?;
+            match self.kept {
+                Some(kept) => self.executor.step_on(kept, &views, batch, target, &update)?,
+                None => self.executor.step(batch, target, &update)?,
             }
             self.progress.steps = i + 1;
             if self.progress.steps.is_multiple_of(READ) || self.progress.steps == per_epoch {
@@ -327,16 +328,14 @@ impl<'a> Training<'a> {
 
     /// After epoch number `epoch` from 0: accuracy, and whether it is the best.
     fn measure(&mut self, epoch: usize, loss: f64, lr: f32) -> Result<Epoch> {
-        let (images, normalization) = (self.pictures.validation, &self.model.input.normalization);
-        let logits = if self.side == images.size() {
-            forward_images(&mut *self.executor, images, normalization, |_| {})?
+        let (size, normalization) = (self.validation.size(), &self.model.input.normalization);
+        let validation_top1 = if self.side == size {
+            self.validation.top1(&mut *self.executor, normalization)?
         } else {
             // Of pictures as they are: what training is for.
-            let mut full = executor(&self.last()?, images.size(), self.settings, self.device)?;
-            forward_images(&mut *full, images, normalization, |_| {})?
+            let mut full = executor(&self.last()?, size, self.settings, self.device)?;
+            self.validation.top1_of(&mut *full, normalization)?
         };
-        let correct = score::correct(&logits, &self.truth);
-        let validation_top1 = correct as f64 / self.truth.len() as f64;
         let epoch = Epoch { epoch: epoch + 1, loss, validation_top1, lr };
         self.progress = Progress { epochs: epoch.epoch, ..Progress::default() };
         self.executor.set_losses(0.0)?;

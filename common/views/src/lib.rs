@@ -92,6 +92,12 @@ fn key(picture: usize, k: usize) -> u64 {
 }
 
 impl View {
+    /// Of `picture`, as it is.
+    pub fn plain(picture: usize) -> Self {
+        let own = Shot::PLAIN;
+        Self { own, partner: (picture, own), mixing: Mixing::None, weight: 1.0 }
+    }
+
     /// The k-th view of `picture` out of `pictures`, `size` pixels wide.
     pub fn of(
         policy: &Policy,

@@ -5,11 +5,12 @@ use artifacts::plan::Sensitivity;
 use artifacts::{Images, Model};
 use codec::{Choice, Integers, Rows};
 use common::device::Device;
-use common::forward::forward_all;
+use common::forward::Asked;
 use common::interrupt::{Partial, Watch};
 use common::{cli, score};
 use executor::{Executor, State};
 use graph::{Role, Weights};
+use views::View;
 
 /// Bits at which every tensor is measured.
 pub(super) const BITS: [u8; 7] = [2, 3, 4, 5, 6, 7, 8];
@@ -24,7 +25,7 @@ pub(super) struct Layer {
 /// Answers of the float network on calibration pictures.
 pub(super) struct Measure<'a> {
     model: &'a Model,
-    images: &'a Images,
+    asked: Asked<'a>,
     /// The calibration pictures.
     chosen: Vec<usize>,
     /// Of the network, whatever weights it is given.
@@ -57,9 +58,10 @@ impl<'a> Measure<'a> {
         ensure!(count > 0, "{}: no pictures", images.source.name);
         // Spread over all, as pictures are often sorted by class.
         let chosen: Vec<usize> = (0..count).map(|i| i * all / count).collect();
-        let executor = device.executor(model)?;
+        let mut executor = device.executor(model)?;
+        let asked = Asked::new(&mut *executor, images, &model.input.normalization)?;
         let (classes, answers) = (Vec::new(), Vec::new());
-        let mut measure = Self { model, images, chosen, executor, classes, answers };
+        let mut measure = Self { model, asked, chosen, executor, classes, answers };
         let logits = measure.logits(&model.weights)?;
         measure.classes = logits.chunks(model.classes.len().max(1)).map(score::argmax).collect();
         measure.answers = log_probabilities(&logits, model.classes.len());
@@ -78,13 +80,8 @@ impl<'a> Measure<'a> {
     fn logits(&mut self, weights: &Weights) -> Result<Vec<f32>> {
         let variables = self.executor.parametrisation().variables(weights, &self.model.grids)?;
         self.executor.upload(State { variables, ..State::default() })?;
-        let Self { model, .. } = *self;
-        let fill = |i: usize, x: &mut [f32]| {
-            model.input.normalization.apply(self.images.pixels(self.chosen[i]), x);
-            Ok(())
-        };
-        let (n, floats) = (self.chosen.len(), self.images.preparation.bytes());
-        forward_all(&mut *self.executor, n, floats, fill, |_, _| Ok(()))
+        let plain = |i: usize| (self.chosen[i], View::plain(self.chosen[i]));
+        self.asked.logits(&mut *self.executor, self.chosen.len(), plain, |_, _| Ok(()))
     }
 
     /// Of the network with these weights: mean Kullback–Leibler divergence of its answers from the

@@ -23,8 +23,8 @@ impl Run for Activation {
     fn forward(&self, engine: &mut Engine, site: &Site, _: Mode) -> Result<()> {
         let &Site { x, y, n, .. } = site;
         match self.bounds() {
-            Some(Bounds { lo, hi }) => engine.kernels.each("clamp", n, args![x, lo, hi, y]),
-            None => engine.kernels.each("smooth_forward", n, args![which(*self), x, y]),
+            Some(Bounds { lo, hi }) => engine.kernels.fours("clamp", n, args![x, lo, hi, y]),
+            None => engine.kernels.fours("smooth_forward", n, args![which(*self), x, y]),
         }
     }
 
@@ -33,7 +33,7 @@ impl Run for Activation {
         let &Site { x, y, n, .. } = site;
         match self.bounds() {
             Some(bounds) => engine.mask(n, y, bounds, &grad)?,
-            None => engine.kernels.each("smooth_backward", n, args![which(*self), x, grad.at])?,
+            None => engine.kernels.fours("smooth_backward", n, args![which(*self), x, grad.at])?,
         }
         engine.add(site.input, grad)
     }

@@ -12,15 +12,11 @@ impl Run for Add {
     fn forward(&self, engine: &mut Engine, site: &Site, _: Mode) -> Result<()> {
         let Bounds { lo, hi } = site.fused.bounds;
         let other = engine.out(site.fused.inputs[1]);
-        engine.kernels.each("add", site.n, args![site.x, other, lo, hi, site.y])
+        engine.kernels.fours("add", site.n, args![site.x, other, lo, hi, site.y])
     }
 
     fn backward(&self, engine: &mut Engine, site: &Site, grad: Buffer, _: Ptr) -> Result<()> {
         engine.mask(site.n, site.y, site.fused.bounds, &grad)?;
-        let copy = engine.memory.take(site.n)?;
-        let Bounds { lo, hi } = Bounds::NONE;
-        engine.kernels.each("clamp", site.n, args![grad.at, lo, hi, copy.at])?;
-        engine.add(site.input, grad)?;
-        engine.add(site.fused.inputs[1], copy)
+        engine.add_to_both([site.input, site.fused.inputs[1]], grad)
     }
 }

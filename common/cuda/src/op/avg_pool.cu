@@ -1,5 +1,5 @@
-// The mean of each window, over NHWC activations.
-#include "../index.cuh"
+// The mean of each window, over NHWC activations; a thread per pixel and four channels.
+#include "../slide.cuh"
 
 // Values of a window from `at`, inside the picture and its margin: what a mean is divided by.
 static __device__ u32 extent(u32 at, u32 k, u32 side, u32 pad) {
@@ -7,41 +7,57 @@ static __device__ u32 extent(u32 at, u32 k, u32 side, u32 pad) {
   return end - at;
 }
 
-// Means of x; the margin counts as zeros, what lies beyond it not at all. n = b·oh·ow·c.
-extern "C" __global__ void avg_forward(u64 n, u32 h, u32 w, u32 c, u32 k, u32 stride, u32 pad, u32 oh, u32 ow,
-                                       const float *x, float *y) {
-  INDEX(n);
-  const u32 ch = i % c, ox = i / c % ow, oy = i / ((u64)c * ow) % oh;
-  const u64 b = i / ((u64)c * ow * oh);
-  float sum = 0.f;
+template <u32 V, u32 K, u32 S>
+static __device__ void means(u32 i, const Slide &s, const float *x, float *y) {
+  const u32 k = K ? K : s.k, stride = S ? S : s.stride;
+  const Place at = position(i, s);
+  Floats<V> sum = {};
+#pragma unroll
   for (u32 ky = 0; ky < k; ++ky) {
-    const int iy = (int)(oy * stride + ky) - (int)pad;
-    if (iy < 0 || iy >= (int)h) continue;
+    const u32 iy = at.y * stride + ky - s.pad;
+    if (iy >= s.h) continue;
+#pragma unroll
     for (u32 kx = 0; kx < k; ++kx) {
-      const int ix = (int)(ox * stride + kx) - (int)pad;
-      if (ix < 0 || ix >= (int)w) continue;
-      sum += x[((b * h + iy) * w + ix) * c + ch];
+      const u32 ix = at.x * stride + kx - s.pad;
+      if (ix >= s.w) continue;
+      const Floats<V> v = load<V>(x + index_of(s, at.b, iy, ix, at.ch));
+      for (u32 j = 0; j < V; ++j) sum.v[j] += v.v[j];
     }
   }
-  y[i] = sum / (float)(extent(oy * stride, k, h, pad) * extent(ox * stride, k, w, pad));
+  const float count = (float)(extent(at.y * stride, k, s.h, s.pad) * extent(at.x * stride, k, s.w, s.pad));
+  for (u32 j = 0; j < V; ++j) sum.v[j] /= count;
+  store<V>(y + i * V, sum);
 }
 
-// Its input gradient; n = b·h·w·c.
-extern "C" __global__ void avg_backward(u64 n, u32 h, u32 w, u32 c, u32 k, u32 stride, u32 pad, u32 oh, u32 ow,
-                                        const float *grad, float *dx) {
-  INDEX(n);
-  const u32 ch = i % c, x = i / c % w, y = i / ((u64)c * w) % h;
-  const u64 b = i / ((u64)c * w * h);
-  float sum = 0.f;
+// Means of x; the margin counts as zeros, what lies beyond it not at all. n = b·oh·ow·(c / lanes).
+extern "C" __global__ void avg_forward(u32 n, Slide s, const float *x, float *y) {
+  EACH(n);
+  BY_WINDOW(s, means, i, s, x, y);
+}
+
+template <u32 V, u32 K, u32 S>
+static __device__ void spread_means(u32 i, const Slide &s, const float *grad, float *dx) {
+  const u32 k = K ? K : s.k;
+  const Place at = pixel(i, s);
+  Floats<V> sum = {};
+#pragma unroll
   for (u32 ky = 0; ky < k; ++ky) {
-    const int sy = (int)(y + pad) - (int)ky;
-    if (sy < 0 || sy % (int)stride || sy / (int)stride >= (int)oh) continue;
+    const u32 oy = reader<S>(at.y, ky, s, s.oh);
+    if (oy >= s.oh) continue;
+#pragma unroll
     for (u32 kx = 0; kx < k; ++kx) {
-      const int sx = (int)(x + pad) - (int)kx;
-      if (sx < 0 || sx % (int)stride || sx / (int)stride >= (int)ow) continue;
-      const u64 o = ((b * oh + sy / stride) * ow + sx / stride) * c + ch;
-      sum += grad[o] / (float)(extent(sy, k, h, pad) * extent(sx, k, w, pad));
+      const u32 ox = reader<S>(at.x, kx, s, s.ow);
+      if (ox >= s.ow) continue;
+      const Floats<V> g = load<V>(grad + index_of_position(s, at.b, oy, ox, at.ch));
+      const float count = (float)(extent(at.y + s.pad - ky, k, s.h, s.pad) * extent(at.x + s.pad - kx, k, s.w, s.pad));
+      for (u32 j = 0; j < V; ++j) sum.v[j] += g.v[j] / count;
     }
   }
-  dx[i] = sum;
+  store<V>(dx + i * V, sum);
+}
+
+// Its input gradient; n = b·h·w·(c / lanes).
+extern "C" __global__ void avg_backward(u32 n, Slide s, const float *grad, float *dx) {
+  EACH(n);
+  BY_WINDOW(s, spread_means, i, s, grad, dx);
 }

@@ -1,8 +1,10 @@
-// A fixed low-pass filter along rows and columns, over NHWC activations.
-#include "../index.cuh"
+// A fixed low-pass filter along rows and columns, over NHWC activations; a thread per pixel and four channels.
+#include "../fours.cuh"
+#include "../slide.cuh"
 
-#define SHARES float t0, float t1, float t2, float t3, float t4, float t5, float t6
-#define SHARE const float share[7] = {t0, t1, t2, t3, t4, t5, t6}
+struct Shares {
+  float of[7];
+};
 
 // The pixel of a side of n that tap k of position o reads; beyond the border the picture is mirrored.
 static __device__ u32 source(u32 o, u32 k, u32 stride, u32 before, u32 n) {
@@ -10,50 +12,55 @@ static __device__ u32 source(u32 o, u32 k, u32 stride, u32 before, u32 n) {
   return i < 0 ? -i : i < (int)n ? i : 2 * ((int)n - 1) - i;
 }
 
-// n = b·oh·ow·c.
-extern "C" __global__ void blur(u64 n, u32 h, u32 w, u32 c, u32 oh, u32 ow, u32 stride, u32 taps, u32 before, SHARES,
-                                const float *x, float *y) {
-  INDEX(n);
-  SHARE;
-  const u32 ch = i % c, ox = i / c % ow, oy = i / ((u64)c * ow) % oh;
-  const u64 b = i / ((u64)c * ow * oh);
-  float sum = 0.f;
-  for (u32 kx = 0; kx < taps; ++kx) {
-    const u32 ix = source(ox, kx, stride, before, w);
-    float column = 0.f;
-    for (u32 ky = 0; ky < taps; ++ky)
-      column += share[ky] * x[((b * h + source(oy, ky, stride, before, h)) * w + ix) * c + ch];
-    sum += share[kx] * column;
-  }
-  y[i] = sum;
+// n = b·oh·ow·(c / lanes).
+extern "C" __global__ void blur(u32 n, Slide s, Shares shares, const float *x, float *y) {
+  EACH(n);
+  const Place at = position(i, s);
+  by_lanes(s.lanes, [&](auto width) {
+    constexpr u32 V = decltype(width)::value;
+    Floats<V> sum = {};
+    for (u32 kx = 0; kx < s.k; ++kx) {
+      const u32 ix = source(at.x, kx, s.stride, s.pad, s.w);
+      Floats<V> column = {};
+      for (u32 ky = 0; ky < s.k; ++ky) {
+        const Floats<V> v = load<V>(x + index_of(s, at.b, source(at.y, ky, s.stride, s.pad, s.h), ix, at.ch));
+        for (u32 j = 0; j < V; ++j) column.v[j] += shares.of[ky] * v.v[j];
+      }
+      for (u32 j = 0; j < V; ++j) sum.v[j] += shares.of[kx] * column.v[j];
+    }
+    store<V>(y + i * V, sum);
+  });
 }
 
 // What of pixel i of a side of n is in position o.
-static __device__ float part(u32 o, u32 i, const float *share, u32 taps, u32 stride, u32 before, u32 n) {
+static __device__ float part(u32 o, u32 i, const Shares &shares, const Slide &s, u32 n) {
   float sum = 0.f;
-  for (u32 k = 0; k < taps; ++k)
-    if (source(o, k, stride, before, n) == i) sum += share[k];
+  for (u32 k = 0; k < s.k; ++k)
+    if (source(o, k, s.stride, s.pad, n) == i) sum += shares.of[k];
   return sum;
 }
 
-// Its input gradient: what the positions near a pixel say. n = b·h·w·c.
-extern "C" __global__ void blur_backward(u64 n, u32 h, u32 w, u32 c, u32 oh, u32 ow, u32 stride, u32 taps, u32 before,
-                                         SHARES, const float *grad, float *dx) {
-  INDEX(n);
-  SHARE;
-  const u32 ch = i % c, x = i / c % w, y = i / ((u64)c * w) % h;
-  const u64 b = i / ((u64)c * w * h);
+// Its input gradient: what the positions near a pixel say. n = b·h·w·(c / lanes).
+extern "C" __global__ void blur_backward(u32 n, Slide s, Shares shares, const float *grad, float *dx) {
+  EACH(n);
+  const Place at = pixel(i, s);
   // No tap reaches further, mirrored or not.
-  const u32 first_y = y < taps ? 0 : (y - taps) / stride, last_y = (y + taps) / stride;
-  const u32 first_x = x < taps ? 0 : (x - taps) / stride, last_x = (x + taps) / stride;
-  float sum = 0.f;
-  for (u32 oy = first_y; oy <= last_y && oy < oh; ++oy) {
-    const float row = part(oy, y, share, taps, stride, before, h);
-    if (row == 0.f) continue;
-    float line = 0.f;
-    for (u32 ox = first_x; ox <= last_x && ox < ow; ++ox)
-      line += part(ox, x, share, taps, stride, before, w) * grad[((b * oh + oy) * ow + ox) * c + ch];
-    sum += row * line;
-  }
-  dx[i] = sum;
+  const u32 first_y = at.y < s.k ? 0 : divide(at.y - s.k, s.by_stride), last_y = divide(at.y + s.k, s.by_stride);
+  const u32 first_x = at.x < s.k ? 0 : divide(at.x - s.k, s.by_stride), last_x = divide(at.x + s.k, s.by_stride);
+  by_lanes(s.lanes, [&](auto width) {
+    constexpr u32 V = decltype(width)::value;
+    Floats<V> sum = {};
+    for (u32 oy = first_y; oy <= last_y && oy < s.oh; ++oy) {
+      const float row = part(oy, at.y, shares, s, s.h);
+      if (row == 0.f) continue;
+      Floats<V> line = {};
+      for (u32 ox = first_x; ox <= last_x && ox < s.ow; ++ox) {
+        const float share = part(ox, at.x, shares, s, s.w);
+        const Floats<V> g = load<V>(grad + index_of_position(s, at.b, oy, ox, at.ch));
+        for (u32 j = 0; j < V; ++j) line.v[j] += share * g.v[j];
+      }
+      for (u32 j = 0; j < V; ++j) sum.v[j] += row * line.v[j];
+    }
+    store<V>(dx + i * V, sum);
+  });
 }

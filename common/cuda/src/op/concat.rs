@@ -1,8 +1,9 @@
 //! The channels of several inputs, one behind the other.
 
 use super::{Mode, Run, Site};
-use crate::launch::{Kernels, Ptr, args};
+use crate::launch::{Arg, Kernels, Ptr, args};
 use crate::memory::Buffer;
+use crate::slide::{Divisor, lanes};
 use crate::values::Engine;
 use candle_core::Result;
 use graph::op::Concat;
@@ -26,9 +27,15 @@ pub(super) fn move_channels(
     to: Channels,
     more: bool,
 ) -> Result<()> {
-    let (more, start, width) = (usize::from(more), [from.start, to.start], [from.width, to.width]);
-    let all = args![c, start[0], width[0], start[1], width[1], more, from.of, to.of];
-    kernels.each("move_channels", n, all)
+    let sizes = [from.start, from.width, to.start, to.width];
+    let buffers = [from.of, to.of];
+    // By fours only where every row of both begins at a multiple of four.
+    let fits = sizes.iter().all(|n| n.is_multiple_of(4));
+    let lanes = if fits { lanes(c, &buffers) } else { 1 };
+    let mut all = args![lanes, Divisor::new(c / lanes)].to_vec();
+    all.extend(sizes.map(Arg::from));
+    all.extend_from_slice(args![usize::from(more), from.of, to.of]);
+    kernels.spread("move_channels", n / lanes, &all)
 }
 
 impl Run for Concat {

@@ -1,18 +1,17 @@
-// The mean over the picture, over NHWC activations.
-#include "../index.cuh"
+// The gradient of the mean over the picture; the mean is a sum of columns.
+#include "../fours.cuh"
+#include "../slide.cuh"
 
-// Mean over the pixels of each picture: y [b, c]; n = b·c.
-extern "C" __global__ void mean_forward(u64 n, u32 pixels, u32 c, const float *x, float *y) {
-  INDEX(n);
-  const u32 ch = i % c;
-  const u64 b = i / c;
-  float sum = 0.f;
-  for (u32 p = 0; p < pixels; ++p) sum += x[(b * pixels + p) * c + ch];
-  y[i] = sum / (float)pixels;
-}
-
-// Its input gradient; n = b·pixels·c.
-extern "C" __global__ void mean_backward(u64 n, u32 pixels, u32 c, const float *grad, float *dx) {
-  INDEX(n);
-  dx[i] = grad[i / ((u64)pixels * c) * c + i % c] / (float)pixels;
+// dx [b, pixels, c] = grad [b, c] / pixels; n = b·pixels·(c / lanes).
+extern "C" __global__ void mean_backward(u32 n, u32 lanes, Divisor by_pixels, Divisor by_c, const float *grad,
+                                         float *dx) {
+  EACH(n);
+  by_lanes(lanes, [&](auto width) {
+    constexpr u32 V = decltype(width)::value;
+    u32 ch;
+    const u32 b = divide(divide(i, by_c, &ch), by_pixels);
+    Floats<V> v = load<V>(grad + (b * by_c.d + ch) * V);
+    for (u32 j = 0; j < V; ++j) v.v[j] /= (float)by_pixels.d;
+    store<V>(dx + i * V, v);
+  });
 }

@@ -1,52 +1,110 @@
-// The largest value in each window, over NHWC activations.
-#include "../index.cuh"
+// The largest value in each window, over NHWC activations; a thread per pixel and four channels.
+#include "../slide.cuh"
 
-// Maxima of x [b, h, w, c] and where in the window they are, the first of equals; n = b·oh·ow·c.
-extern "C" __global__ void max_forward(u64 n, u32 h, u32 w, u32 c, u32 k, u32 stride, u32 pad, u32 oh, u32 ow,
-                                       const float *x, float *y, unsigned char *places) {
-  INDEX(n);
-  const u32 ch = i % c, ox = i / c % ow, oy = i / ((u64)c * ow) % oh;
-  const u64 b = i / ((u64)c * ow * oh);
-  float best = 0.f;
-  u32 place = 0;
-  bool found = false;
-  for (u32 ky = 0; ky < k; ++ky) {
-    const int iy = (int)(oy * stride + ky) - (int)pad;
-    if (iy < 0 || iy >= (int)h) continue;
-    for (u32 kx = 0; kx < k; ++kx) {
-      const int ix = (int)(ox * stride + kx) - (int)pad;
-      if (ix < 0 || ix >= (int)w) continue;
-      const float v = x[((b * h + iy) * w + ix) * c + ch];
-      if (!found || v > best) {
-        best = v;
-        place = ky * k + kx;
-        found = true;
-      }
-    }
-  }
-  y[i] = best;
-  places[i] = (unsigned char)place;
+// Places of V neighbouring channels, bytes.
+template <u32 V> static __device__ void keep_places(unsigned char *to, const u32 (&place)[V]) {
+  if constexpr (V == 4) *(uchar4 *)to = make_uchar4(place[0], place[1], place[2], place[3]);
+  else to[0] = place[0];
 }
 
-// Its input gradient: what the windows over a value say; n = b·h·w·c.
-extern "C" __global__ void max_backward(u64 n, u32 h, u32 w, u32 c, u32 k, u32 stride, u32 pad, u32 oh, u32 ow,
-                                        const float *grad, const unsigned char *places, float *dx) {
-  INDEX(n);
-  const u32 ch = i % c, x = i / c % w, y = i / ((u64)c * w) % h;
-  const u64 b = i / ((u64)c * w * h);
-  float sum = 0.f;
-  // Windows in row order: from the one in which this is the last row to that in which it is the first.
-  for (u32 up = 0; up < k; ++up) {
-    const u32 ky = k - 1 - up;
-    const int sy = (int)(y + pad) - (int)ky;
-    if (sy < 0 || sy % (int)stride || sy / (int)stride >= (int)oh) continue;
-    for (u32 left = 0; left < k; ++left) {
-      const u32 kx = k - 1 - left;
-      const int sx = (int)(x + pad) - (int)kx;
-      if (sx < 0 || sx % (int)stride || sx / (int)stride >= (int)ow) continue;
-      const u64 o = ((b * oh + sy / stride) * ow + sx / stride) * c + ch;
-      if (places[o] == ky * k + kx) sum += grad[o];
+template <u32 V> static __device__ void read_places(const unsigned char *from, u32 (&place)[V]) {
+  if constexpr (V == 4) {
+    const uchar4 q = *(const uchar4 *)from;
+    place[0] = q.x, place[1] = q.y, place[2] = q.z, place[3] = q.w;
+  } else place[0] = from[0];
+}
+
+// With `scale`, maxima of clamp(x · scale + shift): a batch norm in front is never stored.
+template <u32 V, u32 K, u32 S>
+static __device__ void maxima(u32 i, const Slide &s, const float *x, const float *scale, const float *shift, float lo,
+                              float hi, float *y, unsigned char *places) {
+  const u32 k = K ? K : s.k, stride = S ? S : s.stride;
+  const Place at = position(i, s);
+  Floats<V> factor = {}, summand = {}, best = {};
+  if (scale) factor = load<V>(scale + at.ch), summand = load<V>(shift + at.ch);
+  u32 place[V] = {};
+  bool found = false;
+#pragma unroll
+  for (u32 ky = 0; ky < k; ++ky) {
+    const u32 iy = at.y * stride + ky - s.pad;
+    if (iy >= s.h) continue;
+#pragma unroll
+    for (u32 kx = 0; kx < k; ++kx) {
+      const u32 ix = at.x * stride + kx - s.pad;
+      if (ix >= s.w) continue;
+      const Floats<V> here = load<V>(x + index_of(s, at.b, iy, ix, at.ch));
+      for (u32 j = 0; j < V; ++j) {
+        const float v = scale ? clamped(fmaf(here.v[j], factor.v[j], summand.v[j]), lo, hi) : here.v[j];
+        // What is no number is the largest, as in PyTorch: it must not hide.
+        if (found && !(v > best.v[j]) && v == v) continue;
+        best.v[j] = v;
+        place[j] = ky * k + kx;
+      }
+      found = true;
     }
   }
-  dx[i] = sum;
+  store<V>(y + i * V, best);
+  keep_places<V>(places + i * V, place);
+}
+
+// Maxima of x [b, h, w, c] and where in the window they are, the first of equals; scale may be null.
+// n = b·oh·ow·(c / lanes).
+extern "C" __global__ void max_forward(u32 n, Slide s, const float *x, const float *scale, const float *shift, float lo,
+                                       float hi, float *y, unsigned char *places) {
+  EACH(n);
+  BY_WINDOW(s, maxima, i, s, x, scale, shift, lo, hi, y, places);
+}
+
+template <u32 V, u32 K, u32 S>
+static __device__ void gathered(u32 i, const Slide &s, const float *grad, const unsigned char *places, float *dx) {
+  const u32 k = K ? K : s.k;
+  const Place at = pixel(i, s);
+  Floats<V> sum = {};
+  // Windows in row order: from the one in which this is the last row to that in which it is the first.
+#pragma unroll
+  for (u32 up = 0; up < k; ++up) {
+    const u32 ky = k - 1 - up, oy = reader<S>(at.y, ky, s, s.oh);
+    if (oy >= s.oh) continue;
+#pragma unroll
+    for (u32 left = 0; left < k; ++left) {
+      const u32 kx = k - 1 - left, ox = reader<S>(at.x, kx, s, s.ow);
+      if (ox >= s.ow) continue;
+      const u32 o = index_of_position(s, at.b, oy, ox, at.ch);
+      u32 place[V];
+      read_places<V>(places + o, place);
+      const Floats<V> g = load<V>(grad + o);
+      for (u32 j = 0; j < V; ++j)
+        if (place[j] == ky * k + kx) sum.v[j] += g.v[j];
+    }
+  }
+  store<V>(dx + i * V, sum);
+}
+
+// Its input gradient: what the windows over a value say; n = b·h·w·(c / lanes).
+extern "C" __global__ void max_gather(u32 n, Slide s, const float *grad, const unsigned char *places, float *dx) {
+  EACH(n);
+  BY_WINDOW(s, gathered, i, s, grad, places, dx);
+}
+
+template <u32 V, u32 K, u32 S>
+static __device__ void scattered(u32 i, const Slide &s, const float *grad, const unsigned char *places, float *dx) {
+  const u32 k = K ? K : s.k;
+  const Place at = position(i, s);
+  const Floats<V> g = load<V>(grad + i * V);
+  u32 place[V];
+  read_places<V>(places + i * V, place);
+  // The last windows of a side have what lies behind them, too, which no window reads.
+  const u32 tall = at.y + 1 == s.oh ? s.h - at.y * k : k, wide = at.x + 1 == s.ow ? s.w - at.x * k : k;
+  for (u32 ky = 0; ky < tall; ++ky)
+    for (u32 kx = 0; kx < wide; ++kx) {
+      Floats<V> out;
+      for (u32 j = 0; j < V; ++j) out.v[j] = ky < k && kx < k && place[j] == ky * k + kx ? g.v[j] : 0.f;
+      store<V>(dx + index_of(s, at.b, at.y * k + ky, at.x * k + kx, at.ch), out);
+    }
+}
+
+// The same where windows stand side by side: each gradient is read once. n = b·oh·ow·(c / lanes).
+extern "C" __global__ void max_scatter(u32 n, Slide s, const float *grad, const unsigned char *places, float *dx) {
+  EACH(n);
+  BY_WINDOW(s, scattered, i, s, grad, places, dx);
 }

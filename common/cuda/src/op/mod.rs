@@ -8,8 +8,11 @@ mod batch_norm;
 mod blur;
 mod concat;
 mod conv;
+mod dense;
 mod global_avg_pool;
+mod grouped;
 mod input;
+mod library;
 mod linear;
 mod max_pool;
 mod mul;
@@ -17,12 +20,17 @@ mod scale_shift;
 mod shuffle;
 mod split;
 
+pub(super) use batch_norm::Statistics;
+pub(super) use blur::Shares;
+pub(super) use grouped::{Groups, Tiles};
+
 use crate::launch::{Arg, Ptr};
 use crate::memory::Buffer;
+use crate::slide::Slide;
 use crate::values::Engine;
 use candle_core::Result;
 use graph::schedule::{Fused, Schedule};
-use graph::{Geometry, Op, Window};
+use graph::{Bounds, Geometry, Op, Window};
 
 /// How batch norm normalizes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,13 +99,13 @@ pub(super) struct Site<'a> {
     pub(super) fused: &'a Fused,
     /// Position of the first input.
     pub(super) input: usize,
-    /// `[b, h, w, c]`
+    /// `[b, h, w, c]`; where the first input is never stored, what that reads.
     pub(super) x: Ptr,
     /// Floats of x, for the whole batch.
     pub(super) read: usize,
     /// h, w, c of x.
     pub(super) shape: [usize; 3],
-    /// `[b, h, w, c]` of its own.
+    /// `[b, h, w, c]` of its own; null where it is never stored.
     pub(super) y: Ptr,
     /// Floats of y, for the whole batch.
     pub(super) n: usize,
@@ -115,10 +123,10 @@ impl<'a> Site<'a> {
             i,
             fused,
             input,
-            x: engine.out(input),
+            x: engine.out(source(schedule, input)),
             read: engine.floats(input),
             shape: schedule.operations[input].shape,
-            y: engine.out(i),
+            y: if fused.lazy { Ptr::NULL } else { engine.out(i) },
             n: engine.floats(i),
         }
     }
@@ -131,6 +139,39 @@ impl<'a> Site<'a> {
     /// Where what belongs to its parameter `k` lies in a buffer that is laid out like the parameters.
     fn within(&self, buffer: Ptr, k: usize) -> Ptr {
         buffer.at(self.schedule.layout.slots()[self.fused.parameters[k]].range.start)
+    }
+
+    /// Scale and shift, and bounds, of what makes its first input of x; none where that is stored.
+    fn normalize(&self, engine: &Engine) -> (Option<[Ptr; 2]>, Bounds) {
+        let input = &self.schedule.operations[self.input];
+        if !input.lazy {
+            return (None, Bounds::NONE);
+        }
+        let c = input.shape[2];
+        let factors = if let Op::BatchNorm(_) = input.op {
+            [2, 3].map(|k| engine.kept(self.input).at(k * c))
+        } else {
+            let at = |k: usize| self.schedule.layout.slots()[input.parameters[k]].range.start;
+            [0, 1].map(|k| self.parameters.at(at(k)))
+        };
+        (Some(factors), input.bounds)
+    }
+
+    /// The operation that alone reads its result.
+    fn reader(&self) -> Option<usize> {
+        only_reader(self.schedule, self.i)
+    }
+
+    /// Whether its bias is taken in by the batch norm behind it, [`Site::bias_before`].
+    fn norm_takes_bias(&self) -> bool {
+        self.reader().is_some_and(|i| bias_before(self.schedule, i).is_some())
+    }
+
+    /// For a batch norm: where the bias of the convolution before it lies, in a buffer that is laid out like the
+    /// parameters, if that convolution leaves it out. The mean of a batch takes a bias away again, and of stored
+    /// statistics it can be taken: so it need not be added to every value, nor gradients be added up for it.
+    fn bias_before(&self, buffer: Ptr) -> Option<Ptr> {
+        Some(buffer.at(bias_before(self.schedule, self.i)?))
     }
 
     /// Values of a picture of the result of operation `i`.
@@ -154,23 +195,41 @@ impl<'a> Site<'a> {
     }
 }
 
+/// The operation whose stored result stands for that of operation `i`: its own, or what it reads, where its readers make
+/// it for themselves.
+fn source(schedule: &Schedule, i: usize) -> usize {
+    let operation = &schedule.operations[i];
+    if operation.lazy { operation.inputs[0] } else { i }
+}
+
+/// The operation that alone reads the result of operation `i`.
+fn only_reader(schedule: &Schedule, i: usize) -> Option<usize> {
+    let readers = |o: &Fused| o.inputs.iter().filter(|j| **j == i).count();
+    let mut reading =
+        schedule.operations.iter().enumerate().skip(i + 1).filter(|(_, o)| readers(o) > 0);
+    let (reader, operation) = reading.next()?;
+    (reading.next().is_none() && readers(operation) == 1).then_some(reader)
+}
+
+/// For operation `i`: where among the parameters the bias lies that it takes in; see [`Site::bias_before`].
+fn bias_before(schedule: &Schedule, i: usize) -> Option<usize> {
+    let Op::BatchNorm(_) = schedule.operations[i].op else { return None };
+    let input = schedule.operations[i].inputs[0];
+    let before = &schedule.operations[input];
+    let takes = before.op.as_conv().is_some_and(|c| c.bias)
+        && before.bounds == Bounds::NONE
+        && only_reader(schedule, input) == Some(i);
+    takes.then(|| schedule.layout.slots()[before.parameters[1]].range.start)
+}
+
 impl Engine {
-    /// A kernel over a window's positions, or over what they read, `n` values; its first arguments are n, h, w,
-    /// c, k, stride, margin before, oh, ow.
+    /// A kernel with a thread for the channels that `s` gives one, of `values` of positions or of what windows read;
+    /// its first arguments are how many threads, and s.
     ///
     /// # Errors
     /// A device that fails.
-    fn windowed(&self, name: &'static str, n: usize, g: &Geometry, args: &[Arg]) -> Result<()> {
-        let (Window { kernel, stride, .. }, padding) = (g.window, before(g));
-        let (oh, ow) = (g.out_height(), g.out_width());
-        let sizes = [g.height, g.width, g.input, kernel, stride, padding, oh, ow].map(Arg::from);
-        self.kernels.each(name, n, &[&sizes[..], args].concat())
+    fn slid(&self, name: &'static str, values: usize, s: Slide, args: &[Arg]) -> Result<()> {
+        let all = [&[Arg::from(s)], args].concat();
+        self.kernels.spread(name, values / s.lanes(), &all)
     }
-}
-
-/// Pixels of margin before a side. How many lie behind follows from the number of positions.
-fn before(g: &Geometry) -> usize {
-    let [above, left] = g.before();
-    assert_eq!(above, left, "a network's pictures are square");
-    left
 }

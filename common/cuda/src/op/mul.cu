@@ -1,17 +1,19 @@
 // The product of a map and factors: as many as it has values, or one for each channel of a picture.
-#include "../index.cuh"
+#include "../fours.cuh"
+#include "../slide.cuh"
 
-// y = x · factors; `picture` values of a picture of x, `gate` factors for it. n = b·picture.
-extern "C" __global__ void mul(u64 n, u32 picture, u32 gate, const float *x, const float *factors, float *y) {
-  INDEX(n);
-  y[i] = x[i] * factors[i / picture * gate + i % picture % gate];
-}
-
-// The gradient of the factors: grad · x, summed up over the pixels that a factor is for. n = b·gate.
-extern "C" __global__ void mul_gate(u64 n, u32 picture, u32 gate, const float *grad, const float *x, float *out) {
-  INDEX(n);
-  const u64 b = i / gate;
-  float sum = 0.f;
-  for (u32 at = i % gate; at < picture; at += gate) sum += grad[b * picture + at] * x[b * picture + at];
-  out[i] = sum;
+// y = x · factors; by_picture and by_gate: values of a picture of x and factors for it, / lanes. n = b · picture / lanes.
+extern "C" __global__ void mul(u32 n, u32 lanes, Divisor by_picture, Divisor by_gate, const float *x,
+                               const float *factors, float *y) {
+  EACH(n);
+  by_lanes(lanes, [&](auto width) {
+    constexpr u32 V = decltype(width)::value;
+    u32 at, factor;
+    const u32 b = divide(i, by_picture, &at);
+    divide(at, by_gate, &factor);
+    Floats<V> v = load<V>(x + i * V);
+    const Floats<V> w = load<V>(factors + (b * by_gate.d + factor) * V);
+    for (u32 j = 0; j < V; ++j) v.v[j] *= w.v[j];
+    store<V>(y + i * V, v);
+  });
 }

@@ -10,7 +10,7 @@ use graph::op::ScaleShift;
 
 impl Run for ScaleShift {
     fn forward(&self, engine: &mut Engine, site: &Site, _: Mode) -> Result<()> {
-        normalize(engine, site, site.parameter(0), site.parameter(1))
+        normalize(engine, site, [site.parameter(0), site.parameter(1)])
     }
 
     fn backward(
@@ -20,8 +20,13 @@ impl Run for ScaleShift {
         grad: Buffer,
         gradients: Ptr,
     ) -> Result<()> {
-        let unit = [engine.unit[0].at, engine.unit[1].at];
-        denormalize(engine, site, &grad, gradients, unit, 0.0)?;
-        engine.add(site.input, grad)
+        let [zeros, ones] = [engine.unit[0].at, engine.unit[1].at];
+        let [scale, shift] = [0, 1].map(|k| site.parameter(k));
+        let room = engine.memory.take(2 * site.channels())?;
+        let rest = [room.at, room.at.at(site.channels())];
+        let all = [zeros, ones, scale, shift, rest[0], rest[1]];
+        denormalize(engine, site, grad, gradients, all, 0.0)?;
+        engine.memory.give(room);
+        Ok(())
     }
 }

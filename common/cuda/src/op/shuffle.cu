@@ -1,13 +1,10 @@
 // Channels of several groups in turns.
-#include "../index.cuh"
+#include "../slide.cuh"
 
-// Output channel j · groups + k is input channel k · (c / groups) + j; turned round, if back is not 0.
-extern "C" __global__ void shuffle(u64 n, u32 c, u32 groups, u32 back, const float *x, float *y) {
-  INDEX(n);
-  const u64 row = i / c;
-  const u32 ch = i % c, source = ch % groups * (c / groups) + ch / groups;
-  if (back)
-    y[row * c + source] = x[i];
-  else
-    y[i] = x[row * c + source];
+// Output channel j · groups + k is input channel k · (c / groups) + j; turned round, with the other number of groups.
+extern "C" __global__ void shuffle(u32 n, Divisor by_c, Divisor by_groups, const float *x, float *y) {
+  EACH(n);
+  u32 ch, k;
+  const u32 row = divide(i, by_c, &ch), j = divide(ch, by_groups, &k), each = by_c.d / by_groups.d;
+  y[i] = x[row * by_c.d + k * each + j];
 }
