@@ -87,6 +87,8 @@ planted op/conv.cu "a chunk that goes beyond the rows" "start + chunk < rows ? s
 planted op/dense.cu "a bound that is one too far" "xx < s.w) values" "xx <= s.w) values"
 planted op/dense.cu "a tap that is turned round backwards" "(row * k + ky) * k + kx" "(row * k + kx) * k + ky"
 planted op/dense.cu "a bias that begins with every four channels" "bias + ch * V" "bias + ch"
+planted op/dense.cu "pairs of bf16 turned round" "bf16(x.v[0]) | bf16(x.v[1]) << 16" "bf16(x.v[1]) | bf16(x.v[0]) << 16"
+planted op/dense.cu "taps of any window turned round" "s.by_k, &kx), s.by_k, &ky" "s.by_k, &ky), s.by_k, &kx"
 planted op/dense.cu "bf16 that is cut, not rounded" "bits + 0x7fffu + ((bits >> 16) & 1u)" "bits"
 planted op/batch_norm.cu "a variance without its second term" "+ delta * delta * before * n / count" ""
 planted op/batch_norm.cu "a mask that lets a bound pass" "y[i] > lo && y[i] < hi ? grad[i] : 0.f, xhat" "y[i] >= lo && y[i] < hi ? grad[i] : 0.f, xhat"
