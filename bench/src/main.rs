@@ -5,6 +5,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod layers;
+mod queue;
 mod timing;
 mod traffic;
 
@@ -62,7 +63,8 @@ struct Bench {
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Mode {
-    /// A step: forward, cross-entropy, backward, AdamW, as PyTorch's side of the comparison.
+    /// A step: forward, cross-entropy, backward, AdamW, as PyTorch's side of the comparison. With --device cuda five
+    /// rounds of so many steps, each queued behind the last; the pictures lie on the device.
     Train,
     /// Steps as train makes them: views (crop, flip, rotation, colour, CutMix) and the moving average
     /// besides.
@@ -134,6 +136,7 @@ fn run(args: &Bench) -> Result<String> {
             timing::warm_up(&mut answer)?;
             Times::of(args.steps, answer)?
         }
+        Mode::Train if matches!(device, Device::Cuda(_)) => queue::steps(&model, args, device)?,
         Mode::Train => {
             let mut executor = device.executor_at(&model, args.products.precision)?;
             time(args.steps, || step(&mut *executor, &x, batch))?

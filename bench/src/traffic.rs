@@ -49,7 +49,15 @@ pub(crate) fn traffic(model: &Model, size: usize) -> Result<String> {
         };
     }
     let megabytes = |floats: usize| 4.0 * floats as f64 / 1e6;
+    // Answers store what batch norms and clamps, which are folded, leave: written once, read once.
+    let answers = Schedule::new(&model.folded()?.graph, size, Fusing::NONE)?;
+    let stored: usize = answers.operations.iter().map(|o| 2 * o.floats()).sum();
+    // A step reads weights forwards and backwards, writes and reads their gradient, reads and writes them and
+    // AdamW's two means.
+    let weights = 10 * model.graph.parameter_count();
     let line = serde_json::json!({
+        "megabytes an answer at least": megabytes(stored),
+        "megabytes of weights": megabytes(weights),
         "megabytes moved": megabytes(floats.moved),
         "megabytes at least": megabytes(floats.least),
         "megabytes kept": megabytes(floats.kept),

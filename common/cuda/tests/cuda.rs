@@ -6,6 +6,7 @@
 
 #[path = "../../reference/tests/plain/case.rs"]
 mod case;
+mod kernels;
 #[path = "../../reference/tests/plain/sketch.rs"]
 mod sketch;
 #[path = "../../reference/tests/plain/stock.rs"]

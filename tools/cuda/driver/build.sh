@@ -2,18 +2,22 @@
 # build.sh OUT_DIR FILE.cu ...
 # A stand-in for the CUDA driver and cuBLAS's products that runs these kernels on the CPU: memory ends at
 # guard pages and begins as NaN, launch limits are checked. It shows that the logic is right, not that a GPU
-# runs it, and says nothing about speed. Kernels that wait for each other (__syncthreads, shuffles) get a
-# fiber per thread. Needs g++ and nm.
+# runs it, and says nothing about speed. Threads are fibers, which wait for each other (__syncthreads, shuffles).
+# Needs g++ and nm.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=$(realpath -m "$1")
 shift
 work=$out/work
-mkdir -p "$work"
-flags="-w -std=c++17 -fpermissive -fPIC -I$here -include $here/shim.h"
+mkdir -p "$work" "${EMU_CACHE:-$out/made}"
+# EMU_FLAGS: counts.sh has the kernels say what they touch.
+flags="-w -std=c++17 -fpermissive -fPIC -I$here -include $here/shim.h ${EMU_FLAGS:-}"
 one() {
-    local cu name fibers=false
+    local cu name made fibers=false
     cu=$(realpath "$1") name=$(basename "$1" .cu)
+    # What was compiled before from the same text, wherever it lay: a planted bug changes one file or few.
+    made=${EMU_CACHE:-$out/made}/$(g++ -E -P $flags -x c++ "$cu" | cat - "$here"/*.h | cat - <(echo "$flags") | sha256sum | cut -c1-32).o
+    if [ -e "$made" ]; then cp "$made" "$work/$name.pic.o"; return; fi
     g++ -O0 $flags -x c++ -c "$cu" -o "$work/$name.o"
     if grep -qE '__sync|__shfl' "$cu"; then fibers=true; fi
     {
@@ -26,6 +30,7 @@ one() {
         echo '} } init_; }'
     } >"$work/$name.cpp"
     g++ -O2 $flags -fvisibility=hidden -I"$here" -c "$work/$name.cpp" -o "$work/$name.pic.o"
+    cp "$work/$name.pic.o" "$made.$$" && mv "$made.$$" "$made"
 }
 rm -f "$work"/*.o
 for cu in "$@"; do one "$cu" & done

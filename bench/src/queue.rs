@@ -1,0 +1,90 @@
+//! Training steps on a device that works through a queue, without waiting for each: what a training run does.
+
+use super::{Bench, CLASSES};
+use crate::timing::Times;
+use anyhow::{Result, ensure};
+use artifacts::Model;
+use common::device::Device;
+use executor::{Batch, Executor, Loss, Rule, Update};
+use graph::rng::Rng;
+use std::time::Instant;
+use views::{Normalization, Pictures, Policy, View};
+
+/// Seconds of steps before any are timed, as a GPU that rested raises its clock in hundreds of milliseconds.
+const WARM_UP: f64 = 0.3;
+
+/// How often so many steps are queued and waited for.
+const ROUNDS: usize = 5;
+
+/// Pictures of noise.
+struct Noise {
+    size: usize,
+    pixels: Vec<u8>,
+}
+
+impl Noise {
+    fn new(count: usize, size: usize) -> Self {
+        let mut rng = Rng::new(1, "pixels", 0);
+        let n = count * 3 * size * size;
+        Self { size, pixels: (0..n).map(|_| (rng.bits() >> 56) as u8).collect() }
+    }
+}
+
+impl Pictures for Noise {
+    fn count(&self) -> usize {
+        self.pixels.len() / (3 * self.size * self.size)
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn pixels(&self, i: usize) -> &[u8] {
+        let n = 3 * self.size * self.size;
+        &self.pixels[i * n..(i + 1) * n]
+    }
+}
+
+/// The times of steps on pictures that lie on the device, turned into views there (flipped or not, the cheapest):
+/// of each round a mean, as only its end is waited for. The first steps, two at least, are waited for and not timed:
+/// they allocate, and what a driver sets up late it sets up then.
+///
+/// # Errors
+/// A device that keeps no pictures, or fails.
+pub(crate) fn steps(model: &Model, args: &Bench, device: Device) -> Result<Times> {
+    let mut executor = device.executor_at(model, args.products.precision)?;
+    let (batch, size) = (args.batch as usize, args.size);
+    let pictures = Noise::new(batch, size);
+    let policy: Policy = "flip".parse()?;
+    let views: Vec<(usize, View)> =
+        (0..batch).map(|i| (i, View::of(&policy, 1, i, 0, batch, size))).collect();
+    ensure!(
+        executor.keep(&pictures, &Normalization::NONE)?,
+        "{batch} pictures of {size} px do not fit on {device}"
+    );
+    let (start, mut steps) = (Instant::now(), 0);
+    while steps < 2 || start.elapsed().as_secs_f64() < WARM_UP {
+        queue(&mut *executor, &views)?;
+        executor.losses()?;
+        steps += 1;
+    }
+    let mut seconds = Vec::new();
+    for _ in 0..if args.steps > 1 { ROUNDS } else { 1 } {
+        let start = Instant::now();
+        for _ in 0..args.steps.max(1) {
+            queue(&mut *executor, &views)?;
+        }
+        executor.losses()?; // waits for the device
+        seconds.push(start.elapsed().as_secs_f64() / args.steps.max(1) as f64);
+    }
+    Ok(Times::new(seconds))
+}
+
+/// A step as PyTorch's side of the comparison makes it: all pictures are of class 0.
+fn queue(executor: &mut dyn Executor, views: &[(usize, View)]) -> Result<()> {
+    let mut labels = vec![0.0; views.len() * CLASSES];
+    labels.iter_mut().step_by(CLASSES).for_each(|l| *l = 1.0);
+    let batch = Batch { pictures: Vec::new(), labels, teacher: Vec::new() };
+    let update = Update { weight_decay: 1e-2, ..Update::new(Rule::AdamW, 1e-3) };
+    executor.step_on(views, batch, Loss::LABELS, &update)
+}
