@@ -100,10 +100,7 @@ fn run(args: &Bench) -> Result<String> {
     );
     let device = args.compute.start()?;
     let precision = args.products.precision;
-    ensure!(
-        precision.is_f32() || device.is_cpu(),
-        "--precision {precision}: {device} multiplies f32 alone"
-    );
+    device.multiplies(precision)?;
     let graph = args.sizing.graph(&args.arch, CLASSES)?;
     let weights = graph::init::weights(&graph, 1);
     let preparation = Preparation { size: args.size, framing: Framing::Crop, exif: false };
