@@ -18,7 +18,7 @@ use codec::{Quantized, Rows, Spec};
 use common::cli;
 use common::device::Device;
 use common::sizing::Sizing;
-use common::training::{Optimizer, Pictures, Settings, Targets, Training};
+use common::training::{Optimizer, Pictures, Settings, Sizes, Targets, Training};
 use engine::pass::{self, Engine};
 use executor::{Batch, Executor, Loss, Rule, Update};
 use graph::grid::Grids;
@@ -212,6 +212,7 @@ fn training(model: Model, args: &Bench, device: Device) -> Result<Times> {
         label_smoothing: 0.0,
         ema: 0.999,
         slim: 0.0,
+        sizes: Sizes::FULL,
         seed: 1,
         precision: args.products.precision,
     };

@@ -109,7 +109,11 @@ impl<'a> Batches<'a> {
             Targets::Teacher { logits, .. } => epoch % logits.views.views,
         };
         let size = self.images.size();
-        let view = |i: usize| View::of(&self.policy, self.view_seed, i, k, self.images.len(), size);
+        let side = self.settings.sizes.at(epoch, self.settings.epochs, size);
+        let view = |i: usize| {
+            let view = View::of(&self.policy, self.view_seed, i, k, self.images.len(), size);
+            if side == size { view } else { view.at(side, size) }
+        };
         let views: Vec<(usize, View)> = chosen.iter().map(|i| (*i, view(*i))).collect();
         let mut labels = vec![0.0; chosen.len() * self.classes];
         let smoothing = self.settings.label_smoothing;
@@ -128,7 +132,7 @@ impl<'a> Batches<'a> {
         let Some(normalization) = &self.normalization else {
             return Feed { batch: Batch { pictures: Vec::new(), labels, teacher }, views };
         };
-        let floats = 3 * size * size;
+        let floats = 3 * side * side;
         let mut pictures = vec![0.0; chosen.len() * floats];
         pictures.par_chunks_mut(floats).zip(&views).for_each(|(x, (i, view))| {
             views::render(self.images, *i, view, normalization, x);

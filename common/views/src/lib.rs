@@ -131,6 +131,25 @@ impl View {
     }
 }
 
+impl View {
+    /// The same view of pictures that are rendered `side` pixels wide instead of `size`: what is in pixels moves with
+    /// the side. The share in the target stays: it is what a teacher was asked with.
+    pub fn at(self, side: usize, size: usize) -> Self {
+        let scaled = |v: usize| (2 * v * side + size) / (2 * size);
+        let mixing = match self.mixing {
+            Mixing::None | Mixing::Mixup(_) => self.mixing,
+            Mixing::CutMix(rectangle) => Mixing::CutMix(rectangle.map(scaled)),
+            Mixing::ResizeMix([top, bottom, left, _]) => {
+                // A square still, inside.
+                let width = scaled(bottom - top).max(1);
+                let [top, left] = [scaled(top), scaled(left)].map(|v| v.min(side - width));
+                Mixing::ResizeMix([top, top + width, left, left + width])
+            }
+        };
+        Self { mixing, ..self }
+    }
+}
+
 /// Draws how a partner takes part.
 type Way = fn(&Policy, &mut Rng, usize) -> Mixing;
 
@@ -218,6 +237,22 @@ mod tests {
         // Of 100 tosses 50 ± 4 standard deviations.
         assert!((30..=70).contains(&cuts), "{cuts}");
         Ok(())
+    }
+
+    /// By hand: a rectangle from 10 to 50 of 64 pixels is one from 6 (6.25) to 31 (31.25) of 40; a square of 33 (20.6)
+    /// from 31 (19.4) on is one of 21, from 19 on. The share in the target stays.
+    #[test]
+    fn views_are_told_for_other_sides() {
+        let own = Shot::PLAIN;
+        let view = |mixing| View { own, partner: (1, own), mixing, weight: 0.7 };
+        let cut = view(Mixing::CutMix([10, 50, 0, 64])).at(40, 64);
+        assert_eq!(cut, view(Mixing::CutMix([6, 31, 0, 40])));
+        let square = view(Mixing::ResizeMix([31, 64, 0, 33])).at(40, 64);
+        assert_eq!(square, view(Mixing::ResizeMix([19, 40, 0, 21])));
+        let dot = view(Mixing::ResizeMix([63, 64, 63, 64])).at(8, 64);
+        assert_eq!(dot, view(Mixing::ResizeMix([7, 8, 7, 8])));
+        let mixed = view(Mixing::Mixup(0.7));
+        assert_eq!(mixed.at(8, 64), mixed);
     }
 
     /// Of 1,200 views a quarter is plain and each way has a third of the rest: 300 ± 75 is 5 standard deviations. The
