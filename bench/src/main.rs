@@ -20,7 +20,7 @@ use common::device::Device;
 use common::sizing::Sizing;
 use common::training::{Optimizer, Pictures, Settings, Sizes, Targets, Training};
 use engine::pass::{self, Engine};
-use executor::{Batch, Executor, Loss, Rule, Update};
+use executor::{Batch, Executor, Loss, Precision, Rule, Update};
 use graph::grid::Grids;
 use graph::rng::Rng;
 use std::cell::RefCell;
@@ -133,7 +133,7 @@ fn run(args: &Bench) -> Result<String> {
             timing::warm_up(&mut answer)?;
             Times::of(args.steps, answer)?
         }
-        Mode::Train if matches!(device, Device::Cuda(_)) => queue::steps(&model, args, device)?,
+        Mode::Train if is_cuda => queue::steps(&model, args, device)?,
         Mode::Train => {
             let mut executor = device.executor_at(&model, args.products.precision)?;
             time(args.steps, || step(&mut *executor, &x, batch))?

@@ -15,7 +15,6 @@ mod sketch;
 #[allow(dead_code)]
 mod stock;
 
-use candle_core::Device;
 use case::{LOSS, batch, f64s, largest, off};
 use executor::{Executor, Rule, Update};
 use graph::Graph;
@@ -40,8 +39,7 @@ fn full_size_equals_the_cpu_and_itself() {
         let graph = family(name, width);
         let weights = random_weights(&graph, 1);
         let mut cpu = engine::Network::new(&graph, &weights, &Grids::new(), size).unwrap();
-        let device = Device::new_cuda(0).unwrap();
-        let new = || cuda::Network::new(&graph, &weights, &Grids::new(), size, &device).unwrap();
+        let new = || cuda::Network::new(&graph, &weights, &Grids::new(), size, 0).unwrap();
         let (mut cuda, batch) = (new(), batch(&graph, PICTURES, size, 3));
         let answers = f64s(&cpu.logits(&batch.pictures).unwrap());
         let answer = off(&cuda.logits(&batch.pictures).unwrap(), &answers);
