@@ -20,7 +20,7 @@ use common::device::Device;
 use common::sizing::Sizing;
 use common::training::{Optimizer, Pictures, Settings, Sizes, Targets, Training};
 use engine::pass::{self, Engine};
-use executor::{Batch, Executor, Loss, Precision, Rule, Update};
+use executor::{Batch, Executor, Loss, Rule, Update};
 use graph::grid::Grids;
 use graph::rng::Rng;
 use std::cell::RefCell;
@@ -101,6 +101,7 @@ fn run(args: &Bench) -> Result<String> {
     let device = args.compute.start()?;
     let precision = args.products.precision;
     device.multiplies(precision)?;
+    let is_cuda = matches!(device, Device::Cuda(_));
     let graph = args.sizing.graph(&args.arch, CLASSES)?;
     let weights = graph::init::weights(&graph, 1);
     let preparation = Preparation { size: args.size, framing: Framing::Crop, exif: false };
