@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 
 const STYLE: &str = "body{font:15px sans-serif;margin:2em;max-width:70em}\
 figure{display:inline-block;margin:0 1em 1em 0;vertical-align:top;max-width:16em}\
-figcaption{font-size:12px;overflow-wrap:anywhere}img{margin-right:4px}";
+figcaption{font-size:12px;overflow-wrap:anywhere}img{margin-right:4px;min-width:64px}";
 
 /// A page that is being written. Every text is text: what would be an element is escaped.
 pub struct Sheet(String);
