@@ -18,7 +18,7 @@ use codec::{Quantized, Rows, Spec};
 use common::cli;
 use common::device::Device;
 use common::sizing::Sizing;
-use common::training::{Optimizer, Pictures, Settings, Targets, Training};
+use common::training::{Optimizer, Pictures, Settings, Sizes, Targets, Training};
 use engine::pass::{self, Engine};
 use executor::{Batch, Executor, Loss, Rule, Update};
 use graph::grid::Grids;
@@ -100,10 +100,8 @@ fn run(args: &Bench) -> Result<String> {
     );
     let device = args.compute.start()?;
     let precision = args.products.precision;
-    ensure!(
-        precision.is_f32() || device.is_cpu(),
-        "--precision {precision}: {device} multiplies f32 alone"
-    );
+    device.multiplies(precision)?;
+    let is_cuda = matches!(device, Device::Cuda(_));
     let graph = args.sizing.graph(&args.arch, CLASSES)?;
     let weights = graph::init::weights(&graph, 1);
     let preparation = Preparation { size: args.size, framing: Framing::Crop, exif: false };
@@ -136,7 +134,7 @@ fn run(args: &Bench) -> Result<String> {
             timing::warm_up(&mut answer)?;
             Times::of(args.steps, answer)?
         }
-        Mode::Train if matches!(device, Device::Cuda(_)) => queue::steps(&model, args, device)?,
+        Mode::Train if is_cuda => queue::steps(&model, args, device)?,
         Mode::Train => {
             let mut executor = device.executor_at(&model, args.products.precision)?;
             time(args.steps, || step(&mut *executor, &x, batch))?
@@ -215,6 +213,7 @@ fn training(model: Model, args: &Bench, device: Device) -> Result<Times> {
         label_smoothing: 0.0,
         ema: 0.999,
         slim: 0.0,
+        sizes: Sizes::FULL,
         seed: 1,
         precision: args.products.precision,
     };

@@ -2,10 +2,10 @@
 
 use super::{Bench, CLASSES};
 use crate::timing::Times;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use artifacts::Model;
 use common::device::Device;
-use executor::{Batch, Executor, Loss, Rule, Update};
+use executor::{Batch, Executor, Kept, Loss, Rule, Update};
 use graph::rng::Rng;
 use std::time::Instant;
 use views::{Normalization, Pictures, Policy, View};
@@ -58,13 +58,12 @@ pub(crate) fn steps(model: &Model, args: &Bench, device: Device) -> Result<Times
     let policy: Policy = "flip".parse()?;
     let views: Vec<(usize, View)> =
         (0..batch).map(|i| (i, View::of(&policy, 1, i, 0, batch, size))).collect();
-    ensure!(
-        executor.keep(&pictures, &Normalization::NONE)?,
-        "{batch} pictures of {size} px do not fit on {device}"
-    );
+    let Some(kept) = executor.keep(&pictures, &Normalization::NONE)? else {
+        bail!("{batch} pictures of {size} px do not fit on {device}")
+    };
     let (start, mut steps) = (Instant::now(), 0);
     while steps < 2 || start.elapsed().as_secs_f64() < WARM_UP {
-        queue(&mut *executor, &views)?;
+        queue(&mut *executor, kept, &views)?;
         executor.losses()?;
         steps += 1;
     }
@@ -72,7 +71,7 @@ pub(crate) fn steps(model: &Model, args: &Bench, device: Device) -> Result<Times
     for _ in 0..if args.steps > 1 { ROUNDS } else { 1 } {
         let start = Instant::now();
         for _ in 0..args.steps.max(1) {
-            queue(&mut *executor, &views)?;
+            queue(&mut *executor, kept, &views)?;
         }
         executor.losses()?; // waits for the device
         seconds.push(start.elapsed().as_secs_f64() / args.steps.max(1) as f64);
@@ -81,10 +80,10 @@ pub(crate) fn steps(model: &Model, args: &Bench, device: Device) -> Result<Times
 }
 
 /// A step as PyTorch's side of the comparison makes it: all pictures are of class 0.
-fn queue(executor: &mut dyn Executor, views: &[(usize, View)]) -> Result<()> {
+fn queue(executor: &mut dyn Executor, kept: Kept, views: &[(usize, View)]) -> Result<()> {
     let mut labels = vec![0.0; views.len() * CLASSES];
     labels.iter_mut().step_by(CLASSES).for_each(|l| *l = 1.0);
     let batch = Batch { pictures: Vec::new(), labels, teacher: Vec::new() };
     let update = Update { weight_decay: 1e-2, ..Update::new(Rule::AdamW, 1e-3) };
-    executor.step_on(views, batch, Loss::LABELS, &update)
+    executor.step_on(kept, views, batch, Loss::LABELS, &update)
 }

@@ -10,7 +10,7 @@ use candle_core::{Tensor, Var};
 use codec::{Quantized, Rows};
 use common::device::Device;
 use common::run::run;
-use common::training::{OnGrids, Optimizer, Pictures, Settings, Summary, Targets, Training};
+use common::training::{OnGrids, Optimizer, Pictures, Settings, Sizes, Summary, Targets, Training};
 use executor::{Loss, Precision};
 use graph::grid::Grids;
 use graph::{Array, Weights};
@@ -101,6 +101,7 @@ fn settings(epochs: u32) -> Settings {
         label_smoothing: 0.0,
         ema: 0.0,
         slim: 0.0,
+        sizes: Sizes::FULL,
         seed: 1,
         precision: Precision::F32,
     }
@@ -221,6 +222,7 @@ fn a_student_follows_its_teacher() {
         seed: 5,
         views: 2,
         images: images.source.hash.clone(),
+        folds: None,
     };
     let array = Array::new(vec![2, 60, 2], values).unwrap();
     Logits::save(&path, &views, &Provenance::new("test", &()).unwrap(), &array).unwrap();

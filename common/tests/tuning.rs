@@ -7,7 +7,7 @@ use artifacts::artifact::Data;
 use artifacts::images::Unsaved;
 use artifacts::{Framing, Images, Preparation, Provenance};
 use common::device::Device;
-use common::training::{Optimizer, Pictures, Settings, Targets, Training, Tuning};
+use common::training::{Optimizer, Pictures, Settings, Sizes, Targets, Training, Tuning};
 use executor::{Batch, Loss, Precision, Rule, State, Update};
 use graph::{Graph, Weights};
 use std::path::Path;
@@ -183,6 +183,7 @@ fn a_tuned_run_goes_on_to_the_same_bits() {
         label_smoothing: 0.0,
         ema: 0.9,
         slim: 0.0,
+        sizes: Sizes::FULL,
         seed: 1,
         precision: Precision::F32,
     };

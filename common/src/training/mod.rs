@@ -6,24 +6,27 @@
 //! Nothing here prints or touches files: [`crate::run`] does.
 
 mod batches;
+mod progress;
 mod settings;
+mod sizes;
 mod state;
+mod validation;
 
 use crate::device::Device;
-use crate::forward::Asked;
-use crate::score;
 use anyhow::{Context, Result, ensure};
-use artifacts::{Images, Logits, Model, plan};
+use artifacts::{Fold, Folds, Images, Logits, Model, plan};
 use batches::{Batches, Feed};
 use codec::Quantized;
 use executor::{Executor, Kept, Loss};
 use graph::Weights;
 use graph::grid::Grids;
-use serde::Serialize;
+pub use progress::{Epoch, Progress, Summary};
 pub use settings::{OnGrids, Optimizer, Settings, Tuning};
+pub use sizes::Sizes;
 pub use state::Saved;
 use std::sync::mpsc::Receiver;
-use views::{Policy, View};
+use validation::Validation;
+use views::Policy;
 
 /// Pictures to train on, and those that decide which epoch was best.
 pub struct Pictures<'a> {
@@ -46,38 +49,6 @@ pub enum Targets<'a> {
     },
 }
 
-/// What came out of a training run.
-#[derive(Clone, Debug)]
-pub struct Summary {
-    /// Validation accuracy of the best epoch; below 0 before there is one.
-    pub best: f64,
-    /// That epoch, from 1.
-    pub best_epoch: usize,
-    /// Validation accuracy after the last epoch.
-    pub last: f64,
-}
-
-impl std::fmt::Display for Summary {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { best, best_epoch, last } = self;
-        write!(f, "best top-1 {best:.4} in epoch {best_epoch}, last {last:.4}")
-    }
-}
-
-/// What an epoch brought: a line of the per-epoch CSV.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Epoch {
-    /// From 1.
-    pub epoch: usize,
-    /// Mean loss of its steps.
-    pub loss: f64,
-    /// Top-1 accuracy on the validation pictures afterwards.
-    pub validation_top1: f64,
-    /// Learning rate of its last step.
-    #[serde(skip)]
-    pub lr: f32,
-}
-
 /// Steps between two looks at the losses: each look waits for the device.
 const READ: usize = 50;
 
@@ -85,31 +56,23 @@ const READ: usize = 50;
 pub struct Training<'a> {
     model: Model,
     pictures: Pictures<'a>,
-    truth: Vec<usize>,
+    /// Those to train on that are shown, ascending.
+    shown: Vec<usize>,
+    validation: Validation<'a>,
     targets: &'a Targets<'a>,
     settings: &'a Settings,
     tuning: Option<Tuning>,
     on_grids: Option<OnGrids>,
+    device: Device,
     executor: Box<dyn Executor>,
+    /// Side of the pictures that the executor takes.
+    side: usize,
     /// The training pictures, where the executor makes views itself.
     kept: Option<Kept>,
-    /// Those that are measured on.
-    asked: Asked<'a>,
     progress: Progress,
     summary: Summary,
     best: Vec<f32>,
     log: String,
-}
-
-/// How far a run is.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Progress {
-    /// Epochs done.
-    pub epochs: usize,
-    /// Steps done of the next.
-    pub steps: usize,
-    /// Sum of their losses, up to the last look at them.
-    pub loss: f64,
 }
 
 impl<'a> Training<'a> {
@@ -129,30 +92,37 @@ impl<'a> Training<'a> {
         on_grids.map_or(Ok(()), |r| r.check())?;
         model.check_images(pictures.train)?;
         model.check_images(pictures.validation)?;
-        let truth = pictures.validation.all_labels()?;
-        let mut executor = device.executor_at(&model, settings.precision)?;
+        settings.sizes.check(pictures.train.size(), &model.graph)?;
+        let validation = Validation::new(pictures.validation)?;
+        let side = settings.sizes.at(0, settings.epochs, pictures.train.size());
+        let mut executor = executor(&model, side, settings, device)?;
         ensure!(
             settings.slim == 0.0 || executor.parametrisation().layout().gammas().next().is_some(),
             "--slim {}: the network has no batch norm that could go towards zero; of one that is trained \
              on grids it is folded",
             settings.slim
         );
-        let normalization = &model.input.normalization;
-        let kept = executor.keep(pictures.train, normalization)?;
-        let asked = Asked::new(&mut *executor, pictures.validation, normalization)?;
+        // What is kept on a device is rendered at its own size.
+        let kept = match settings.sizes.is_full() {
+            true => executor.keep(pictures.train, &model.input.normalization)?,
+            false => None,
+        };
         let summary = Summary { best: -1.0, best_epoch: 0, last: 0.0 };
         let (best, log) = (Vec::new(), String::new());
+        let shown = (0..pictures.train.len()).collect();
         Ok(Self {
             model,
             pictures,
-            truth,
+            shown,
+            validation,
             targets,
             settings,
             tuning: None,
             on_grids,
+            device,
             executor,
+            side,
             kept,
-            asked,
             progress: Progress::default(),
             summary,
             best,
@@ -169,14 +139,25 @@ impl<'a> Training<'a> {
         Ok(Self { tuning: Some(tuning), ..self })
     }
 
+    /// The same run without the pictures of a fold: none of them is shown, alone or as a partner.
+    ///
+    /// # Errors
+    /// As [`Folds::new`] and [`Folds::others`].
+    pub fn without(mut self, fold: Fold) -> Result<Self> {
+        let images = self.pictures.train;
+        self.shown = Folds::new(images, fold.of)?.others(images, fold)?;
+        Ok(self)
+    }
+
     /// Go on after an interruption.
     ///
     /// # Errors
     /// The state of another network.
     pub fn resume(&mut self, saved: Saved) -> Result<()> {
+        self.progress = saved.progress;
+        self.take_side(self.progress.epochs)?;
         self.executor.upload(saved.state)?;
         self.executor.set_losses(saved.progress.loss)?;
-        self.progress = saved.progress;
         (self.summary, self.best, self.log) = (saved.summary, saved.best, saved.log);
         Ok(())
     }
@@ -215,22 +196,22 @@ impl<'a> Training<'a> {
     /// # Errors
     /// Pictures without labels, or too few.
     pub fn steps_per_epoch(&self) -> Result<usize> {
-        Ok(self.batches()?.per_epoch())
+        Ok(self.batches(&self.shown)?.per_epoch())
     }
 
     /// Pictures in a step.
     pub fn batch(&self) -> usize {
-        batches::batch(self.settings, self.pictures.train)
+        batches::batch(self.settings, &self.shown)
     }
 
-    fn batches(&self) -> Result<Batches<'a>> {
-        Batches::new(
-            self.pictures.train,
-            self.targets,
-            self.settings,
-            &self.model,
-            self.kept.is_none(),
-        )
+    /// Of the pictures `shown`, which are [`Training::shown`]: borrowed apart, as a run changes its progress while
+    /// batches are made.
+    fn batches<'b>(&self, shown: &'b [usize]) -> Result<Batches<'b>>
+    where
+        'a: 'b,
+    {
+        let pictures = (self.pictures.train, shown);
+        Batches::new(pictures, self.targets, self.settings, &self.model, self.kept.is_none())
     }
 
     /// The remaining epochs. `tick` is called after every step, `note` after every epoch.
@@ -242,10 +223,12 @@ impl<'a> Training<'a> {
         mut tick: impl FnMut(&Self) -> Result<()>,
         mut note: impl FnMut(&Self, &Epoch) -> Result<()>,
     ) -> Result<()> {
-        let feed = self.batches()?;
+        let shown = self.shown.clone();
+        let feed = self.batches(&shown)?;
         let per_epoch = feed.per_epoch();
         feed.run((self.progress.epochs, self.progress.steps), |epoch, batches| {
             if self.progress.steps == 0 {
+                self.resize(epoch)?;
                 self.settle(epoch)?;
             }
             let loss = self.epoch(epoch, per_epoch, batches, &mut tick)?;
@@ -254,6 +237,31 @@ impl<'a> Training<'a> {
             let epoch = self.measure(epoch, loss, lr)?;
             note(self, &epoch)
         })
+    }
+
+    /// Before `epoch`, from 0: an executor for pictures of its side, if that is another.
+    fn resize(&mut self, epoch: usize) -> Result<()> {
+        if self.side_in(epoch) == self.side {
+            return Ok(());
+        }
+        let state = self.executor.download()?;
+        self.take_side(epoch)?;
+        self.executor.upload(state)
+    }
+
+    /// Side of the pictures in `epoch`, from 0.
+    fn side_in(&self, epoch: usize) -> usize {
+        self.settings.sizes.at(epoch, self.settings.epochs, self.pictures.train.size())
+    }
+
+    /// An executor for pictures of the side of `epoch`, from 0, with the weights of the beginning, unless it is there.
+    fn take_side(&mut self, epoch: usize) -> Result<()> {
+        let side = self.side_in(epoch);
+        if side != self.side {
+            self.executor = executor(&self.model, side, self.settings, self.device)?;
+            self.side = side;
+        }
+        Ok(())
     }
 
     /// Whether the integers no longer change in `epoch`, from 0.
@@ -320,11 +328,14 @@ impl<'a> Training<'a> {
 
     /// After epoch number `epoch` from 0: accuracy, and whether it is the best.
     fn measure(&mut self, epoch: usize, loss: f64, lr: f32) -> Result<Epoch> {
-        let (n, tick) = (self.truth.len(), |_: &[f32], _| Ok(()));
-        let plain = |i| (i, View::plain(i));
-        let logits = self.asked.logits(&mut *self.executor, n, plain, tick)?;
-        let correct = score::correct(&logits, &self.truth);
-        let validation_top1 = correct as f64 / self.truth.len() as f64;
+        let (size, normalization) = (self.validation.size(), &self.model.input.normalization);
+        let validation_top1 = if self.side == size {
+            self.validation.top1(&mut *self.executor, normalization)?
+        } else {
+            // Of pictures as they are: what training is for.
+            let mut full = executor(&self.last()?, size, self.settings, self.device)?;
+            self.validation.top1_of(&mut *full, normalization)?
+        };
         let epoch = Epoch { epoch: epoch + 1, loss, validation_top1, lr };
         self.progress = Progress { epochs: epoch.epoch, ..Progress::default() };
         self.executor.set_losses(0.0)?;
@@ -372,4 +383,16 @@ impl<'a> Training<'a> {
         weights.extend(stored);
         Ok(Model { weights, grids, ..self.model.clone() })
     }
+}
+
+/// An executor for `model` on pictures `side` pixels wide.
+fn executor(
+    model: &Model,
+    side: usize,
+    settings: &Settings,
+    device: Device,
+) -> Result<Box<dyn Executor>> {
+    let mut model = model.clone();
+    model.input.preparation.size = side;
+    device.executor_at(&model, settings.precision)
 }

@@ -1,5 +1,6 @@
 //! The settings of a training run.
 
+use super::Sizes;
 use crate::share::Share;
 use crate::sizing::FRESH;
 use anyhow::{Result, ensure};
@@ -51,6 +52,12 @@ pub struct Settings {
     #[arg(long, default_value_t = 0.0, value_name = "LAMBDA")]
     #[serde(skip_serializing_if = "is_off")]
     pub slim: f32,
+    /// Smaller pictures in the first epochs, as SIDE:SHARE of the epochs, or several, e.g. 40:0.5 or 32:0.3,48:0.3;
+    /// then the pictures as they are. An epoch takes about (SIDE / size)² of the time. Views are the same but for the
+    /// pixels, accuracy is measured at full size.
+    #[arg(long, value_name = "SIDE:SHARE", default_value = "", hide_default_value = true, value_parser = sizes)]
+    #[serde(skip_serializing_if = "Sizes::is_full")]
+    pub sizes: Sizes,
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -62,6 +69,10 @@ pub struct Settings {
     #[arg(long, value_name = "PRECISION", default_value_t)]
     #[serde(skip_serializing_if = "Precision::is_f32", serialize_with = "by_name")]
     pub precision: Precision,
+}
+
+fn sizes(text: &str) -> Result<Sizes> {
+    if text.is_empty() { Ok(Sizes::default()) } else { text.parse() }
 }
 
 fn by_name<S: Serializer>(
@@ -192,6 +203,7 @@ mod tests {
             label_smoothing: 0.0,
             ema: 0.0,
             slim: 0.0,
+            sizes: Sizes::FULL,
             seed: 0,
             precision: Precision::F32,
         }

@@ -50,7 +50,8 @@ pub trait Pictures: Sync {
     fn pixels(&self, i: usize) -> &[u8];
 }
 
-/// A view of picture `i` → `out` `[size, size, 3]`.
+/// A view of picture `i` → `out` `[side, side, 3]`, square, of any side: that of `pictures`, or another, for which
+/// the view is one [`View::at`] that side.
 pub fn render(
     pictures: &dyn Pictures,
     i: usize,
@@ -58,7 +59,7 @@ pub fn render(
     normalization: &Normalization,
     out: &mut [f32],
 ) {
-    let size = pictures.size();
+    let (size, side) = (pictures.size(), side(out));
     shoot(pictures.pixels(i), size, &view.own, out);
     if view.mixing != Mixing::None {
         let (j, shot) = view.partner;
@@ -73,16 +74,16 @@ pub fn render(
             }
             Mixing::CutMix([top, bottom, left, right]) => {
                 for y in top..bottom {
-                    let row = (y * size + left) * 3..(y * size + right) * 3;
+                    let row = (y * side + left) * 3..(y * side + right) * 3;
                     out[row.clone()].copy_from_slice(&other[row]);
                 }
             }
             Mixing::ResizeMix([top, bottom, left, right]) => {
                 for (y, x) in (top..bottom).flat_map(|y| (left..right).map(move |x| (y, x))) {
-                    let at = (y * size + x) * 3;
+                    let at = (y * side + x) * 3;
                     out[at..at + 3].copy_from_slice(&shrunk(
                         &other,
-                        size,
+                        side,
                         bottom - top,
                         [y - top, x - left],
                     ));
@@ -112,16 +113,22 @@ fn shrunk(picture: &[f32], size: usize, side: usize, at: [usize; 2]) -> [f32; 3]
     sum.map(|v| v / (rows.len() * columns.len()) as f32)
 }
 
-/// Bilinear samples of a picture in 0..1, `[size, size, 3]`; beyond the border it is mirrored.
+/// The side of a square picture `[side, side, 3]`.
+fn side(picture: &[f32]) -> usize {
+    (picture.len() / 3).isqrt()
+}
+
+/// Bilinear samples of a picture in 0..1, `[side, side, 3]`; beyond the border it is mirrored. Where there are fewer than the
+/// picture has pixels, they are samples still, not means: random crops are about as large as what they become.
 fn shoot(pixels: &[u8], size: usize, shot: &Shot, out: &mut [f32]) {
-    if shot.matrix == Shot::PLAIN.matrix && shot.center == Shot::PLAIN.center {
+    let width = side(out);
+    if width == size && shot.matrix == Shot::PLAIN.matrix && shot.center == Shot::PLAIN.center {
         Normalization::NONE.apply(pixels, out);
     } else {
-        let side = size as f32;
-        let [[yy, yx], [xy, xx]] = shot.matrix;
-        let half = (side - 1.0) / 2.0;
-        let [cy, cx] = shot.center.map(|c| c * side - 0.5);
-        for (oy, row) in out.chunks_exact_mut(3 * size).enumerate() {
+        let (step, half) = (size as f32 / width as f32, (width as f32 - 1.0) / 2.0);
+        let [[yy, yx], [xy, xx]] = shot.matrix.map(|row| row.map(|v| v * step));
+        let [cy, cx] = shot.center.map(|c| c * size as f32 - 0.5);
+        for (oy, row) in out.chunks_exact_mut(3 * width).enumerate() {
             let dy = oy as f32 - half;
             for (ox, out) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
                 let dx = ox as f32 - half;
@@ -245,6 +252,24 @@ mod tests {
             };
             assert!(pixel.iter().all(|v| (v - expected).abs() < 1e-6), "{i}: {pixel:?}");
         }
+    }
+
+    /// By hand: of 4 pixels a side, made 2, each sample lies in the middle of four pixels, or of the middle two
+    /// at twice the size; of 2, made 4, at 0.25, 0.75 … of the way.
+    #[test]
+    fn views_have_any_side() {
+        let mut pixels = vec![0u8; 48];
+        (0..16).for_each(|i| pixels[i] = 10 * i as u8);
+        let red = |pixels: &[u8], size, width: usize, zoom| {
+            let mut out = vec![0.0; 3 * width * width];
+            let matrix = [[zoom, 0.0], [0.0, zoom]];
+            shoot(pixels, size, &Shot { matrix, ..Shot::PLAIN }, &mut out);
+            out.chunks(3).map(|p| (p[0] * 2550.0).round() as i32).collect::<Vec<_>>()
+        };
+        assert_eq!(red(&pixels, 4, 2, 1.0), [250, 450, 1050, 1250]);
+        assert_eq!(red(&pixels, 4, 2, 0.5), [500, 600, 900, 1000]);
+        let small = [0, 40, 80, 120, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(red(&small, 2, 4, 1.0)[..4], [0, 100, 300, 400]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use artifacts::{Images, Model, Preparation, Provenance, classes};
 use codec::{Quantized, Rows};
 use common::device::Device;
 use common::forward::forward_all;
-use common::training::{OnGrids, Optimizer, Pictures, Settings, Targets, Training};
+use common::training::{OnGrids, Optimizer, Pictures, Settings, Sizes, Targets, Training};
 use executor::Precision;
 use graph::Role;
 use photos::MAX_PIXELS;
@@ -192,7 +192,7 @@ fn on_grids(student: &Model) -> Result<Model> {
 const FREE: OnGrids = OnGrids { budget: usize::MAX, settle: 0.0 };
 
 /// Of trainings that are timed: a learning rate that does no harm, and more epochs than there is time for.
-const SETTINGS: Settings = Settings {
+static SETTINGS: Settings = Settings {
     epochs: 100_000,
     batch: 32,
     optimizer: Optimizer::Adamw,
@@ -203,6 +203,7 @@ const SETTINGS: Settings = Settings {
     label_smoothing: 0.0,
     ema: 0.99,
     slim: 0.0,
+    sizes: Sizes::FULL,
     seed: 1,
     precision: Precision::F32,
 };
