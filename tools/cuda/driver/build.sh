@@ -11,8 +11,7 @@ shift
 work=$out/work
 cache=${EMU_CACHE:-$out/made}
 mkdir -p "$work" "$cache"
-# EMU_FLAGS: counts.sh has the kernels say what they touch.
-flags="-w -std=c++17 -fpermissive -fPIC -I$here -include $here/shim.h ${EMU_FLAGS:-}"
+flags="-w -std=c++17 -fpermissive -fPIC -I$here -include $here/shim.h"
 one() {
     local cu name made
     cu=$(realpath "$1") name=$(basename "$1" .cu)
