@@ -124,7 +124,7 @@ fn start(args: &Distill, train: &Images, device: Device) -> Result<Start> {
     let (plan, quant) = Plan::load(plan_path)?;
     quant.check_made_for("model", &init)?;
     let mut model = model.folded()?;
-    let rounded = plan.quantized(&model)?;
+    let rounded = plan.quantized(&model).with_context(|| quant.name.clone())?;
     (model.weights, model.grids) = (rounded.weights()?, rounded.grids());
     let on_grids = Some(OnGrids { budget: plan.budget, settle: args.student.settle });
     Ok(Start { model, on_grids, provenance: provenance.from("quant", &quant) })

@@ -7,7 +7,8 @@ use anyhow::{Result, ensure};
 use artifacts::Model;
 use common::cli;
 use common::share::Share;
-use graph::channels::{Group, Unit};
+use graph::Graph;
+use graph::channels::{Axis, Group, Unit};
 use serde::Serialize;
 
 /// Cut the channels that matter least.
@@ -81,7 +82,7 @@ impl Channels {
         ensure!(share.is_none_or(|s| !s.is_whole()), "--share 1: expected 0 up to below 1");
         let opened = self.files.open()?;
         let model = &opened.model;
-        let groups = model.graph.channel_groups();
+        let groups = worth_cutting(&model.graph)?;
         let scores = importance::scores(*by, model, &groups, opened.calibration.as_ref(), *seed)?;
         let ranking = Ranking::new(&groups, scores, &selection)?;
         let cut = |share: Share| -> Result<Model> {
@@ -97,6 +98,19 @@ impl Channels {
         }
         self.files.finish(&opened, pruned, limits, "prune channels", &selection)
     }
+}
+
+/// The channel groups of `graph`. Those of layers that a file does not hold stay: it would be no smaller without them.
+fn worth_cutting(graph: &Graph) -> Result<Vec<Group>> {
+    let joined = graph.joined_names()?;
+    let is_joined =
+        |axis: &Axis| axis.tensor.rsplit_once('.').is_some_and(|(name, _)| joined.contains(name));
+    let mut groups = graph.channel_groups();
+    for group in &mut groups {
+        // Where such a layer makes the channels, not where it reads them.
+        group.removable &= !group.axes.iter().any(|axis| axis.dim == 0 && is_joined(axis));
+    }
+    Ok(groups)
 }
 
 /// All channels that may go, least important first.
@@ -160,7 +174,6 @@ impl<'a> Ranking<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use graph::Graph;
 
     /// What is left of layers of 160, 40, 20 and 10 channels. Python, the course's own rule for a layer
     /// (`int(n * (1 - share))`) in exact fractions: `[int(n * (1 - Fraction(share))) for n in (160, 40, 20, 10)]`;

@@ -80,12 +80,14 @@ struct Layer {
     ways: Vec<(Windowed, Svd)>,
 }
 
-/// Every convolution of one group, and every linear layer.
+/// Every convolution of one group, and every linear layer, but for those that no file holds.
 fn layers(model: &Model) -> Result<Vec<Layer>> {
+    let joined = model.graph.joined_names()?;
     let convs: Vec<(&Node, Conv)> = model
         .graph
         .nodes()
         .iter()
+        .filter(|n| !joined.contains(&n.name))
         .filter_map(|n| Some((n, n.op.as_conv().filter(|c| c.groups == 1)?)))
         .collect();
     let bar = cli::progress(convs.len(), "factoring");

@@ -252,7 +252,8 @@ impl Pack {
             (Some(path), ..) => {
                 let (plan, made) = Plan::load(path)?;
                 made.check_made_for("model", source)?;
-                return coded(model, &plan.quantized(model)?, self.budget.unwrap_or(plan.budget));
+                let quantized = plan.quantized(model).with_context(|| made.name.clone())?;
+                return coded(model, &quantized, self.budget.unwrap_or(plan.budget));
             }
             (None, None, None) if !model.grids.is_empty() => {
                 let quantized = Quantized::on(&model.graph, &model.weights, &model.grids, 0.0)?;

@@ -50,6 +50,40 @@ fn quantize(folder: &Path, flags: &str) -> Result<(), String> {
     if done.status.success() { Ok(()) } else { Err(told) }
 }
 
+/// Files from before last layers were joined hold them apart: what is on grids keeps them, through plan and pack, and a
+/// plan for layers that are joined today says what to do.
+#[test]
+fn what_is_on_grids_keeps_its_layers() {
+    let folder = folder("apart");
+    let text = "input 3;a:conv 3>4 k3 bias;relu;b:conv 4>4 k1 bias;gap;f:linear 4>2 bias";
+    let graph: graph::Graph = text.parse().unwrap();
+    let (mut model, _) = Model::load(&folder.join("plain")).unwrap();
+    (model.weights, model.graph) = (graph::init::weights(&graph, 3), graph);
+    let choices = codec::uniform_choices(&model.graph, codec::Rows::Tensor, 6);
+    let rounded = codec::Quantized::new(&model.graph, &model.weights, &choices).unwrap();
+    let save = |model: &Model, name: &str| {
+        model.save(&folder.join(name), &Provenance::new("test", &()).unwrap()).unwrap();
+    };
+    save(&model, "float");
+    let apart = Model { weights: rounded.weights().unwrap(), grids: rounded.grids(), ..model };
+    save(&apart, "apart");
+    quantize(&folder, "pack --model apart --out apart.bin").unwrap();
+    quantize(&folder, "pack --model apart.bin --views flip --out views.bin").unwrap();
+    quantize(&folder, "pack --model float --bits 6 --out joined.bin").unwrap();
+    let stored = |name: &str| Model::load(&folder.join(name)).unwrap().0;
+    assert_eq!(stored("apart.bin").weights, apart.weights);
+    assert_eq!(stored("views.bin").weights, apart.weights);
+    assert!(!stored("joined.bin").weights.contains_key("b.weight"));
+
+    let (payload, sensitivity) = (rounded.encode(&apart.graph).unwrap(), None);
+    let plan = Plan { budget: 9000, bytes: 1, lambda: 0.0, choices, payload, sensitivity };
+    let (_, float) = Model::load(&folder.join("float")).unwrap();
+    let made = Provenance::new("quantize plan", &()).unwrap().from("model", &float);
+    plan.save(&folder.join("old"), &made).unwrap();
+    let told = quantize(&folder, "pack --model float --plan old --out x").unwrap_err();
+    assert!(told.contains("old: the plan is for b.bias") && told.contains("plan again"), "{told}");
+}
+
 /// What pack writes of a plan is the plan's own stream, which needs no labels, to the byte; for fewer bytes there must
 /// be another plan.
 #[test]

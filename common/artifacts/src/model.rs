@@ -180,12 +180,17 @@ impl Model {
         Ok(model)
     }
 
-    /// The same function with batch norm folded.
+    /// The same function with batch norm folded and last layers joined, where they can be. What is on grids is folded
+    /// already, and keeps the layers that it has grids for.
     ///
     /// # Errors
     /// Weights that do not fit the graph.
     pub fn folded(&self) -> Result<Self> {
-        let (graph, weights) = self.graph.fold(self.weights.clone())?;
+        let weights = self.weights.clone();
+        let (graph, weights) = match self.grids.is_empty() {
+            true => self.graph.fold(weights)?,
+            false => self.graph.fold_norms(weights)?,
+        };
         Ok(Self { graph, weights, ..self.clone() })
     }
 

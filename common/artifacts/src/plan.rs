@@ -68,11 +68,27 @@ impl Plan {
         artifact::save(path, &header, (n > 0).then(payload).into_iter().collect())
     }
 
+    /// Checks that this is a plan for the tensors of the folded `model`.
+    ///
+    /// # Errors
+    /// A plan for others: one from before last layers were joined, say.
+    pub fn check_for(&self, model: &Model) -> Result<()> {
+        let mut strange = self.choices.keys().filter(|name| !model.weights.contains_key(*name));
+        let found = strange.next();
+        ensure!(
+            found.is_none(),
+            "the plan is for {}, which the folded network does not have: run quantize plan again",
+            found.map_or("", String::as_str)
+        );
+        Ok(())
+    }
+
     /// The weights of the folded `model` as this plan rounds them.
     ///
     /// # Errors
     /// A plan for another network.
     pub fn quantized(&self, model: &Model) -> Result<Quantized> {
+        self.check_for(model)?;
         if self.payload.is_empty() {
             let nearest = Quantized::new(&model.graph, &model.weights, &self.choices)?;
             return Quantized::on(&model.graph, &model.weights, &nearest.grids(), self.lambda);

@@ -33,11 +33,11 @@ impl Graph {
         Ok((graph.join_head(&mut weights)?, weights))
     }
 
-    /// [`Graph::fold`] of batch norms alone: what files hold that were packed before last layers were joined.
+    /// [`Graph::fold`] of batch norms alone: the form of files that were packed before last layers were joined.
     ///
     /// # Errors
     /// Weights that do not fit the graph.
-    pub(crate) fn fold_norms(&self, mut weights: Weights) -> Result<(Self, Weights)> {
+    pub fn fold_norms(&self, mut weights: Weights) -> Result<(Self, Weights)> {
         self.check_weights(&weights)?;
         let readers = self.readers();
         let mut nodes: Vec<Node> = Vec::new();

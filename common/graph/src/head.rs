@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::fold::take;
 use crate::network::{Graph, Weights};
 use crate::op::{Conv, Linear, Op};
+use std::collections::BTreeSet;
 
 /// A pointwise convolution, the mean that alone reads it, and the layer that alone reads that; by their numbers.
 struct Head {
@@ -58,6 +59,19 @@ impl Graph {
     /// None of a graph that is valid.
     pub fn with_joined_head(&self) -> Result<Self> {
         self.clone().joined(|_, _, _| Ok(()))
+    }
+
+    /// Names of the layers that [`Graph::fold`] joins with the last: no file holds them, so that nothing is saved where they
+    /// become smaller.
+    ///
+    /// # Errors
+    /// None of a graph that is valid.
+    pub fn joined_names(&self) -> Result<BTreeSet<String>> {
+        let left = self.with_joined_head()?;
+        let names = |graph: &Self| -> BTreeSet<String> {
+            graph.nodes().iter().map(|n| n.name.clone()).collect()
+        };
+        Ok(names(self).difference(&names(&left)).cloned().collect())
     }
 
     /// Without the convolutions of heads, one after the other: of one in two factors both go. `join` gets their names.

@@ -89,6 +89,7 @@ impl Plan {
         if let Some(out) = &self.out
             && self.reuse
             && Artifact::is_made_by(out, &provenance)
+            && plan::Plan::load(out)?.0.check_for(&model).is_ok()
         {
             return Ok(cli::keep(out));
         }
