@@ -27,7 +27,8 @@ use views::Policy;
 /// With --graph the network is one of your own: no line of Rust is needed for another architecture.
 ///
 /// With --fold I/K the I-th of K parts of the pictures is left out: K such teachers answer every picture without having
-/// seen it (infer logits with all of them), and so find wrong labels (report suspects) and teach a student better.
+/// seen it (infer logits with all of them), and so find wrong labels (report suspects). A student of theirs hears nothing
+/// that was learnt by heart, but from teachers that have seen fewer pictures: where these are few, that costs more.
 #[derive(Parser)]
 #[command(
     version,

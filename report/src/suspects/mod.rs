@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 /// by confident learning (Northcutt et al. 2021): a class that reaches the mean probability of its own pictures, and is
 /// not the label. A suspect is no verdict: look at the pictures (--html), correct or remove what is wrong.
 ///
+/// The table has the columns file, label, probability, answer, answer_probability, probably_wrong (yes or no) and unseen:
+/// yes, or unknown where nothing says so.
+///
 /// It works where the teachers have not seen the pictures: train K of them with --fold 1/K to K/K and ask infer logits
 /// with all. A teacher that has learnt a wrong label finds it likely; whether the logits are of such is said. Views
 /// that are mixed show two pictures and are refused: plain ones, without --augment, do and take least time.
