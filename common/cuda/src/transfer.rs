@@ -9,10 +9,10 @@
 
 use crate::failure::Told;
 use crate::launch::{Kernels, Ptr};
-use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaEvent, CudaSlice, CudaStream, DeviceRepr, PinnedHostSlice, ValidAsZeroBits, result,
 };
+use candle_core::{CudaDevice, Result};
 use std::sync::{Arc, PoisonError};
 
 /// Bytes from which on a copy up takes the pinned buffers: shorter ones the driver puts into its own command buffer
@@ -100,6 +100,14 @@ impl Kernels {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.carry(stream, bytes, at.0)
     }
+}
+
+/// A copy of `values`, which are few, in memory of its own.
+///
+/// # Errors
+/// A device that fails.
+pub(super) fn table<T: DeviceRepr>(device: &CudaDevice, values: &[T]) -> Result<CudaSlice<T>> {
+    device.cuda_stream().clone_htod(values).told()
 }
 
 /// The first `n` values of `slice`, once everything before has run.
