@@ -66,6 +66,11 @@ goes_on "distill --quant" TERM "$epochs" $distill --init $A/tuned1.safetensors -
 pieces="claimed working working working"
 goes_on "infer logits" INT "$pieces" $bin/infer logits --teacher $A/teacher.safetensors --teacher $A/student.safetensors \
     --images $A/training.safetensors --augment flip,mixup=0.3 --views 3
+for i in 1 2; do
+    $bin/train $pictures --arch plain --width 0.5 --epochs 1 --fold $i/2 --out "$work/fold-$i.safetensors" >/dev/null 2>&1
+done
+goes_on "infer logits of folds" INT "$pieces" $bin/infer logits --teacher "$work/fold-1.safetensors" \
+    --teacher "$work/fold-2.safetensors" --images $A/training.safetensors --augment flip,mixup=0.3 --views 12
 goes_on "quantize plan" TERM "$pieces" $bin/quantize plan --model $A/student.safetensors --images $A/validation.safetensors \
     --pictures 500 --budget 200000
 

@@ -20,7 +20,7 @@ use common::device::Device;
 use common::sizing::Sizing;
 use common::training::{Optimizer, Pictures, Settings, Sizes, Targets, Training};
 use engine::pass::{self, Engine};
-use executor::{Batch, Executor, Loss, Precision, Rule, Update};
+use executor::{Batch, Executor, Loss, Rule, Update};
 use graph::grid::Grids;
 use graph::rng::Rng;
 use std::cell::RefCell;
@@ -100,11 +100,8 @@ fn run(args: &Bench) -> Result<String> {
     );
     let device = args.compute.start()?;
     let precision = args.products.precision;
+    device.multiplies(precision)?;
     let is_cuda = matches!(device, Device::Cuda(_));
-    ensure!(
-        precision.is_f32() || device.is_cpu() && precision != Precision::Tf32 || is_cuda,
-        "--precision {precision}: {device} has no such products"
-    );
     let graph = args.sizing.graph(&args.arch, CLASSES)?;
     let weights = graph::init::weights(&graph, 1);
     let preparation = Preparation { size: args.size, framing: Framing::Crop, exif: false };

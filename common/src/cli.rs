@@ -46,9 +46,10 @@ pub struct Compute {
 /// Flag of programs that ask networks.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Products {
-    /// What factors of products are rounded to: f32 (not at all), or bf16 (8 binary digits; sums stay f32),
-    /// which takes less time on CPUs with AVX512-BF16 and far more on others; the products have the same bits
-    /// there. --device cpu alone has it.
+    /// What factors of products are rounded to: f32 (not at all), bf16 (8 binary digits; sums stay f32), or tf32
+    /// (11 binary digits, by tensor cores themselves). bf16 takes less time on CPUs with AVX512-BF16 and far more
+    /// on others; the products have the same bits there. --device cpu has f32 and bf16, cuda all three, from
+    /// compute capability 8.0 on.
     #[arg(long, value_name = "PRECISION", default_value_t)]
     pub precision: Precision,
 }

@@ -39,11 +39,11 @@ impl Device {
         self.executor_at(model, Precision::F32)
     }
 
-    /// An executor for `model`, with products of `precision`.
+    /// Whether it has products of `precision`.
     ///
     /// # Errors
-    /// As for [`Device::executor`]; a precision that the device does not have.
-    pub fn executor_at(self, model: &Model, precision: Precision) -> Result<Box<dyn Executor>> {
+    /// It does not.
+    pub fn multiplies(self, precision: Precision) -> Result<()> {
         let [cpu, cuda] = [self.is_cpu(), matches!(self, Self::Cuda(_))];
         ensure!(
             precision.is_f32() || cpu || cuda,
@@ -53,6 +53,15 @@ impl Device {
             precision != Precision::Tf32 || cuda,
             "--precision tf32: numbers of tensor cores, which --device cuda has; the CPU has f32 and bf16"
         );
+        Ok(())
+    }
+
+    /// An executor for `model`, with products of `precision`.
+    ///
+    /// # Errors
+    /// As for [`Device::executor`]; a precision that the device does not have.
+    pub fn executor_at(self, model: &Model, precision: Precision) -> Result<Box<dyn Executor>> {
+        self.multiplies(precision)?;
         let Model { graph, weights, grids, .. } = model;
         let size = model.input.preparation.size;
         Ok(match self {

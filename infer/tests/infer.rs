@@ -57,6 +57,7 @@ fn answers_say_where_they_were_computed() {
         ("candle", "f32", serde_json::json!({ "name": "x", "device": "candle" })),
         ("cpu", "bf16", serde_json::json!({ "name": "x", "precision": "bf16" })),
         ("candle", "bf16", serde_json::Value::Null),
+        ("cpu", "tf32", serde_json::Value::Null),
     ] {
         let mut infer = Command::new(INFER);
         infer.args(["eval", "--name", "x", "--device", device, "--precision", precision]);
@@ -66,7 +67,9 @@ fn answers_say_where_they_were_computed() {
         let done = infer.output().unwrap();
         if settings.is_null() {
             let reason = String::from_utf8_lossy(&done.stderr).into_owned();
-            assert!(!done.status.success() && reason.contains("candle multiplies f32"), "{reason}");
+            let because =
+                if device == "cpu" { "the CPU has f32 and bf16" } else { "candle multiplies f32" };
+            assert!(!done.status.success() && reason.contains(because), "{reason}");
             continue;
         }
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));

@@ -102,6 +102,8 @@ P
 planted op/dense.cu "a bound that is one too far" "xx < s.w) values" "xx <= s.w) values"
 planted op/dense.cu "a tap that is turned round backwards" "(row * k + ky) * k + kx" "(row * k + kx) * k + ky"
 planted op/dense.cu "a bias that begins with every four channels" "bias + ch * V" "bias + ch"
+planted op/dense.cu "pairs of bf16 turned round" "bf16(x.v[0]) | bf16(x.v[1]) << 16" "bf16(x.v[1]) | bf16(x.v[0]) << 16"
+planted op/dense.cu "taps of any window turned round" "s.by_k, &kx), s.by_k, &ky" "s.by_k, &ky), s.by_k, &kx"
 planted op/dense.cu "bf16 that is cut, not rounded" "bits + 0x7fffu + ((bits >> 16) & 1u)" "bits"
 planted op/grouped.cu "a column of the margin that is read" "if (ix < s.w) v = load<V>(line + ix * s.c);" "v = load<V>(line + ix * s.c);"
 planted op/grouped.cu "a block that goes beyond its tiles" "end < t.count ? end : t.count" "end"
