@@ -15,10 +15,12 @@ use crate::product::Products;
 use crate::slide::{Divisor, Slide};
 use crate::sums::{Cut, Parts};
 use crate::transfer::Ring;
-use candle_core::cuda_backend::cudarc::driver::{CudaStream, LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaStream, DeviceRepr, LaunchConfig, PushKernelArg, ValidAsZeroBits,
+};
 use candle_core::{CudaDevice, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// An argument of a kernel, of the width that its declaration has.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +79,7 @@ pub(super) struct Kernels {
     pub(super) stream: Arc<CudaStream>,
     lease: Lease,
     launches: AtomicUsize,
-    pub(super) ring: Mutex<Ring>,
+    ring: Mutex<Ring>,
 }
 
 impl Kernels {
@@ -115,6 +117,19 @@ impl Kernels {
     /// How many were counted since there were `before`, which did not run and are not counted any more.
     pub(super) fn uncount(&self, before: usize) -> usize {
         self.launches.swap(before, Ordering::Relaxed) - before
+    }
+
+    /// Copies `values` to `at`, where there is room for them; they may be changed when this returns.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn upload<T: DeviceRepr + ValidAsZeroBits>(
+        &self,
+        values: &[T],
+        at: Ptr,
+    ) -> Result<()> {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.upload(&self.stream, values, at)
     }
 
     /// A kernel with a thread for each of `n` values; its first argument is n.

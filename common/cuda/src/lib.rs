@@ -12,6 +12,7 @@
 //! | `product` | products of matrices, by cuBLAS |
 //! | `memory` | buffers that are given back and taken again |
 //! | `inputs` | what a batch brings along, in buffers that stay |
+//! | `stage` | a batch goes up |
 //! | `values` | results and gradients of a batch, in such buffers |
 //! | `slide` | windows and divisions as kernels take them |
 //! | `sums` | sums whose order shapes decide |
@@ -52,6 +53,7 @@ mod pass;
 mod product;
 mod render;
 mod slide;
+mod stage;
 mod sums;
 mod transfer;
 mod values;
