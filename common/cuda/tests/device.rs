@@ -196,9 +196,9 @@ fn child(what: &str, switches: &[(&str, &str)]) -> Option<String> {
 
 /// What was counted before `word` at the end of a process.
 fn counted(text: &str, word: &str) -> usize {
-    let line = text.lines().find(|l| l.contains("emu: ")).unwrap();
-    let count = line.trim_start_matches("emu: ").split(", ").find_map(|c| c.strip_suffix(word));
-    count.unwrap_or_else(|| panic!("no {word} in {line}")).trim().parse().unwrap()
+    let lines = text.lines().filter_map(|l| l.strip_prefix("emu: "));
+    let count = lines.flat_map(|l| l.split(", ")).find_map(|c| c.strip_suffix(word));
+    count.unwrap_or_else(|| panic!("no {word} in {text}")).trim().parse().unwrap()
 }
 
 #[test]
@@ -209,7 +209,11 @@ fn executors_one_after_the_other_share_what_costs_to_open() {
     }
     assert_eq!((counted(&three, "streams"), counted(&three, "handles")), (1, 1));
     assert!(counted(&three, "kernel launches") > 2 * counted(&one, "kernel launches"));
-    // Each gave back all its memory: what is left are cuBLAS's workspace alone, as in the other.
+    // Exact buffers are for one size each, so there are more of them.
+    let exact = child("one", &[("CRUMB_CUDA", "exact")]).unwrap();
+    let plain = child("one", &[("CRUMB_CUDA", "")]).unwrap();
+    assert!(counted(&exact, "allocations") > counted(&plain, "allocations"));
+    // Each gave back all its memory: what is left is its stream's, as in the other.
     assert_eq!(counted(&one, "live blocks"), counted(&three, "live blocks"));
 }
 

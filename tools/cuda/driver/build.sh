@@ -10,8 +10,7 @@ out=$(realpath -m "$1")
 shift
 work=$out/work
 mkdir -p "$work" "${EMU_CACHE:-$out/made}"
-# EMU_FLAGS: counts.sh has the kernels say what they touch.
-flags="-w -std=c++17 -fpermissive -fPIC -I$here -include $here/shim.h ${EMU_FLAGS:-}"
+flags="-w -std=c++17 -fpermissive -fPIC -I$here -include $here/shim.h"
 one() {
     local cu name made fibers=false
     cu=$(realpath "$1") name=$(basename "$1" .cu)
