@@ -34,6 +34,12 @@ TEACHER_FILE ?=
 # prepared: the middle of each, turned as cameras say.
 INIT ?=
 INIT_FLAGS ?= --fit crop --exif
+# How many teachers answer together: TEACHERS=3 trains the recipe's with the seeds 1 to 3, and the student follows the
+# mean of their logits. FOLDS=5 trains five instead, each without a fifth of the pictures, and each answers those that
+# it has not seen: what a teacher has learnt by heart it does not hand on, and make suspects finds wrong labels by it.
+# Either takes as much time as so many teachers; teacher-1.safetensors and so on are kept as teacher.safetensors is.
+TEACHERS ?=
+FOLDS ?=
 # Flags of prepare catalogue, such as --unreadable 0.2.
 CATALOGUE_FLAGS ?=
 # Largest size of the shipped file, bytes.
@@ -107,6 +113,15 @@ $(if $(findstring --arch,$(TEACHER)),$(error INIT: TEACHER has --arch, and the n
   take it out, or leave RECIPE= to auto))
 endif
 
+$(if $(and $(FOLDS),$(TEACHERS)),$(error FOLDS and TEACHERS: teachers either differ in what they see or in their seeds))
+MANY := $(FOLDS)$(TEACHERS)
+$(if $(and $(MANY),$(TEACHER_FILE)),$(error TEACHER_FILE and $(if $(FOLDS),FOLDS,TEACHERS): a teacher that is there \
+  already is not trained; leave one of them out))
+NUMBERS := $(if $(MANY),$(shell seq 1 '$(MANY)' 2>/dev/null))
+$(if $(MANY),$(if $(word 2,$(NUMBERS)),,$(error $(if $(FOLDS),FOLDS,TEACHERS)=$(MANY): expected a number, 2 or more)))
+# Who answers for the student.
+TAUGHT_BY := $(if $(MANY),$(NUMBERS:%=teacher-%),teacher)
+
 BIN := target/release
 WITH := $(if $(FEATURES),-p common --features $(FEATURES:%=common/%))
 STAGES := prepare train distill prune quantize infer report
@@ -115,7 +130,7 @@ export RAYON_NUM_THREADS := $(THREADS)
 ON_DEVICE := $(if $(DEVICE),--device $(DEVICE))
 PRETRAINED := $(OUT)/pretrained.safetensors
 
-.PHONY: help submission page check-everywhere report typeset experiments settled announce check test faults tools lock clean FORCE
+.PHONY: help submission page suspects check-everywhere report typeset experiments settled announce check test faults tools lock clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -135,7 +150,7 @@ submission: announce $(OUT)/table.txt $(OUT)/prediction.csv ## train, compress, 
 
 # Before anything is made: how long it will take.
 announce:
-	@$(if $(wildcard $(OUT)/table.txt),:,echo "recipe $(RECIPE)$(if $(TAKES),: $(TAKES))")
+	@$(if $(wildcard $(OUT)/table.txt),:,echo "recipe $(RECIPE)$(if $(TAKES),: $(TAKES))$(if $(MANY), (and longer for $(MANY) teachers instead of one))")
 	@$(if $(wildcard $(BIN)/report),:,echo "first the tools are compiled: about 3 minutes on 2 cores")
 
 # Whether a process runs: it is there, and, where the system tells, it is a make and not a dead one.
@@ -174,6 +189,7 @@ test: ## all tests: units, kernels, the pipeline on the built-in pictures
 	tests/pipeline.sh
 	tests/report.sh
 	tests/make.sh
+	tests/suspects.sh
 	tests/folders.sh
 	tests/interrupts.sh
 	tests/faults.sh
@@ -271,10 +287,23 @@ $(OUT)/teacher.safetensors: $(TEACHER_FILE) $$(changed) | tools lock
 	$(stage)
 endif
 
-# $(call logits,teacher): its answers to the training pictures.
-logits = infer logits --reuse --teacher $(OUT)/$1.safetensors --images $(TRAINING) $(ON_DEVICE) $(LOGITS)
-$(OUT)/logits.safetensors: command = $(call logits,teacher)
-$(OUT)/logits.safetensors: $(OUT)/teacher.safetensors $(TRAINING) $$(changed) | tools lock
+# Of several each is that one but for its seed, or for the fold that it does not see.
+$(OUT)/teacher-%.safetensors: command = train --reuse $(TRAIN_ON) $(if $(INIT),--init $(PRETRAINED)) \
+  $(if $(FOLDS),$(TEACHER) --fold $*/$(FOLDS),$(call seeded,$(TEACHER),$*))
+$(NUMBERS:%=$(OUT)/teacher-%.safetensors): $(OUT)/teacher-%.safetensors: $(PICTURES) $(if $(INIT),$(PRETRAINED)) \
+  $$(changed) | tools lock
+	$(stage)
+
+# $(call ask,teachers): their answers to the training pictures; $(call logits,teachers): in the recipe's views.
+ask = infer logits --reuse $(foreach one,$1,--teacher $(OUT)/$(one).safetensors) --images $(TRAINING) $(ON_DEVICE)
+logits = $(call ask,$1) $(LOGITS)
+$(OUT)/logits.safetensors: command = $(call logits,$(TAUGHT_BY))
+$(OUT)/logits.safetensors: $(TAUGHT_BY:%=$(OUT)/%.safetensors) $(TRAINING) $$(changed) | tools lock
+	$(stage)
+
+# Which labels they doubt, by the pictures as they are.
+$(OUT)/suspects/logits.safetensors: command = $(call ask,$(TAUGHT_BY))
+$(OUT)/suspects/logits.safetensors: $(TAUGHT_BY:%=$(OUT)/%.safetensors) $(TRAINING) $$(changed) | tools lock
 	$(stage)
 
 # --- student, then (cut, tune) x PRUNE_STEPS
@@ -328,9 +357,9 @@ $(OUT)/prediction.csv: $(OUT)/model.bin $(patsubst %,$(FOLDER),testing) $$(chang
 include report/questions.mk
 
 # --- what each model is worth: a row, and beside it the answers
-TABLE := $(foreach row,teacher student $(if $(STEPS),pruned) shipped,$(OUT)/eval/$(row).csv) \
+TABLE := $(foreach row,$(TAUGHT_BY) student $(if $(STEPS),pruned) shipped,$(OUT)/eval/$(row).csv) \
   $(if $(TESTED),$(OUT)/test/shipped.csv)
-NAMES := teacher student pruned shipped $(EXPERIMENTS)
+NAMES := teacher $(NUMBERS:%=teacher-%) student pruned shipped $(EXPERIMENTS)
 ROWS := $(NAMES:%=$(OUT)/eval/%.csv)
 TESTS := $(NAMES:%=$(OUT)/test/%.csv)
 model = $(OUT)/$*.safetensors
@@ -351,11 +380,15 @@ $(OUT)/table.txt: $(TABLE) | tools lock
 
 # A stage that has ended is not undone by what stops make right then.
 .PRECIOUS: $(PICTURES) $(TESTING) $(CATALOGUE) $(PRETRAINED) $(STUDENTS) $(STEPS:%=$(OUT)/cut%.safetensors) $(READY) $(ROWS) $(TESTS) \
-  $(addprefix $(OUT)/,teacher.safetensors logits.safetensors plan.safetensors model.bin prediction.csv)
+  $(NUMBERS:%=$(OUT)/teacher-%.safetensors) \
+  $(addprefix $(OUT)/,teacher.safetensors suspects/logits.safetensors logits.safetensors plan.safetensors model.bin prediction.csv)
 
 # --- what is made of them
 check-everywhere: $(OUT)/model.bin | tools ## the shipped file's logits in engine, candle, onnxruntime (PYTHON=) and page, beside each other
 	$(RUN) $(BIN)/infer check --model '$<' --photos $(call from,testing) --onnx-python $(PYTHON) --page target/page.wasm
+suspects: $(OUT)/suspects/logits.safetensors | tools ## with FOLDS=5: the training pictures that are probably labelled wrongly, CSV and HTML
+	$(RUN) $(BIN)/report suspects --images '$(TRAINING)' --logits '$<' --csv '$(OUT)/suspects/suspects.csv' \
+	  --html '$(OUT)/suspects/suspects.html'
 page: $(OUT)/page.html ## a web page with the shipped file inside, which classifies pictures
 $(OUT)/page.html: $(OUT)/model.bin target/page.wasm | tools lock
 	$(RUN) $(BIN)/report page --model '$<' --examples $(call from,validation) --out '$@'
@@ -370,4 +403,4 @@ report: experiments typeset ## the assignment's four questions and more: OUT/rep
 typeset: tools
 	@[ -e $(BIN)/typeset ] || echo "what typesets the report is compiled: about 3 minutes on 2 cores"
 	cargo build --release -p typeset
-experiments: settled announce $(OUT)/table.txt $(EXPERIMENTS:%=$(OUT)/eval/%.csv) $(TESTED_TOO) ## what the report is about, without the report
+experiments: settled announce $(OUT)/table.txt $(OUT)/eval/teacher.csv $(EXPERIMENTS:%=$(OUT)/eval/%.csv) $(TESTED_TOO) ## what the report is about, without the report

@@ -146,7 +146,7 @@ done
 pass "$kills kills of the pipeline, each run again with the same or another seed, end with that seed's file"
 
 # --- every stage's artifact stays when make is stopped while it writes the flags
-{ make -npq report OUT="$out" TEACHER_B="$teacher" 2>/dev/null || true; } | awk '/^[^#\t ].*: / { target = $1; precious = 0 }
+{ make -npq report suspects OUT="$out" TEACHER_B="$teacher" FOLDS=3 2>/dev/null || true; } | awk '/^[^#\t ].*: / { target = $1; precious = 0 }
     /^#  Precious file/ { precious = 1 }
     /^\t\$\(stage\)$/ { stages++; if (!precious) print target } END { print stages }' >"$work/stages"
 [ "$(wc -l <"$work/stages")" = 1 ] && [ "$(cat "$work/stages")" -gt 150 ] || fail "not in .PRECIOUS: $(cat "$work/stages")"
@@ -168,6 +168,48 @@ grep -q -- '--fit center' "$out/training.safetensors.flags" || fail "pictures of
 submission
 [ "$(sum "$out/model.bin")" = "$first" ] || fail "another file after a teacher from elsewhere"
 pass "pictures follow a teacher from elsewhere"
+
+# --- several teachers: each without a fold, or each of another seed
+folds=$work/folds
+submission OUT="$folds" FOLDS=2 || fail "two folds: $(tail -3 "$work/log")"
+for i in 1 2; do
+    target/release/report show "$folds/teacher-$i.safetensors" | heard "fold $i/2" || fail "teacher $i left out no fold"
+done
+[ ! -e "$folds/teacher.safetensors" ] || fail "a teacher of everything beside those of folds"
+grep -q 'teacher-2 ' "$folds/table.txt" || fail "$(cat "$folds/table.txt")"
+before=$(sum "$folds/model.bin") trained=$(stamp "$folds/teacher-1.safetensors")
+submission OUT="$folds" FOLDS=2
+if grep -q '^target/release' "$work/log"; then fail "something runs twice: $(grep -m1 '^target' "$work/log")"; fi
+pass "FOLDS=2 trains two teachers, and nothing twice"
+# Lost flags of teachers and logits, and a kill while the second is trained: what is finished is kept.
+rm "$folds"/teacher-1.safetensors.flags "$folds"/teacher-2.safetensors "$folds"/teacher-2.safetensors.flags "$folds"/logits.safetensors.flags
+: >"$work/log"
+set -m
+submission OUT="$folds" FOLDS=2 &
+await $! grep -q -- "--out '$folds/teacher-2.safetensors'" "$work/log"
+kill -9 -- -$! 2>/dev/null || true
+wait $! 2>/dev/null || true
+set +m
+grep -q 'teacher-1.safetensors: made by this very command before, kept' "$work/log" || fail "$(cat "$work/log")"
+submission OUT="$folds" FOLDS=2 || fail "after a kill: $(tail -3 "$work/log")"
+[ "$trained" = "$(stamp "$folds/teacher-1.safetensors")" ] || fail "a teacher is trained anew"
+[ "$(sum "$folds/model.bin")" = "$before" ] || fail "another file after a kill between the teachers"
+pass "a kill between two teachers costs neither, and the file is the same"
+target/release/infer logits --teacher "$folds/teacher-1.safetensors" --images "$folds/training.safetensors" \
+    --out "$work/half" >"$work/half.told" 2>&1 && fail "half of the folds was accepted"
+grep -q 'fold 2/2: all teachers have seen its pictures' "$work/half.told" || fail "$(cat "$work/half.told")"
+make --no-print-directory suspects DATA="$data" OUT="$folds" RECIPE=smoke PREPARE='--size 32' CLASSES="$classes" FOLDS=2 \
+    TEACHER="--arch plain --width 0.5 --epochs 3 --seed $seed" >"$work/log" 2>&1 || fail "suspects: $(tail -3 "$work/log")"
+if grep -q 'release/train' "$work/log"; then fail "suspects trains anew"; fi
+heard 'had not seen it, nor its label (2 folds)' <"$work/log" || fail "$(tail "$work/log")"
+pass "suspects asks the teachers that are there: $(grep -m1 'probably wrong' "$work/log" | sed 's/.*: //')"
+submission OUT="$folds" TEACHERS=2 || fail "two seeds: $(tail -3 "$work/log")"
+target/release/report show "$folds/logits.safetensors" | heard 'teacher 1' || fail "logits of one teacher"
+pass "TEACHERS=2 asks two of other seeds"
+refused "folds and seeds" "teachers either differ in what they see or in their seeds" FOLDS=2 TEACHERS=2
+refused "a single fold" "expected a number, 2 or more" FOLDS=1
+refused "folds of a teacher from elsewhere" "a teacher that is there already is not trained" FOLDS=2 TEACHER_FILE="$teacher"
+rm -r "$folds"
 
 # --- three classes under a recipe that names ten
 mkdir "$work/three"

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`share`] | a share of n things, counted as it was written | `training`, `prepare images`, `prune` |
 //! | [`catalogue`] | which pictures a folder holds, their classes and splits | `prepare`, `infer` |
+//! | [`sheet`] | a page of small pictures with a line each | `prepare check`, `report suspects` |
 //! | [`device`] | which executor stands behind a name | every stage that computes |
 //! | [`sizing`] | how large a fresh network is | `train`, `distill`, `bench` |
 //! | [`forward`] | pictures → logits | `training`, `infer`, `quantize plan` |
@@ -27,5 +28,6 @@ pub mod interrupt;
 pub mod run;
 pub mod score;
 pub mod share;
+pub mod sheet;
 pub mod sizing;
 pub mod training;

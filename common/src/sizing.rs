@@ -73,6 +73,7 @@ const HEADER: usize = 800;
 
 /// An estimate of the coded file of `graph`, bytes.
 fn coded_bytes(graph: &Graph, bits_per_weight: f32) -> f64 {
+    let Ok(graph) = graph.with_joined_head() else { return f64::INFINITY };
     let count = |role: Role| -> f64 {
         let all = graph.parameters().filter(|p| p.role == role);
         all.map(|p| p.shape.iter().product::<usize>() as f64).sum()

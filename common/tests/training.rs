@@ -222,6 +222,7 @@ fn a_student_follows_its_teacher() {
         seed: 5,
         views: 2,
         images: images.source.hash.clone(),
+        folds: None,
     };
     let array = Array::new(vec![2, 60, 2], values).unwrap();
     Logits::save(&path, &views, &Provenance::new("test", &()).unwrap(), &array).unwrap();

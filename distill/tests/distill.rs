@@ -109,7 +109,13 @@ impl Work {
         .save(&path, &Provenance::new("test", &()).unwrap())
         .unwrap();
         let images = Images::load(&path).unwrap().source.hash;
-        let views = Views { policy: "flip,cutmix=1".parse().unwrap(), seed: 1, views: 2, images };
+        let views = Views {
+            policy: "flip,cutmix=1".parse().unwrap(),
+            seed: 1,
+            views: 2,
+            images,
+            folds: None,
+        };
         let logits =
             (0..2 * PICTURES).flat_map(|i| if i % 2 == 0 { [3.0, -2.0] } else { [-1.0, 2.5] });
         let logits = Array::new(vec![2, PICTURES, 2], logits.collect()).unwrap();

@@ -1,5 +1,6 @@
 //! `infer logits`: teachers' answers to K views of every picture, kept for students.
 
+use crate::asking::Asking;
 use anyhow::{Context, Result, ensure};
 use artifacts::logits::Views;
 use artifacts::{Images, Logits as Cached, Model, Provenance, artifact};
@@ -15,13 +16,19 @@ use views::{Policy, View};
 /// Compute teachers' logits for random views of the training pictures.
 ///
 /// Views are drawn by --augment and --seed; a student distilled from the result sees the same
-/// views. Several teachers are averaged; views that a teacher's file has (quantize pack --views) are not asked
-/// for. An interrupted run goes on where it stopped when the same command is given again.
+/// views. Of several teachers the mean of their logits is kept; views that a teacher's file has (quantize pack --views)
+/// are not asked for. An interrupted run goes on where it stopped when the same command is given again.
+///
+/// Teachers of train --fold on these very pictures answer those that they have not seen, each its fold, and partners of
+/// mixed views come from the same fold, so that none has seen any part of what it answers. All folds must have a
+/// teacher, and teachers with a fold go with no others.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   infer logits --teacher teacher.safetensors --images training.safetensors \\
       --augment flip,shift=0.1,cutmix=1 --views 10 --out logits.safetensors
-  infer logits --teacher a.safetensors --teacher b.safetensors --images t.safetensors --out l.safetensors")]
+  infer logits --teacher a.safetensors --teacher b.safetensors --images t.safetensors --out l.safetensors
+  infer logits --teacher teacher-1.safetensors --teacher teacher-2.safetensors --images t.safetensors --out l.safetensors
+      teachers of train --fold 1/2 and 2/2: each answers the half that it has not seen")]
 pub(crate) struct Logits {
     /// Model to ask; may be given several times.
     #[arg(long, value_name = "FILE", required = true)]
@@ -60,18 +67,22 @@ impl Logits {
         let mut provenance = Provenance::new("infer logits", &self.settings(device))?;
         provenance = provenance.from("images", &images.source);
         let mut teachers = Vec::new();
+        let mut sources = Vec::new();
         for (i, path) in self.teacher.iter().enumerate() {
             let (model, source) = Model::load(path)?;
             model.check_images(&images)?;
             provenance = provenance.from(&format!("teacher {i}"), &source);
             teachers.push(model);
+            sources.push(source);
         }
         let classes = self.check_classes(&teachers)?;
+        let asking = Asking::of(&sources, &images)?;
         let views = Views {
             policy: self.augment,
             seed: self.seed,
             views: usize::from(self.views),
             images: images.source.hash.clone(),
+            folds: asking.folds(),
         };
         let is_made = |l: &Cached| l.views == views && l.source.provenance == provenance;
         if self.reuse && Cached::load(&self.out).is_ok_and(|l| is_made(&l)) {
@@ -81,18 +92,19 @@ impl Logits {
         // The sum, what was done of it, and both on the disk.
         artifact::check_room(&self.out, (12 * rows * classes) as u64)?;
         let partial = Partial::beside(&self.out, &provenance, &views)?;
-        let (mut mean, asked) = self.sum(&teachers, &images, &partial, device)?;
-        mean.iter_mut().for_each(|v| *v /= self.teacher.len() as f32);
+        let (all, asked) = self.answers(&teachers, &images, &asking, &partial, device)?;
+        let mean = asking.mean(all, views.views, classes);
         let mean = Array::new(vec![views.views, images.len(), classes], mean)?;
         Cached::save(&self.out, &views, &provenance, &mean)?;
         partial.remove();
         cli::record(&self.out, "infer logits", asked);
         Ok(format!(
-            "{}: {} views of {} pictures by {} teacher(s)",
+            "{}: {} views of {} pictures by {} teacher(s){}",
             self.out.display(),
             self.views,
             images.len(),
             self.teacher.len(),
+            asking.told(),
         ))
     }
 
@@ -119,52 +131,49 @@ impl Logits {
         (!settings.is_empty()).then_some(settings)
     }
 
-    /// Sum of the logits of all teachers, `[views, n, classes]`, going on from `partial`, which holds
-    /// their answers one teacher after the other; and the views that were asked about now.
-    fn sum(
+    /// The logits of each teacher for what it is asked, one teacher after the other, going on from `partial`, which
+    /// holds the first of them; and how many views were asked about now.
+    fn answers(
         &self,
         teachers: &[Model],
         images: &Images,
+        asking: &Asking,
         partial: &Partial,
         device: Device,
     ) -> Result<(Vec<f32>, usize)> {
-        let (n, size) = (images.len(), images.size());
-        let rows = usize::from(self.views) * n;
-        let bar = cli::progress(rows * teachers.len(), "views");
+        let (views, size) = (usize::from(self.views), images.size());
+        let bar = cli::progress(views * asking.pictures(), "views");
         let mut watch = Watch::start()?;
         let mut all = floats(&partial.load()?);
-        let mut views = 0;
-        for (i, model) in teachers.iter().enumerate() {
-            let classes = model.classes.len();
-            let own = all.len().saturating_sub(i * rows * classes) / classes;
+        let (mut before, mut asked) = (0, 0);
+        for (teacher, model) in teachers.iter().enumerate() {
+            let pictures = asking.of_teacher(teacher);
+            let (n, classes) = (pictures.len(), model.classes.len());
+            let rows = views * n;
+            let own = all.len().saturating_sub(before * classes) / classes;
             // Whole batches, so that the rest falls into the same ones.
             let done = if own < rows { own / BATCH * BATCH } else { rows };
             if own < rows {
-                all.truncate((i * rows + done) * classes);
+                all.truncate((before + done) * classes);
             }
+            before += rows;
             bar.skip(done as u64);
-            views += rows - done;
+            asked += rows - done;
             let mut executor = device.executor_at(model, self.products.precision)?;
-            let asked = Asked::new(&mut *executor, images, &model.input.normalization)?;
+            let network = Asked::new(&mut *executor, images, &model.input.normalization)?;
             let view = |at: usize| {
-                let (k, i) = ((at + done) / n, (at + done) % n);
-                (i, View::of(&self.augment, self.seed, i, k, n, size))
+                let (k, i) = ((at + done) / n, pictures[(at + done) % n]);
+                (i, View::among(&self.augment, self.seed, i, k, asking.peers(i), size))
             };
             let tick = |new: &[f32], n| {
                 bar.inc(n as u64);
                 watch.between(|| partial.save(bytes(all.iter().chain(new))))
             };
-            let new = asked.logits(&mut *executor, rows - done, view, tick)?;
+            let new = network.logits(&mut *executor, rows - done, view, tick)?;
             all.extend(new);
         }
         bar.finish_and_clear();
-        let each = all.len() / teachers.len().max(1);
-        let (sum, others) = all.split_at_mut(each);
-        for other in others.chunks_exact(each.max(1)) {
-            sum.iter_mut().zip(other).for_each(|(a, b)| *a += b);
-        }
-        all.truncate(each);
-        Ok((all, views))
+        Ok((all, asked))
     }
 }
 

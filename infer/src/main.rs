@@ -3,6 +3,7 @@
 // A new operation or activation is to be asked about, not to be taken for another.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod asking;
 mod check;
 mod eval;
 mod export;

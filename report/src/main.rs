@@ -9,6 +9,7 @@ mod ledger;
 mod page;
 mod show;
 mod statistics;
+mod suspects;
 mod table;
 
 use clap::Parser;
@@ -25,6 +26,7 @@ enum Command {
     Ledger(ledger::Ledger),
     Page(page::Page),
     Show(show::Show),
+    Suspects(suspects::Suspects),
     Table(table::Table),
 }
 
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Ledger(c) => c.run(),
         Command::Page(c) => c.run(),
         Command::Show(c) => c.run(),
+        Command::Suspects(c) => c.run(),
         Command::Table(c) => c.run(),
     })
 }

@@ -1,7 +1,7 @@
 //! Labelled pictures → a model. See `train --help`.
 
-use anyhow::{Context, Result};
-use artifacts::{Artifact, Head, Images, Model, Provenance, artifact};
+use anyhow::{Context, Result, ensure};
+use artifacts::{Artifact, Fold, Head, Images, Model, Provenance, Source, artifact};
 use clap::Parser;
 use common::cli;
 use common::device::Device;
@@ -25,6 +25,9 @@ use views::Policy;
 /// may be any that the network takes. Where the pictures have other classes its last layer is drawn anew.
 ///
 /// With --graph the network is one of your own: no line of Rust is needed for another architecture.
+///
+/// With --fold I/K the I-th of K parts of the pictures is left out: K such teachers answer every picture without having
+/// seen it (infer logits with all of them), and so find wrong labels (report suspects) and teach a student better.
 #[derive(Parser)]
 #[command(
     version,
@@ -35,7 +38,10 @@ use views::Policy;
   train --images t.safetensors --validation v.safetensors --arch studentnet --out student.safetensors
   train --images t.safetensors --validation v.safetensors --graph net.txt --out mine.safetensors
   train --images t.safetensors --validation v.safetensors --init pretrained.safetensors \\
-      --freeze 5 --epochs 30 --augment flip,shift=0.1 --out teacher.safetensors"
+      --freeze 5 --epochs 30 --augment flip,shift=0.1 --out teacher.safetensors
+  for i in 1 2 3; do
+      train --images t.safetensors --validation v.safetensors --arch resnet18 --fold $i/3 --out teacher-$i.safetensors
+  done"
 )]
 struct Train {
     /// Images artifact to train on.
@@ -73,6 +79,12 @@ struct Views {
     /// paper), plain=F. Of several ways to mix each view draws one; a share F of the views is not mixed.
     #[arg(long, default_value = "none")]
     augment: Policy,
+    /// Leave out the I-th of K folds of the pictures, 1/K to K/K: it is neither shown nor mixed into what is. Folds have
+    /// as many pictures of each class; pictures of the same pixels are in one. What the pixels say decides, not names
+    /// or order. (Copies that were saved anew or shrunk are not known again here: prepare check finds them.)
+    #[arg(long, value_name = "I/K")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fold: Option<Fold>,
 }
 
 /// What decides the result besides files.
@@ -113,6 +125,7 @@ fn start(
         return Ok((fresh.model(train, settings.seed)?, None, provenance));
     };
     let (model, source) = Model::load(path)?;
+    check_unseen(&source, train, views.fold)?;
     let (was, now) = (model.graph.classes(), train.classes.len());
     let (model, head) =
         model.for_images(train, settings.seed).with_context(|| source.name.clone())?;
@@ -127,6 +140,19 @@ fn start(
         ),
     });
     Ok((model, Some(*tuning), provenance.from("init", &source)))
+}
+
+/// Checks that the model to go on from has not learnt from the fold that is left out.
+fn check_unseen(init: &Source, train: &Images, fold: Option<Fold>) -> Result<()> {
+    let Some(fold) = fold else { return Ok(()) };
+    let saw_these = init.provenance.parents.get("images") == Some(&train.source.hash);
+    ensure!(
+        !saw_these || Fold::left_out(init, train)? == Some(fold),
+        "{}: it was made with these pictures, those of fold {fold} among them, and going on from it leaves nothing \
+         out: go on from a model that has seen others, or was trained with --fold {fold}",
+        init.name
+    );
+    Ok(())
 }
 
 fn run(args: &Train) -> Result<String> {
@@ -151,6 +177,9 @@ fn run(args: &Train) -> Result<String> {
     let mut training = Training::new(model, pictures, &targets, &args.settings, None, device)?;
     if let Some(tuning) = tuning {
         training = training.tuned(tuning)?;
+    }
+    if let Some(fold) = args.views.fold {
+        training = training.without(fold)?;
     }
     let summary = train_to(training, args.settings.epochs, &args.out, &provenance)?;
     Ok(format!("{}: {} parameters, {summary}", args.out.display(), cli::count(parameters)))

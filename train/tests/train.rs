@@ -4,7 +4,7 @@
 
 use artifacts::artifact::Data;
 use artifacts::images::Unsaved;
-use artifacts::{Framing, Model, Preparation, Provenance};
+use artifacts::{Folds, Framing, Images, Model, Preparation, Provenance};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -69,14 +69,15 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// 20 pictures of 16 px, of two classes: bright and dark.
-fn pictures(path: &Path) {
-    let pixels = (0..20).flat_map(|i| (0..768).map(move |p| (i % 2 * 120 + p * 7 % 100) as u8));
+/// Pictures of 16 px, of two classes: bright and dark. Those of more numbers than two differ in a pixel.
+fn pictures(path: &Path, chosen: &[usize]) {
+    let value = |i: usize, p: usize| if p == 0 { i } else { i % 2 * 120 + p * 7 % 100 };
+    let pixels = chosen.iter().flat_map(|i| (0..768).map(move |p| value(*i, p) as u8));
     Unsaved {
         preparation: Preparation { size: 16, framing: Framing::Crop, exif: false },
         classes: ["dark", "bright"].map(String::from).into(),
-        labels: (0..20).map(|i| Some(i % 2)).collect(),
-        names: (0..20).map(|i| format!("{}_{i}.png", i % 2)).collect(),
+        labels: chosen.iter().map(|i| Some(i % 2)).collect(),
+        names: chosen.iter().map(|i| format!("{}_{i}.png", i % 2)).collect(),
         pixels: Data::Bytes(pixels.collect()),
     }
     .save(path, &Provenance::new("test", &()).unwrap())
@@ -104,7 +105,7 @@ fn train(folder: &Path, flags: &str) -> String {
 #[test]
 fn training_goes_on_from_a_model() {
     let folder = folder("init");
-    pictures(&folder.join("images.safetensors"));
+    pictures(&folder.join("images.safetensors"), &[0, 1].repeat(10));
     train(&folder, "--arch plain --width 0.2 --batch 10 --epochs 1 --out a.safetensors");
     let load = |name: &str| Model::load(&folder.join(name)).unwrap();
     let (fresh, source) = load("a.safetensors");
@@ -150,7 +151,7 @@ fn training_goes_on_from_a_model() {
 #[test]
 fn a_network_of_ones_own_is_trained() {
     let folder = folder("graph");
-    pictures(&folder.join("images.safetensors"));
+    pictures(&folder.join("images.safetensors"), &[0, 1].repeat(10));
     let net = "# mine\n\ninput 3\na:conv 3>4 k3 s2 p1 bias  # 8 x 8\nrelu\n\nb:conv 4>4 k3 p1 g4\n\
                add @3,2\ngap\nf:linear 4>2 bias\n";
     let write = |text: &str| std::fs::write(folder.join("net.txt"), text).unwrap();
@@ -214,7 +215,7 @@ fn a_network_of_ones_own_is_trained() {
 fn every_epoch_is_told() {
     let folder = folder("epochs");
     let at = |name: &str| folder.join(name);
-    pictures(&at("images.safetensors"));
+    pictures(&at("images.safetensors"), &[0, 1].repeat(10));
     let done = Command::new(TRAIN)
         .args("--arch plain --width 0.2 --batch 10 --epochs 4 --lr 0.01 --warmup 1".split(' '))
         .arg("--images")
@@ -245,4 +246,38 @@ fn every_epoch_is_told() {
     assert_eq!(found, wanted);
     // How long the rest takes is told while there is a rest.
     assert!(left[..3].iter().all(|l| l.ends_with("left")) && left[3].is_empty(), "{told}");
+}
+
+/// Without the pictures of a fold a network learns what it learns of a file that has the others alone, weight by weight;
+/// the header says which fold that was. Going on from what has seen the fold is refused, from what left it out is not.
+#[test]
+fn a_fold_is_left_out() {
+    let folder = folder("fold");
+    pictures(&folder.join("images.safetensors"), &(0..20).collect::<Vec<_>>());
+    let images = Images::load(&folder.join("images.safetensors")).unwrap();
+    let folds = Folds::new(&images, 2).unwrap();
+    std::fs::create_dir_all(folder.join("rest")).unwrap();
+    pictures(&folder.join("rest/images.safetensors"), folds.members(0));
+    let flags = "--arch plain --width 0.2 --raw-pixels --batch 5 --epochs 3 --out a.safetensors";
+    train(&folder, &format!("{flags} --fold 2/2"));
+    train(&folder.join("rest"), flags);
+    let load = |name: &str| Model::load(&folder.join(name)).unwrap();
+    let (model, source) = load("a.last.safetensors");
+    assert_eq!(model.weights, load("rest/a.last.safetensors").0.weights);
+    assert_eq!(source.provenance.settings["fold"], "2/2");
+    assert!(load("rest/a.last.safetensors").1.provenance.settings.get("fold").is_none());
+
+    let on = "--init a.safetensors --batch 5 --epochs 1 --out b.safetensors";
+    train(&folder, &format!("{on} --fold 2/2"));
+    for (flags, expected) in [
+        ("--init a.safetensors --fold 1/2", "a.safetensors: it was made with these pictures"),
+        ("--init a.safetensors --fold 3/2", "the folds are 1/2 to 2/2"),
+        ("--arch plain --fold 1/30", "30 folds of 20 pictures: take fewer folds"),
+    ] {
+        let mut train = Command::new(TRAIN);
+        train.current_dir(&folder).args("--images images.safetensors --validation".split(' '));
+        train.args("images.safetensors --out c.safetensors".split(' ')).args(flags.split(' '));
+        let told = String::from_utf8(train.output().unwrap().stderr).unwrap();
+        assert!(told.contains(expected), "{flags}: {told}");
+    }
 }

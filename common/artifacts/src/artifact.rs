@@ -16,7 +16,7 @@ pub use atomic::{save_bytes, save_bytes_checked, scratch};
 pub use claim::{Claim, beside, check_room, claim, renew};
 use graph::Array;
 use header::SUMMED;
-pub use header::{Header, Kind, Provenance, SCHEMA, Source};
+pub use header::{Header, Kind, Provenance, SCHEMA, SCHEMA_OF_FOLDS, Source};
 use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;

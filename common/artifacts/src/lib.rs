@@ -9,6 +9,7 @@
 //! | [`pictures`] | how pictures become a network's input |
 //! | [`classes`] | class names: which make sense, whether two lists agree |
 //! | [`images`] | prepared pictures with labels and names |
+//! | [`folds`] | pictures parted, so that each can be answered by networks that did not see it |
 //! | [`model`] | a network with its weights, plain or coded |
 //! | [`head`] | a model's last layer, for other classes |
 //! | [`calibration`] | what a shipped file's probabilities are worth |
@@ -20,6 +21,7 @@ pub mod answers;
 pub mod artifact;
 pub mod calibration;
 pub mod classes;
+pub mod folds;
 pub mod head;
 pub mod images;
 pub mod logits;
@@ -30,6 +32,7 @@ pub mod plan;
 pub use answers::Answers;
 pub use artifact::{Artifact, Header, Kind, Provenance, Source};
 pub use calibration::Calibration;
+pub use folds::{Fold, Folds};
 pub use head::Head;
 pub use images::Images;
 pub use logits::Logits;

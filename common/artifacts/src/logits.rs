@@ -4,6 +4,8 @@
 //! their coordinates, and the student sees exactly what the teacher saw.
 
 use crate::artifact::{self, Artifact, Header, Kind, Provenance, Source, Tensor};
+#[cfg(doc)]
+use crate::folds::Folds;
 use crate::images::Images;
 use anyhow::{Result, ensure};
 use graph::Array;
@@ -22,6 +24,10 @@ pub struct Views {
     pub views: usize,
     /// Content hash of the pictures.
     pub images: String,
+    /// K, where each of the K [`Folds`] of the pictures was answered by teachers that had not seen it. A view's
+    /// partner is then one of its picture's own fold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folds: Option<usize>,
 }
 
 /// Logits `[views, n, classes]`, averaged over teachers.
@@ -62,7 +68,11 @@ impl Logits {
     /// # Errors
     /// What the file system says.
     pub fn save(path: &Path, views: &Views, provenance: &Provenance, array: &Array) -> Result<()> {
-        let header = Header::new(Kind::Logits, provenance, views)?;
+        let mut header = Header::new(Kind::Logits, provenance, views)?;
+        if views.folds.is_some() {
+            // Programs of before would draw other partners.
+            header.schema = artifact::SCHEMA_OF_FOLDS;
+        }
         artifact::save(path, &header, vec![Tensor::f32("logits", array)])
     }
 

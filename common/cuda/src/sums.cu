@@ -16,6 +16,27 @@ extern "C" __global__ void column_partials(Cut cut, const float *x, float factor
   });
 }
 
+// The same of a gradient where the result y is inside its bounds, which is what becomes of the gradient.
+extern "C" __global__ void masked_partials(Cut cut, const float *y, float lo, float hi, float *grad, float *partials) {
+  __shared__ float room[TREE(1)];
+  by_lanes(cut.lanes, [&](auto width) {
+    constexpr u32 V = decltype(width)::value;
+    column_sums<V, 1>(
+        cut, room,
+        [&](u32 row, u32 ch, float(&sum)[1][V]) {
+          const u32 at = row * cut.c + ch;
+          const Floats<V> v = load<V>(y + at);
+          Floats<V> g = load<V>(grad + at);
+          for (u32 j = 0; j < V; ++j) {
+            g.v[j] = v.v[j] > lo && v.v[j] < hi ? g.v[j] : 0.f;
+            sum[0][j] += g.v[j];
+          }
+          store<V>(grad + at, g);
+        },
+        [&](u32, u32 ch, float v) { partials[blockIdx.y * cut.c + ch] = v; });
+  });
+}
+
 // The same of x · y.
 extern "C" __global__ void product_partials(Cut cut, const float *x, const float *y, float *partials) {
   __shared__ float room[TREE(1)];

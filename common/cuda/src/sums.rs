@@ -4,6 +4,7 @@ use crate::launch::{Arg, Ptr, args};
 use crate::slide::{Divisor, lanes};
 use crate::values::Engine;
 use candle_core::Result;
+use graph::Bounds;
 
 /// Threads of a block.
 const THREADS: usize = 256;
@@ -122,18 +123,27 @@ impl Engine {
         self.kernels.grid(name, [n.div_ceil(RESULTS) as u32, 1, 1], THREADS as u32, &all)
     }
 
-    /// `out[j] = Σ x[row · c + j]`, `j < c`.
+    /// `out[j] = Σ grad[row · c + j]`, `j < c`, of the gradient where the result y is inside its bounds, which is what
+    /// becomes of the gradient.
     ///
     /// # Errors
     /// A device that fails.
-    pub(super) fn column_sums(&mut self, [rows, c]: [usize; 2], x: Ptr, out: Ptr) -> Result<()> {
-        let cut = Cut::new([rows, c], &[x]);
+    pub(super) fn masked_sums(
+        &mut self,
+        [rows, c]: [usize; 2],
+        (y, bounds): (Ptr, Bounds),
+        grad: Ptr,
+        out: Ptr,
+    ) -> Result<()> {
+        let cut = Cut::new([rows, c], &[y, grad]);
         let [_, parts] = cut.grid();
-        if parts == 1 {
-            return self.columns("column_partials", cut, 1, args![x, 1.0f32, out]);
-        }
         let partials = self.memory.take(parts * c)?;
-        self.columns("column_partials", cut, 1, args![x, 1.0f32, partials.at])?;
+        if bounds == Bounds::NONE {
+            self.columns("column_partials", cut, 1, args![grad, 1.0f32, partials.at])?;
+        } else {
+            let all = args![y, bounds.lo, bounds.hi, grad, partials.at];
+            self.columns("masked_partials", cut, 1, all)?;
+        }
         self.sum(c, parts, c, partials.at, out)?;
         self.memory.give(partials);
         Ok(())

@@ -3,7 +3,7 @@
 use crate::inputs::Inputs;
 use crate::launch::{Kernels, Ptr, args};
 use crate::memory::{Buffer, Memory};
-use crate::op::Statistics;
+use crate::op::{Statistics, take_in};
 use candle_core::Result;
 use executor::Precision;
 use graph::schedule::{Fusing, Schedule};
@@ -51,7 +51,9 @@ impl Engine {
     /// Pictures that do not fit the network; a device that fails.
     pub(super) fn new(graph: &Graph, size: usize, kernels: &Arc<Kernels>) -> Result<Self> {
         // Nothing is fused with pointwise convolutions: they are cuBLAS's.
-        let schedule = Schedule::new(graph, size, Fusing::NONE).map_err(candle_core::Error::msg)?;
+        let schedule = Schedule::new(graph, size, Fusing::NONE);
+        let mut schedule = schedule.map_err(candle_core::Error::msg)?;
+        take_in(&mut schedule);
         let widest = schedule.operations.iter().map(|o| o.shape[2]).max().unwrap_or(1);
         let mut memory = Memory::new(kernels);
         let unit = [memory.hold(&vec![0.0; widest])?, memory.hold(&vec![1.0; widest])?];

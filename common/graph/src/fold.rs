@@ -1,4 +1,4 @@
-//! Folding batch norm into the convolution before it, and back.
+//! Folding batch norm into the convolution before it, and back; last layers go into one by [`crate::head`].
 //!
 //! With stored statistics batch norm is `y = s·x + t`, `s = γ / √(var + ε)`, `t = β − s·mean`; after a
 //! convolution `x = W∗u + b` that is one convolution with `sW` and `sb + t` (Jacob et al. 2018,
@@ -23,11 +23,21 @@ impl Graph {
     }
 
     /// The same function without batch norm: what follows a convolution of its own is folded into it,
-    /// any other becomes a [`ScaleShift`]. No statistics are left.
+    /// any other becomes a [`ScaleShift`]. No statistics are left. Last layers that are one linear map become one
+    /// layer.
     ///
     /// # Errors
     /// Weights that do not fit the graph.
-    pub fn fold(&self, mut weights: Weights) -> Result<(Self, Weights)> {
+    pub fn fold(&self, weights: Weights) -> Result<(Self, Weights)> {
+        let (graph, mut weights) = self.fold_norms(weights)?;
+        Ok((graph.join_head(&mut weights)?, weights))
+    }
+
+    /// [`Graph::fold`] of batch norms alone: what files hold that were packed before last layers were joined.
+    ///
+    /// # Errors
+    /// Weights that do not fit the graph.
+    pub(crate) fn fold_norms(&self, mut weights: Weights) -> Result<(Self, Weights)> {
         self.check_weights(&weights)?;
         let readers = self.readers();
         let mut nodes: Vec<Node> = Vec::new();
@@ -54,12 +64,13 @@ impl Graph {
 
     /// The inverse of [`Graph::fold`] for a graph with batch norms, `self`, and weights of its folded
     /// form, at any widths: batch norms that change nothing but, where the original convolution had
-    /// no bias, add it. Programs that build the original network can then load the weights by name.
+    /// no bias, add it; layers that were joined are two again. Programs that build the original network can then load the weights by name.
     ///
     /// # Errors
     /// Weights that are not of this graph.
     pub fn unfold(&self, folded: &Weights) -> Result<(Self, Weights)> {
         let mut weights = folded.clone();
+        self.part_head(&mut weights)?;
         let readers = self.readers();
         for (i, node) in self.nodes().iter().enumerate() {
             let Op::BatchNorm(norm) = node.op else { continue };
@@ -90,7 +101,8 @@ impl Graph {
     }
 }
 
-fn take(name: &str, weights: &mut Weights) -> Result<Array> {
+/// That tensor, which leaves `weights`.
+pub(crate) fn take(name: &str, weights: &mut Weights) -> Result<Array> {
     weights.remove(name).ok_or_else(|| Error::new(format!("tensor {name} is missing")))
 }
 

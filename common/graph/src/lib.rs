@@ -15,6 +15,7 @@
 //! | [`init`] | fresh weights |
 //! | [`channels`] | channels that must go together, and networks without them |
 //! | [`fold`] | batch norm folded into the convolution before it, and back |
+//! | `head` | last layers that are one linear map, joined, and back |
 //! | [`rewrite`] | a node rewritten as two of lower rank |
 //! | [`grid`] | the values that quantized weights may have |
 //! | [`layout`] | all parameters in one flat buffer |
@@ -31,6 +32,7 @@ pub mod families;
 pub mod fold;
 pub mod geometry;
 pub mod grid;
+mod head;
 pub mod init;
 pub mod layout;
 pub mod limits;

@@ -14,7 +14,7 @@ mod thumbnail;
 
 pub use listing::{class_of, id_of, list};
 #[cfg(feature = "formats")]
-pub use thumbnail::thumbnail;
+pub use thumbnail::{jpeg, thumbnail};
 
 use anyhow::{Result, ensure};
 use artifacts::pictures::{Framing, MAX_SIZE, Preparation};

@@ -2,6 +2,7 @@
 
 use crate::{Trouble, contained, decode, resize};
 use image::codecs::jpeg::JpegEncoder;
+use image::{Rgb, RgbImage};
 
 /// Quality of the JPEG: at 96 px some 3 kB.
 const QUALITY: u8 = 80;
@@ -21,9 +22,30 @@ pub fn thumbnail(bytes: &[u8], side: u32, max_pixels: u64) -> Result<Vec<u8>, Tr
         };
         let told = |e: anyhow::Error| Trouble::picture(format!("{e:#}"));
         let small = resize(picture, scaled(w), scaled(h)).map_err(told)?;
-        let mut out = Vec::new();
-        let encoder = JpegEncoder::new_with_quality(&mut out, QUALITY);
-        small.write_with_encoder(encoder).map_err(Trouble::picture)?;
-        Ok(out)
+        encoded(&small)
     })
+}
+
+/// A prepared picture, planes R, G, B `[3, size, size]`, as a JPEG.
+///
+/// # Errors
+/// Another number of bytes.
+pub fn jpeg(planes: &[u8], size: usize) -> Result<Vec<u8>, Trouble> {
+    let side = u32::try_from(size).map_err(Trouble::picture)?;
+    let plane = size * size;
+    if size == 0 || planes.len() != 3 * plane {
+        return Err(Trouble::Picture(format!("{} bytes of {size} px", planes.len())));
+    }
+    let pixel = |x: u32, y: u32| {
+        let at = y as usize * size + x as usize;
+        Rgb([0, 1, 2].map(|c| planes[c * plane + at]))
+    };
+    encoded(&RgbImage::from_fn(side, side, pixel))
+}
+
+fn encoded(picture: &RgbImage) -> Result<Vec<u8>, Trouble> {
+    let mut out = Vec::new();
+    let encoder = JpegEncoder::new_with_quality(&mut out, QUALITY);
+    picture.write_with_encoder(encoder).map_err(Trouble::picture)?;
+    Ok(out)
 }

@@ -103,3 +103,18 @@ fn thumbnails_keep_the_shape() {
     assert_eq!((small.width(), small.height()), (20, 10));
     assert!(photos::thumbnail(b"no picture", 96, MAX_PIXELS).is_err());
 }
+
+/// Planes of 16 px, red above and blue below, come back in these colours, as near as a JPEG keeps them.
+#[test]
+fn prepared_pictures_become_jpegs() {
+    let plane = |top: u8, bottom: u8| [[top; 128], [bottom; 128]].concat();
+    let planes = [plane(200, 10), plane(20, 20), plane(0, 180)].concat();
+    let bytes = photos::jpeg(&planes, 16).unwrap();
+    let read = image::load_from_memory_with_format(&bytes, ImageFormat::Jpeg).unwrap().into_rgb8();
+    assert_eq!(read.dimensions(), (16, 16));
+    for (y, colour) in [(2, [200, 20, 0]), (13, [10, 20, 180])] {
+        let found = read.get_pixel(7, y).0;
+        assert!((0..3).all(|c| found[c].abs_diff(colour[c]) <= 12), "{found:?}, {colour:?}");
+    }
+    assert!(photos::jpeg(&planes, 15).is_err());
+}

@@ -10,12 +10,11 @@ mod progress;
 mod settings;
 mod sizes;
 mod state;
+mod validation;
 
 use crate::device::Device;
-use crate::forward::Asked;
-use crate::score;
 use anyhow::{Context, Result, ensure};
-use artifacts::{Images, Logits, Model, plan};
+use artifacts::{Fold, Folds, Images, Logits, Model, plan};
 use batches::{Batches, Feed};
 use codec::Quantized;
 use executor::{Executor, Kept, Loss};
@@ -26,7 +25,8 @@ pub use settings::{OnGrids, Optimizer, Settings, Tuning};
 pub use sizes::Sizes;
 pub use state::Saved;
 use std::sync::mpsc::Receiver;
-use views::{Policy, View};
+use validation::Validation;
+use views::Policy;
 
 /// Pictures to train on, and those that decide which epoch was best.
 pub struct Pictures<'a> {
@@ -56,7 +56,9 @@ const READ: usize = 50;
 pub struct Training<'a> {
     model: Model,
     pictures: Pictures<'a>,
-    truth: Vec<usize>,
+    /// Those to train on that are shown, ascending.
+    shown: Vec<usize>,
+    validation: Validation<'a>,
     targets: &'a Targets<'a>,
     settings: &'a Settings,
     tuning: Option<Tuning>,
@@ -67,8 +69,6 @@ pub struct Training<'a> {
     side: usize,
     /// The training pictures, where the executor makes views itself.
     kept: Option<Kept>,
-    /// Those that are measured on, as this executor has them.
-    asked: Option<Asked<'a>>,
     progress: Progress,
     summary: Summary,
     best: Vec<f32>,
@@ -93,7 +93,7 @@ impl<'a> Training<'a> {
         model.check_images(pictures.train)?;
         model.check_images(pictures.validation)?;
         settings.sizes.check(pictures.train.size(), &model.graph)?;
-        let truth = pictures.validation.all_labels()?;
+        let validation = Validation::new(pictures.validation)?;
         let side = settings.sizes.at(0, settings.epochs, pictures.train.size());
         let mut executor = executor(&model, side, settings, device)?;
         ensure!(
@@ -109,10 +109,12 @@ impl<'a> Training<'a> {
         };
         let summary = Summary { best: -1.0, best_epoch: 0, last: 0.0 };
         let (best, log) = (Vec::new(), String::new());
+        let shown = (0..pictures.train.len()).collect();
         Ok(Self {
             model,
             pictures,
-            truth,
+            shown,
+            validation,
             targets,
             settings,
             tuning: None,
@@ -121,7 +123,6 @@ impl<'a> Training<'a> {
             executor,
             side,
             kept,
-            asked: None,
             progress: Progress::default(),
             summary,
             best,
@@ -136,6 +137,16 @@ impl<'a> Training<'a> {
     pub fn tuned(self, tuning: Tuning) -> Result<Self> {
         tuning.check()?;
         Ok(Self { tuning: Some(tuning), ..self })
+    }
+
+    /// The same run without the pictures of a fold: none of them is shown, alone or as a partner.
+    ///
+    /// # Errors
+    /// As [`Folds::new`] and [`Folds::others`].
+    pub fn without(mut self, fold: Fold) -> Result<Self> {
+        let images = self.pictures.train;
+        self.shown = Folds::new(images, fold.of)?.others(images, fold)?;
+        Ok(self)
     }
 
     /// Go on after an interruption.
@@ -185,22 +196,22 @@ impl<'a> Training<'a> {
     /// # Errors
     /// Pictures without labels, or too few.
     pub fn steps_per_epoch(&self) -> Result<usize> {
-        Ok(self.batches()?.per_epoch())
+        Ok(self.batches(&self.shown)?.per_epoch())
     }
 
     /// Pictures in a step.
     pub fn batch(&self) -> usize {
-        batches::batch(self.settings, self.pictures.train)
+        batches::batch(self.settings, &self.shown)
     }
 
-    fn batches(&self) -> Result<Batches<'a>> {
-        Batches::new(
-            self.pictures.train,
-            self.targets,
-            self.settings,
-            &self.model,
-            self.kept.is_none(),
-        )
+    /// Of the pictures `shown`, which are [`Training::shown`]: borrowed apart, as a run changes its progress while
+    /// batches are made.
+    fn batches<'b>(&self, shown: &'b [usize]) -> Result<Batches<'b>>
+    where
+        'a: 'b,
+    {
+        let pictures = (self.pictures.train, shown);
+        Batches::new(pictures, self.targets, self.settings, &self.model, self.kept.is_none())
     }
 
     /// The remaining epochs. `tick` is called after every step, `note` after every epoch.
@@ -212,7 +223,8 @@ impl<'a> Training<'a> {
         mut tick: impl FnMut(&Self) -> Result<()>,
         mut note: impl FnMut(&Self, &Epoch) -> Result<()>,
     ) -> Result<()> {
-        let feed = self.batches()?;
+        let shown = self.shown.clone();
+        let feed = self.batches(&shown)?;
         let per_epoch = feed.per_epoch();
         feed.run((self.progress.epochs, self.progress.steps), |epoch, batches| {
             if self.progress.steps == 0 {
@@ -247,7 +259,7 @@ impl<'a> Training<'a> {
         let side = self.side_in(epoch);
         if side != self.side {
             self.executor = executor(&self.model, side, self.settings, self.device)?;
-            (self.side, self.asked) = (side, None);
+            self.side = side;
         }
         Ok(())
     }
@@ -316,25 +328,14 @@ impl<'a> Training<'a> {
 
     /// After epoch number `epoch` from 0: accuracy, and whether it is the best.
     fn measure(&mut self, epoch: usize, loss: f64, lr: f32) -> Result<Epoch> {
-        let (images, n) = (self.pictures.validation, self.truth.len());
-        let (normalization, tick) = (&self.model.input.normalization, |_: &[f32], _| Ok(()));
-        let plain = |i| (i, View::plain(i));
-        let logits = if self.side == images.size() {
-            let asked = match self.asked.take() {
-                Some(asked) => asked,
-                None => Asked::new(&mut *self.executor, images, normalization)?,
-            };
-            let logits = asked.logits(&mut *self.executor, n, plain, tick)?;
-            self.asked = Some(asked);
-            logits
+        let (size, normalization) = (self.validation.size(), &self.model.input.normalization);
+        let validation_top1 = if self.side == size {
+            self.validation.top1(&mut *self.executor, normalization)?
         } else {
             // Of pictures as they are: what training is for.
-            let mut full = executor(&self.last()?, images.size(), self.settings, self.device)?;
-            let asked = Asked::new(&mut *full, images, normalization)?;
-            asked.logits(&mut *full, n, plain, tick)?
+            let mut full = executor(&self.last()?, size, self.settings, self.device)?;
+            self.validation.top1_of(&mut *full, normalization)?
         };
-        let correct = score::correct(&logits, &self.truth);
-        let validation_top1 = correct as f64 / self.truth.len() as f64;
         let epoch = Epoch { epoch: epoch + 1, loss, validation_top1, lr };
         self.progress = Progress { epochs: epoch.epoch, ..Progress::default() };
         self.executor.set_losses(0.0)?;

@@ -3,7 +3,7 @@
 # A stand-in for the CUDA driver and cuBLAS's products that runs these kernels on the CPU: memory ends at
 # guard pages and begins as NaN, launch limits are checked. It shows that the logic is right, not that a GPU
 # runs it, and says nothing about speed. Threads are fibers, which wait for each other (__syncthreads, shuffles).
-# Needs g++ and nm.
+# Needs g++. EMU_CACHE: where what was compiled lies, if not in OUT_DIR.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=$(realpath -m "$1")
@@ -12,19 +12,18 @@ work=$out/work
 mkdir -p "$work" "${EMU_CACHE:-$out/made}"
 flags="-w -std=c++17 -fpermissive -fPIC -I$here -include $here/shim.h"
 one() {
-    local cu name made fibers=false
+    local cu name made
     cu=$(realpath "$1") name=$(basename "$1" .cu)
     # What was compiled before from the same text, wherever it lay: a planted bug changes one file or few.
-    made=${EMU_CACHE:-$out/made}/$(g++ -E -P $flags -x c++ "$cu" | cat - "$here"/*.h | cat - <(echo "$flags") | sha256sum | cut -c1-32).o
+    made=$cache/$({ g++ -E -P $flags -x c++ "$cu"; cat "$here"/*.h; echo "$flags"; } | sha256sum | cut -c1-32).o
     if [ -e "$made" ]; then cp "$made" "$work/$name.pic.o"; return; fi
-    g++ -O0 $flags -x c++ -c "$cu" -o "$work/$name.o"
-    if grep -qE '__sync|__shfl' "$cu"; then fibers=true; fi
     {
         echo "#include \"$cu\""
         echo '#include "reg.h"'
         echo 'namespace { struct Init { Init() {'
-        nm "$work/$name.o" | awk '$2 == "T" && $3 !~ /^_Z/ { print $3 }' | while read -r kernel; do
-            echo "emu_registry()[\"$kernel\"] = emu_wrap<$fibers>($kernel);"
+        # As build.rs finds them.
+        sed -n 's/.*extern "C" __global__ void \([a-z0-9_]*\)(.*/\1/p' "$cu" | while read -r kernel; do
+            echo "emu_registry()[\"$kernel\"] = emu_wrap($kernel);"
         done
         echo '} } init_; }'
     } >"$work/$name.cpp"

@@ -5,8 +5,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Version of the headers written; older programs refuse newer ones. Older ones are read.
-pub const SCHEMA: u32 = 3;
+/// Newest version of headers that is known; newer ones are refused, older ones read.
+pub const SCHEMA: u32 = 4;
+
+/// Version of the headers written, but for files that mean something else to programs that know no newer one.
+const USUAL: u32 = 3;
+
+/// The version that logits with folds have: their views are drawn otherwise.
+pub const SCHEMA_OF_FOLDS: u32 = 4;
 
 /// The first schema whose files carry a sum.
 pub(super) const SUMMED: u32 = 3;
@@ -145,7 +151,7 @@ pub struct Header {
     pub(super) sum: Option<String>,
     /// What the file is.
     pub kind: Kind,
-    /// [`SCHEMA`].
+    /// At most [`SCHEMA`].
     pub schema: u32,
     /// What made it, from what.
     #[serde(flatten)]
@@ -162,6 +168,6 @@ impl Header {
     pub fn new(kind: Kind, provenance: &Provenance, body: &impl Serialize) -> Result<Self> {
         let (provenance, body) = (provenance.clone(), serde_json::to_value(body)?);
         let sum = Some(super::sum::ZEROS.to_owned());
-        Ok(Self { sum, kind, schema: SCHEMA, provenance, body })
+        Ok(Self { sum, kind, schema: USUAL, provenance, body })
     }
 }

@@ -3,16 +3,50 @@
 use super::{Mode, Run, Site};
 use crate::launch::{Ptr, args};
 use crate::memory::Buffer;
+use crate::slide::{Divisor, lanes};
 use crate::values::Engine;
 use candle_core::Result;
-use graph::Bounds;
 use graph::op::Add;
+use graph::schedule::Schedule;
+use graph::{Bounds, Op};
+
+/// Batch norms that nothing clamps and only sums, or max pools, read are never stored: a sum makes them as it reads them.
+pub(crate) fn take_in(schedule: &mut Schedule) {
+    let operations = &mut schedule.operations;
+    for i in 0..operations.len() {
+        let readers: Vec<usize> =
+            (i + 1..operations.len()).filter(|r| operations[*r].inputs.contains(&i)).collect();
+        let takes = |r: &usize| {
+            let op = &operations[*r].op;
+            matches!(op, Op::Add(_)) || op.about().takes_affine()
+        };
+        let own = &operations[i];
+        if own.op.about().is_affine()
+            && own.bounds == Bounds::NONE
+            && !readers.is_empty()
+            && readers.iter().all(takes)
+        {
+            let input = own.inputs[0];
+            operations[i].lazy = true;
+            // What it reads is read when its own readers run.
+            let last = operations[i].last_reader.max(operations[input].last_reader);
+            operations[input].last_reader = last;
+        }
+    }
+}
 
 impl Run for Add {
     fn forward(&self, engine: &mut Engine, site: &Site, _: Mode) -> Result<()> {
-        let Bounds { lo, hi } = site.fused.bounds;
-        let other = engine.out(site.fused.inputs[1]);
-        engine.kernels.fours("add", site.n, args![site.x, other, lo, hi, site.y])
+        let (Bounds { lo, hi }, c) = (site.fused.bounds, site.channels());
+        let (first, other) = (site.finds(engine, 0), site.finds(engine, 1));
+        if [first, other].iter().all(|r| r.factors.is_none()) {
+            return engine.kernels.fours("add", site.n, args![first.at, other.at, lo, hi, site.y]);
+        }
+        let [[s, t], [u, v]] = [first, other].map(|r| r.factors.unwrap_or([Ptr::NULL; 2]));
+        let lanes = lanes(c, &[first.at, other.at, site.y, s, t, u, v]);
+        let mut all = args![lanes, Divisor::new(c / lanes), first.at, s, t].to_vec();
+        all.extend_from_slice(args![other.at, u, v, lo, hi, site.y]);
+        engine.kernels.spread("add_normalized", site.n / lanes, &all)
     }
 
     fn backward(&self, engine: &mut Engine, site: &Site, grad: Buffer, _: Ptr) -> Result<()> {

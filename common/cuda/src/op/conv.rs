@@ -28,10 +28,12 @@ impl Run for Conv {
         gradients: Ptr,
     ) -> Result<()> {
         let g = site.conv(self);
-        engine.mask(site.n, site.y, site.fused.bounds, &grad)?;
+        let bounds = site.fused.bounds;
         if self.bias && !site.norm_takes_bias() {
             let db = site.within(gradients, 1);
-            engine.column_sums([g.rows(), self.output], grad.at, db)?;
+            engine.masked_sums([g.rows(), self.output], (site.y, bounds), grad.at, db)?;
+        } else {
+            engine.mask(site.n, site.y, bounds, &grad)?;
         }
         // The picture needs none.
         let dx = (site.input > 0).then(|| engine.memory.take(site.read)).transpose()?;

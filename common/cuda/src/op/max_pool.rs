@@ -1,7 +1,7 @@
 //! The largest value in each window. What is kept are the places of the maxima in their windows, bytes. A batch norm in
 //! front that is never stored is made here, as it is read.
 
-use super::{Mode, Run, Site};
+use super::{Mode, Read, Run, Site};
 use crate::launch::{Ptr, args};
 use crate::memory::Buffer;
 use crate::slide::Slide;
@@ -12,7 +12,7 @@ use graph::op::MaxPool;
 impl Run for MaxPool {
     fn forward(&self, engine: &mut Engine, site: &Site, _: Mode) -> Result<()> {
         let places = engine.memory.fit(&mut engine.values[site.i].kept, site.n.div_ceil(4))?;
-        let (factors, bounds) = site.normalize(engine);
+        let Read { factors, bounds, .. } = site.finds(engine, 0);
         let [scale, shift] = factors.unwrap_or([Ptr::NULL; 2]);
         let s = Slide::new(&site.pool(self.0), &[site.x, site.y, scale, shift]);
         let all = args![site.x, scale, shift, bounds.lo, bounds.hi, site.y, places];

@@ -20,6 +20,7 @@ mod scale_shift;
 mod shuffle;
 mod split;
 
+pub(super) use add::take_in;
 pub(super) use batch_norm::Statistics;
 pub(super) use blur::Shares;
 pub(super) use grouped::{Groups, Tiles};
@@ -88,6 +89,15 @@ macro_rules! runs {
 
 graph::operations!(runs);
 
+/// A result as its readers find it: there, or, where it is never stored, what scale and shift, `[c]` each, and bounds make
+/// it of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Read {
+    at: Ptr,
+    factors: Option<[Ptr; 2]>,
+    bounds: Bounds,
+}
+
 /// Where in a pass an operation stands, and what it finds there. x is its first input, y its result.
 pub(super) struct Site<'a> {
     schedule: &'a Schedule,
@@ -141,20 +151,21 @@ impl<'a> Site<'a> {
         buffer.at(self.schedule.layout.slots()[self.fused.parameters[k]].range.start)
     }
 
-    /// Scale and shift, and bounds, of what makes its first input of x; none where that is stored.
-    fn normalize(&self, engine: &Engine) -> (Option<[Ptr; 2]>, Bounds) {
-        let input = &self.schedule.operations[self.input];
+    /// Its input number `k`, as it finds it.
+    fn finds(&self, engine: &Engine, k: usize) -> Read {
+        let i = self.fused.inputs[k];
+        let (input, at) = (&self.schedule.operations[i], engine.out(source(self.schedule, i)));
         if !input.lazy {
-            return (None, Bounds::NONE);
+            return Read { at, factors: None, bounds: Bounds::NONE };
         }
         let c = input.shape[2];
         let factors = if let Op::BatchNorm(_) = input.op {
-            [2, 3].map(|k| engine.kept(self.input).at(k * c))
+            [2, 3].map(|k| engine.kept(i).at(k * c))
         } else {
             let at = |k: usize| self.schedule.layout.slots()[input.parameters[k]].range.start;
             [0, 1].map(|k| self.parameters.at(at(k)))
         };
-        (Some(factors), input.bounds)
+        Read { at, factors: Some(factors), bounds: input.bounds }
     }
 
     /// The operation that alone reads its result.

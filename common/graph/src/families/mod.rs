@@ -209,7 +209,8 @@ pub fn unfold(folded: &Graph, weights: &Weights, epsilon: Option<f32>) -> Result
             let original = epsilon.map_or(Ok(original.clone()), |e| original.with_epsilon(e))?;
             let Ok((graph, unfolded)) = original.unfold(weights) else { continue };
             // Names and widths agree; strides and activations must as well.
-            if graph.fold(unfolded.clone())?.0 == *folded {
+            let (normless, mut rest) = graph.fold_norms(unfolded.clone())?;
+            if normless == *folded || normless.join_head(&mut rest)? == *folded {
                 return Ok((graph, unfolded));
             }
         }
