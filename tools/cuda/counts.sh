@@ -23,7 +23,7 @@ case " \$* " in *shim.h*) set -- "\$@" -fsanitize=thread --param tsan-instrument
 exec $(command -v g++) "\$@"
 G
 chmod +x "$target/counts/bin/g++"
-PATH=$target/counts/bin:$PATH "$here/driver/build.sh" "$target/counts" "${kernels[@]}"
+EMU_CACHE=$target/counts/made PATH=$target/counts/bin:$PATH "$here/driver/build.sh" "$target/counts" "${kernels[@]}"
 g++ -O2 -shared -fPIC -std=c++17 -o "$target/counts/counts.so" "$here/driver/counts.cpp" -ldl
 rm -rf "$of" && mkdir -p "$of"
 bench=$target/release/bench
