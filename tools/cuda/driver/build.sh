@@ -9,7 +9,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 out=$(realpath -m "$1")
 shift
 work=$out/work
-mkdir -p "$work" "${EMU_CACHE:-$out/made}"
+cache=${EMU_CACHE:-$out/made}
+mkdir -p "$work" "$cache"
 flags="-w -std=c++17 -fpermissive -fPIC -I$here -include $here/shim.h"
 one() {
     local cu name made
