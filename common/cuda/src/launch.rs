@@ -10,15 +10,14 @@ pub(super) use crate::address::Ptr;
 use crate::cudnn::Convolutions;
 use crate::device::Lease;
 use crate::failure::Told;
-use crate::op::{Groups, Shares, Tiles};
 use crate::product::Products;
-use crate::slide::{Divisor, Slide};
-use crate::sums::{Cut, Parts};
 use crate::transfer::Ring;
-use candle_core::cuda_backend::cudarc::driver::{CudaStream, LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaStream, DeviceRepr, LaunchConfig, PushKernelArg, ValidAsZeroBits,
+};
 use candle_core::{CudaDevice, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// An argument of a kernel, of the width that its declaration has.
 #[derive(Clone, Copy, Debug)]
@@ -33,15 +32,40 @@ pub(super) enum Arg {
     D(f64),
     /// A pointer.
     P(Ptr),
-    /// Structs, as `slide` lists them.
-    Divisor(Divisor),
-    Slide(Slide),
-    Cut(Cut),
-    Parts(Parts),
-    Tiles(Tiles),
-    Groups(Groups),
-    Shares(Shares),
+    /// A struct of plain numbers.
+    S(Struct),
 }
+
+/// A struct of plain numbers as a kernel declares it, from its first byte on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Struct([u64; 20]);
+
+impl Struct {
+    /// `v`, laid out as in C.
+    pub(super) fn of<T: DeviceRepr + Copy>(v: T) -> Self {
+        const { assert!(size_of::<T>() <= size_of::<Self>() && align_of::<T>() <= align_of::<u64>()) };
+        let mut words = [0; 20];
+        // SAFETY: there is room, as asserted, and plain numbers are bytes.
+        unsafe { words.as_mut_ptr().cast::<T>().write(v) };
+        Self(words)
+    }
+}
+
+/// Lets structs of plain numbers, laid out as in C, be arguments of kernels.
+macro_rules! argument {
+    ($($name:ty),* $(,)?) => { $(
+        // SAFETY: as their twins in the kernels are.
+        #[allow(unsafe_code)]
+        unsafe impl candle_core::cuda_backend::cudarc::driver::DeviceRepr for $name {}
+
+        impl From<$name> for crate::launch::Arg {
+            fn from(v: $name) -> Self {
+                Self::S(crate::launch::Struct::of(v))
+            }
+        }
+    )* };
+}
+pub(super) use argument;
 
 impl From<usize> for Arg {
     /// Sizes of layers are `u32` in kernels; those that count values are `Arg::L`.
@@ -77,7 +101,7 @@ pub(super) struct Kernels {
     pub(super) stream: Arc<CudaStream>,
     lease: Lease,
     launches: AtomicUsize,
-    pub(super) ring: Mutex<Ring>,
+    ring: Mutex<Ring>,
 }
 
 impl Kernels {
@@ -117,6 +141,19 @@ impl Kernels {
         self.launches.swap(before, Ordering::Relaxed) - before
     }
 
+    /// Copies `values` to `at`, where there is room for them; they may be changed when this returns.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn upload<T: DeviceRepr + ValidAsZeroBits>(
+        &self,
+        values: &[T],
+        at: Ptr,
+    ) -> Result<()> {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.upload(&self.stream, values, at)
+    }
+
     /// A kernel with a thread for each of `n` values; its first argument is n.
     ///
     /// # Errors
@@ -150,13 +187,7 @@ impl Kernels {
                 Arg::F(v) => launch.arg(v),
                 Arg::D(v) => launch.arg(v),
                 Arg::P(Ptr(v)) => launch.arg(v),
-                Arg::Divisor(v) => launch.arg(v),
-                Arg::Slide(v) => launch.arg(v),
-                Arg::Cut(v) => launch.arg(v),
-                Arg::Parts(v) => launch.arg(v),
-                Arg::Tiles(v) => launch.arg(v),
-                Arg::Groups(v) => launch.arg(v),
-                Arg::Shares(v) => launch.arg(v),
+                Arg::S(Struct(v)) => launch.arg(v),
             };
         }
         let shape =

@@ -12,6 +12,8 @@
 //! | `product` | products of matrices, by cuBLAS |
 //! | `memory` | buffers that are given back and taken again |
 //! | `inputs` | what a batch brings along, in buffers that stay |
+//! | `lazy` | batch norms that whoever reads them makes |
+//! | `stage` | a batch goes up |
 //! | `values` | results and gradients of a batch, in such buffers |
 //! | `slide` | windows and divisions as kernels take them |
 //! | `sums` | sums whose order shapes decide |
@@ -42,6 +44,7 @@ mod device;
 mod failure;
 mod inputs;
 mod launch;
+mod lazy;
 mod loss;
 mod memory;
 pub mod network;
@@ -52,6 +55,7 @@ mod pass;
 mod product;
 mod render;
 mod slide;
+mod stage;
 mod sums;
 mod transfer;
 mod values;

@@ -2,6 +2,7 @@
 
 use crate::launch::{Arg, Kernels, Ptr, args};
 use crate::memory::{Buffer, Memory};
+use crate::transfer::table;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::{CudaDevice, Result};
 use executor::update::{ADAM_FLOOR, BETA1, BETA2, SGD_MOMENTUM};
@@ -32,7 +33,7 @@ impl Kinds {
             kinds[range].fill(1 + 2 * u8::from(decays) + 8 * u8::from(is_head));
         }
         p.layout().gammas().for_each(|r| kinds[r].iter_mut().for_each(|k| *k |= 4));
-        Ok(Self { kinds: device.clone_htod(&kinds)?, of: sort(update) })
+        Ok(Self { kinds: table(device, &kinds)?, of: sort(update) })
     }
 
     /// Whether they hold for `update`.
@@ -141,9 +142,9 @@ impl Rows {
         Ok(Some(Self {
             count: starts.len(),
             logs: p.layout().len() as u64,
-            starts: device.clone_htod(&starts)?,
-            lengths: device.clone_htod(&lengths)?,
-            tops: device.clone_htod(&tops)?,
+            starts: table(device, &starts)?,
+            lengths: table(device, &lengths)?,
+            tops: table(device, &tops)?,
         }))
     }
 

@@ -242,8 +242,10 @@ impl Product {
         let Self { precision, factors: [a, b], c, shape: [m, n, k], after } = *self;
         let blas = device.cublas_handle();
         let turn = |m: Matrix| if m.turned { CUBLAS_OP_T } else { CUBLAS_OP_N };
+        // More would be another shape, not an error of cuBLAS's.
+        let int = |n: usize| i32::try_from(n).expect("a product's sides fit 31 bits");
         let row = |m: Matrix, straight: usize, turned: usize| {
-            (if m.turned { turned } else { straight }) as i32
+            int(if m.turned { turned } else { straight })
         };
         let (factors, compute) = match precision {
             Precision::F32 => (Type::CUDA_R_32F, Compute::CUBLAS_COMPUTE_32F),
@@ -257,9 +259,9 @@ impl Product {
                 *blas.handle(),
                 turn(b),
                 turn(a),
-                n as i32,
-                m as i32,
-                k as i32,
+                int(n),
+                int(m),
+                int(k),
                 (&raw const one).cast(),
                 pointer(b.at),
                 factors,
@@ -272,7 +274,7 @@ impl Product {
                 (&raw const keep).cast(),
                 pointer(c).cast_mut(),
                 Type::CUDA_R_32F,
-                n as i32,
+                int(n),
                 0,
                 1,
                 compute,

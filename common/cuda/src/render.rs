@@ -100,7 +100,7 @@ impl Kept {
 ///
 /// # Errors
 /// A view of a picture that is not there.
-pub(super) fn tables(pictures: &Kept, views: &[(usize, View)]) -> Result<(Vec<f32>, Vec<f32>)> {
+fn tables(pictures: &Kept, views: &[(usize, View)]) -> Result<(Vec<f32>, Vec<f32>)> {
     let is_there = |(i, v): &(usize, View)| i.max(&v.partner.0) < &pictures.count;
     if !views.iter().all(is_there) {
         bail!("a view of a picture that is not among {}", pictures.count)
@@ -111,6 +111,21 @@ pub(super) fn tables(pictures: &Kept, views: &[(usize, View)]) -> Result<(Vec<f3
 }
 
 impl Engine {
+    /// Makes `views` of `pictures` the batch, which [`Engine::render`] then renders.
+    ///
+    /// # Errors
+    /// A view of no picture; a device that fails.
+    pub(super) fn draw(&mut self, pictures: &Kept, views: &[(usize, View)]) -> Result<()> {
+        if pictures.floats() != self.schedule.operations[0].floats() {
+            bail!("pictures of another size than the network's")
+        }
+        let (places, shots) = tables(pictures, views)?;
+        self.begin(views.len() * pictures.floats())?;
+        self.memory.put(&mut self.inputs.places, &places)?;
+        self.memory.put(&mut self.inputs.shots, &shots)?;
+        Ok(())
+    }
+
     /// Renders the batch, views of `pictures` that were drawn ([`Engine::draw`]).
     ///
     /// # Errors

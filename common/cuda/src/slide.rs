@@ -1,13 +1,8 @@
 //! Windows moved over pictures as kernels take them: with multipliers for every division, and by fours where channels
 //! allow it; the twin of `slide.cuh`.
 
-#![allow(unsafe_code)] // a plain struct as an argument of kernels
-
-use crate::launch::{Arg, Kernels, Ptr};
-use crate::op::{Groups, Shares, Tiles};
-use crate::sums::{Cut, Parts};
+use crate::launch::{Arg, Kernels, Ptr, argument};
 use candle_core::Result;
-use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use graph::{Geometry, Window};
 
 /// Most values of a result: kernels count in 31 bits.
@@ -60,21 +55,7 @@ pub(super) struct Slide {
     by_stride: Divisor,
 }
 
-/// Structs of plain numbers that kernels take.
-macro_rules! argument {
-    ($($name:ty => $arg:ident),* $(,)?) => { $(
-        // SAFETY: plain numbers, laid out as in C, as their twins in the kernels are.
-        unsafe impl DeviceRepr for $name {}
-
-        impl From<$name> for Arg {
-            fn from(v: $name) -> Self {
-                Self::$arg(v)
-            }
-        }
-    )* };
-}
-
-argument!(Divisor => Divisor, Slide => Slide, Cut => Cut, Parts => Parts, Tiles => Tiles, Groups => Groups, Shares => Shares);
+argument!(Divisor, Slide);
 
 impl Slide {
     /// `g` over its input channels, by fours where they and all of `buffers` can be read so.

@@ -1,6 +1,6 @@
 //! Sums in an order that shapes alone decide: parts, each a block's, and then the parts; the twin of `sums.cuh`.
 
-use crate::launch::{Arg, Ptr, args};
+use crate::launch::{Arg, Ptr, args, argument};
 use crate::slide::{Divisor, lanes};
 use crate::values::Engine;
 use candle_core::Result;
@@ -54,6 +54,8 @@ pub(super) fn chunk(rows: usize, log: u32, wide: usize) -> usize {
     let high = (BLOCKS / wide).max(1);
     rows.div_ceil(together * high).max(LEAST) * together
 }
+
+argument!(Cut, Parts);
 
 impl Cut {
     /// `rows` of `c` channels in `buffers`.

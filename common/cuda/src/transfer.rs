@@ -7,13 +7,13 @@
 
 #![allow(unsafe_code)] // copies by address
 
+use crate::address::Ptr;
 use crate::failure::Told;
-use crate::launch::{Kernels, Ptr};
-use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaEvent, CudaSlice, CudaStream, DeviceRepr, PinnedHostSlice, ValidAsZeroBits, result,
 };
-use std::sync::{Arc, PoisonError};
+use candle_core::{CudaDevice, Result};
+use std::sync::Arc;
 
 /// Bytes from which on a copy up takes the pinned buffers: shorter ones the driver puts into its own command buffer
 /// and returns (CUDA driver API, "API synchronization behavior": 64 kB).
@@ -73,22 +73,20 @@ impl Ring {
         }
         Ok(())
     }
-}
 
-impl Kernels {
     /// Copies `values` to `at`, where there is room for them; they may be changed when this returns.
     ///
     /// # Errors
     /// A device that fails.
     pub(super) fn upload<T: DeviceRepr + ValidAsZeroBits>(
-        &self,
+        &mut self,
+        stream: &CudaStream,
         values: &[T],
         at: Ptr,
     ) -> Result<()> {
         if values.is_empty() {
             return Ok(());
         }
-        let stream = &self.stream;
         stream.context().bind_to_thread().told()?;
         if size_of_val(values) < PINNED {
             // SAFETY: as long as `values`, says the caller; the driver has read them when it returns.
@@ -97,9 +95,16 @@ impl Kernels {
         // SAFETY: plain numbers are bytes.
         let bytes =
             unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) };
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.carry(stream, bytes, at.0)
+        self.carry(stream, bytes, at.0)
     }
+}
+
+/// A copy of `values`, which are few, in memory of its own.
+///
+/// # Errors
+/// A device that fails.
+pub(super) fn table<T: DeviceRepr>(device: &CudaDevice, values: &[T]) -> Result<CudaSlice<T>> {
+    device.cuda_stream().clone_htod(values).told()
 }
 
 /// The first `n` values of `slice`, once everything before has run.

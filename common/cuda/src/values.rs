@@ -1,14 +1,22 @@
 //! The results of a network's fused operations and their gradients, in buffers on the device that are reused.
 
 use crate::inputs::Inputs;
-use crate::launch::{Kernels, Ptr, args};
+use crate::launch::{Arg, Kernels, Ptr, args};
+use crate::lazy::take_in;
 use crate::memory::{Buffer, Memory};
-use crate::op::{Statistics, take_in};
 use candle_core::Result;
 use executor::Precision;
 use graph::schedule::{Fusing, Schedule};
 use graph::{Bounds, Graph};
 use std::sync::Arc;
+
+/// Sums that a batch norm makes its statistics of, `[parts, 3, c]`.
+pub(super) struct Statistics {
+    pub(super) partials: Buffer,
+    pub(super) parts: usize,
+    /// How the rows were cut: a `Parts` of `sums`.
+    pub(super) of: Arg,
+}
 
 /// What an operation of a batch left behind.
 #[derive(Default)]

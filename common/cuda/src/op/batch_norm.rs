@@ -5,21 +5,14 @@ use super::{Mode, Run, Site};
 use crate::launch::{Ptr, args};
 use crate::memory::Buffer;
 use crate::slide::{Divisor, lanes};
-use crate::sums::{Cut, Parts};
-use crate::values::Engine;
+use crate::sums::Cut;
+use crate::values::{Engine, Statistics};
 use candle_core::{Result, bail};
 use graph::Bounds;
 use graph::op::BatchNorm;
 
 /// Rows of a thread, as in `batch_norm.cu`.
 const ROWS: usize = 4;
-
-/// Sums that a batch norm makes its statistics of, `[parts, 3, c]`.
-pub(crate) struct Statistics {
-    pub(crate) partials: Buffer,
-    pub(crate) parts: usize,
-    pub(crate) of: Parts,
-}
 
 impl Run for BatchNorm {
     fn forward(&self, engine: &mut Engine, site: &Site, mode: Mode) -> Result<()> {
@@ -80,7 +73,7 @@ fn sums(engine: &mut Engine, site: &Site) -> Result<Statistics> {
     let [_, parts] = cut.grid();
     let partials = engine.memory.take(parts * 3 * c)?;
     engine.columns("stats_partials", cut, 1, args![site.x, partials.at])?;
-    Ok(Statistics { partials, parts, of: cut.parts() })
+    Ok(Statistics { partials, parts, of: cut.parts().into() })
 }
 
 /// `y = clamp(x · scale + shift)`, unless its readers make that for themselves.

@@ -1,7 +1,7 @@
 //! A fixed low-pass filter.
 
 use super::{Mode, Run, Site};
-use crate::launch::{Ptr, args};
+use crate::launch::{Ptr, args, argument};
 use crate::memory::Buffer;
 use crate::slide::{Slide, lanes};
 use crate::values::Engine;
@@ -11,9 +11,11 @@ use graph::op::{Blur, Taps};
 /// What each tap takes of a value, as kernels take them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Shares {
+struct Shares {
     of: [f32; Taps::MOST],
 }
+
+argument!(Shares);
 
 impl Shares {
     fn new(taps: &Taps) -> Self {

@@ -1,11 +1,10 @@
 //! Convolution in groups, by kernels of its own: depthwise with windows of 3 and 5, and all others.
 
 use super::{Mode, Site};
-use crate::launch::{Arg, Ptr, args};
-use crate::op::batch_norm::Statistics;
+use crate::launch::{Arg, Ptr, args, argument};
 use crate::slide::{Divisor, Slide};
 use crate::sums::{Cut, Parts, chunk, columns};
-use crate::values::Engine;
+use crate::values::{Engine, Statistics};
 use candle_core::Result;
 use graph::op::BatchNorm;
 use graph::{Bounds, Geometry, Op};
@@ -16,7 +15,7 @@ const THREADS: u32 = 256;
 /// How depthwise kernels cut lines into tiles of four, and tiles into blocks.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tiles {
+struct Tiles {
     count: u32,
     chunk: u32,
     log: u32,
@@ -26,11 +25,13 @@ pub(crate) struct Tiles {
 /// Outputs, and inputs and outputs of a group.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Groups {
+struct Groups {
     by_o: Divisor,
     by_inputs: Divisor,
     by_outputs: Divisor,
 }
+
+argument!(Tiles, Groups);
 
 impl Groups {
     fn new(g: &Geometry) -> Self {
@@ -117,7 +118,7 @@ pub(super) fn forward(
         cut.launch(engine, "depthwise5_forward", 1, s, all)?;
     }
     let [tiles, chunk, width] = cut.sizes;
-    let of = Parts::new(tiles, chunk, width);
+    let of = Arg::from(Parts::new(tiles, chunk, width));
     let sums = partials.map(|partials| Statistics { partials, parts, of });
     if let Some(old) = std::mem::replace(&mut engine.values[site.i].sums, sums) {
         engine.memory.give(old.partials); // of a pass that failed

@@ -20,11 +20,6 @@ mod scale_shift;
 mod shuffle;
 mod split;
 
-pub(super) use add::take_in;
-pub(super) use batch_norm::Statistics;
-pub(super) use blur::Shares;
-pub(super) use grouped::{Groups, Tiles};
-
 use crate::launch::{Arg, Ptr};
 use crate::memory::Buffer;
 use crate::slide::Slide;
