@@ -107,7 +107,6 @@ planted op/batch_norm.cu "a mask that forgets the lower bound" "v > lo && v < hi
 planted op/batch_norm.cu "a stored mean without the bias before it" "m + (bias ? bias[i] : 0.f) - running" "m - running"
 planted op/batch_norm.cu "a bias with no gradient where it has one" "inverse > 0.f ? 0.f : scale[i] * g" "0.f"
 planted op/max_pool.cu "a maximum that goes to the last of equals" "!(v > best.v[j])" "!(v >= best.v[j])"
-planted op/max_pool.cu "what lies behind the last window, left as it was" "at.y + 1 == s.oh ? s.h - at.y * k : k" "k"
 planted op/mul.cu "a gate of the picture before" "(b * by_gate.d + factor)" "factor"
 planted op/blur.cu "a border that is repeated, not mirrored" "2 * ((int)n - 1) - i" "(int)n - 1"
 planted index.cuh "a clamp that hides what is no number" "v < lo ? lo : v > hi ? hi : v" "fminf(fmaxf(v, lo), hi)"
