@@ -25,7 +25,7 @@
 //! | `cudnn` | with the feature `cudnn`: convolutions of all channels by cuDNN |
 //! | `render` | views of pictures that stay on the device |
 //! | [`network`] | parameters on the device: answers, and training steps |
-//! | `*.cu` | the kernels, beside what launches them; `index.cuh` and `slide.cuh` are what they share |
+//! | `*.cu` | the kernels, beside what launches them; `*.cuh` are what they share |
 //!
 //! Convolutions of all channels are products of patches (im2col) through cuBLAS, forwards, and backwards to
 //! both sides; candle's own gradients of convolutions are naive kernels (candle-core 0.11.1,

@@ -1,7 +1,7 @@
 //! Each kernel in all its variants (four channels a thread and one, windows with kernels of their own and others, one
 //! block and several) against the CPU engine and candle's own operations in f64, on whatever CUDA device there is.
 
-use crate::case::{Case, batch, f64s, largest, off, step};
+use crate::case::{Case, LOSS, batch, f64s, largest, off, step};
 use crate::network;
 use crate::sketch::random_weights;
 use executor::{Batch, Executor, Rule, Update};
@@ -132,5 +132,34 @@ fn what_is_no_number_does_not_hide() {
         assert!(logits[4..].iter().all(|v| v.is_nan()), "{part}: {logits:?}");
         let cpu = engine::Network::new(&graph, &weights, &Grids::new(), 12);
         eprintln!("{part}: the CPU says {:?}", &cpu.unwrap().logits(&pictures).unwrap()[4..]);
+    }
+}
+
+/// Kernels count in 31 bits: a batch that needs more is refused before anything runs, with the largest that does not.
+#[test]
+fn a_batch_of_two_to_the_31_values_is_refused() {
+    // 2^24 values of a picture behind the convolution.
+    let graph: Graph = "input 3;a:conv 3>4096 k1;gap;f:linear 4096>2".parse().unwrap();
+    let weights = random_weights(&graph, 1);
+    let mut network = network(&graph, &weights, &Grids::new(), 64);
+    let refused = network.gradient(batch(&graph, 128, 64, 1), LOSS).unwrap_err().to_string();
+    assert!(refused.contains("try --batch 127"), "{refused}");
+}
+
+/// A warp takes the classes of a picture in turns: fewer than it has threads, as many, and more.
+#[test]
+fn losses_of_any_number_of_classes_are_those_of_the_cpu() {
+    for classes in [2, 19, 32, 45] {
+        let text = format!("input 3;a:conv 3>8 k3 p1;relu;gap;f:linear 8>{classes} bias");
+        let graph: Graph = text.parse().unwrap();
+        let weights = random_weights(&graph, 1);
+        let mut cpu = engine::Network::new(&graph, &weights, &Grids::new(), 6).unwrap();
+        let batch = batch(&graph, 5, 6, 1);
+        let (loss, expected) = cpu.gradient(batch.clone(), LOSS).unwrap();
+        let mut cuda = network(&graph, &weights, &Grids::new(), 6);
+        let (found, gradient) = cuda.gradient(batch, LOSS).unwrap();
+        assert!((found - loss).abs() < 1e-6 * loss, "{classes} classes: {found}, {loss}");
+        let e = off(&gradient, &f64s(&expected));
+        assert!(e < 1e-5, "{classes} classes: gradients are off by {e}");
     }
 }
