@@ -77,14 +77,18 @@ pub fn run(
     let files = Files::beside(out);
     go_on(&mut training, &files, epochs, provenance)?;
     let per_epoch = training.steps_per_epoch()?;
-    let bar = cli::progress(epochs as usize * per_epoch, "training");
+    let whole = Progress { epochs: epochs as usize, ..Progress::default() };
+    let bar = cli::progress(training.work(whole, per_epoch) as usize, "training");
+    let mut worked = training.work(training.progress(), per_epoch);
+    bar.skip(worked);
     let done = training.progress().epochs * per_epoch + training.progress().steps;
-    bar.skip(done as u64);
     let mut watch = Watch::start()?;
     let mut kept: Option<Instant> = None;
     training.run(
         |training| {
-            bar.inc(1);
+            let work = training.work(training.progress(), per_epoch);
+            bar.inc(work - worked);
+            worked = work;
             watch.between(|| training.saved()?.save(&files.state, provenance))
         },
         |training, epoch| {

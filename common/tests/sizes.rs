@@ -6,7 +6,7 @@ use artifacts::artifact::Data;
 use artifacts::images::Unsaved;
 use artifacts::{Framing, Images, Input, Model, Preparation, Provenance};
 use common::device::Device;
-use common::training::{Optimizer, Pictures, Settings, Sizes, Targets, Training};
+use common::training::{Optimizer, Pictures, Progress, Settings, Sizes, Targets, Training};
 use executor::Precision;
 use graph::Graph;
 use graph::grid::Grids;
@@ -104,6 +104,19 @@ fn the_first_epochs_see_smaller_pictures() {
     assert!((sized[2] - small[2]).abs() > 1e-3, "{sized:?} {small:?}");
 }
 
+/// By hand: at 8, 12 and 16 px of 16 an epoch of four steps is the work of 1, 2.25 and 4.
+#[test]
+fn the_time_left_goes_by_pixels() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = squares(&folder.path().join("16.safetensors"), 16);
+    let targets = Targets::Labels("none".parse().unwrap());
+    let s = settings(3, "8:0.4,12:0.4");
+    let training = training(&images, &targets, &s);
+    let work = |epochs, steps| training.work(Progress { epochs, steps, loss: 0.0 }, 4);
+    assert_eq!([work(0, 0), work(0, 3), work(1, 0), work(1, 2), work(2, 1)], [0, 0, 1, 2, 4]);
+    assert_eq!(work(3, 0), 7);
+}
+
 /// A run that is stopped anywhere, at either size or between them, ends with the same bits.
 #[test]
 fn a_run_goes_on_at_the_size_it_had() {
@@ -138,7 +151,9 @@ fn sizes_that_do_not_fit_are_refused() {
     let targets = Targets::Labels("none".parse().unwrap());
     for (sizes, expected) in [
         ("16:0.5", "--sizes 16:0.5: 16 px is not smaller than"),
-        ("8:0.5,4:0.2", "--sizes 8:0.5,4:0.2: node 7 (max k4 s4) for pictures of 4 px"),
+        ("8:0.3", "--sizes 8:0.3: 0.3 of 3 epochs is none"),
+        ("8:0.4,12:0.34,14:0.34", "leave some of the 3 epochs"),
+        ("8:0.4,4:0.4", "--sizes 8:0.4,4:0.4: node 7 (max k4 s4) for pictures of 4 px"),
     ] {
         let s = settings(3, sizes);
         let pictures = Pictures { train: &images, validation: &images };

@@ -128,7 +128,7 @@ impl<'a> Batches<'a> {
             Targets::Teacher { logits, .. } => epoch % logits.views.views,
         };
         let size = self.images.size();
-        let side = self.settings.sizes.at(epoch, self.settings.epochs, size);
+        let side = self.settings.side(epoch, size);
         let view = |i: usize| {
             let view = View::among(&self.policy, self.view_seed, i, k, self.peers(i), size);
             if side == size { view } else { view.at(side, size) }

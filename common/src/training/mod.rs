@@ -23,6 +23,7 @@ use graph::grid::Grids;
 pub use progress::{Epoch, Progress, Summary};
 pub use settings::{OnGrids, Optimizer, Settings, Tuning};
 pub use sizes::Sizes;
+use sizes::executor;
 pub use state::Saved;
 use std::sync::mpsc::Receiver;
 use validation::Validation;
@@ -92,9 +93,9 @@ impl<'a> Training<'a> {
         on_grids.map_or(Ok(()), |r| r.check())?;
         model.check_images(pictures.train)?;
         model.check_images(pictures.validation)?;
-        settings.sizes.check(pictures.train.size(), &model.graph)?;
+        settings.sizes.check(pictures.train.size(), &model.graph, settings.epochs)?;
         let validation = Validation::new(pictures.validation)?;
-        let side = settings.sizes.at(0, settings.epochs, pictures.train.size());
+        let side = settings.side(0, pictures.train.size());
         let mut executor = executor(&model, side, settings, device)?;
         ensure!(
             settings.slim == 0.0 || executor.parametrisation().layout().gammas().next().is_some(),
@@ -199,6 +200,11 @@ impl<'a> Training<'a> {
         Ok(self.batches(&self.shown)?.per_epoch())
     }
 
+    /// The work of so much of the run, of epochs of `per_epoch` steps, in steps at full size.
+    pub fn work(&self, progress: Progress, per_epoch: usize) -> u64 {
+        self.settings.sizes.work(progress, self.settings.epochs, per_epoch, self.validation.size())
+    }
+
     /// Pictures in a step.
     pub fn batch(&self) -> usize {
         batches::batch(self.settings, &self.shown)
@@ -251,7 +257,7 @@ impl<'a> Training<'a> {
 
     /// Side of the pictures in `epoch`, from 0.
     fn side_in(&self, epoch: usize) -> usize {
-        self.settings.sizes.at(epoch, self.settings.epochs, self.pictures.train.size())
+        self.settings.side(epoch, self.pictures.train.size())
     }
 
     /// An executor for pictures of the side of `epoch`, from 0, with the weights of the beginning, unless it is there.
@@ -383,16 +389,4 @@ impl<'a> Training<'a> {
         weights.extend(stored);
         Ok(Model { weights, grids, ..self.model.clone() })
     }
-}
-
-/// An executor for `model` on pictures `side` pixels wide.
-fn executor(
-    model: &Model,
-    side: usize,
-    settings: &Settings,
-    device: Device,
-) -> Result<Box<dyn Executor>> {
-    let mut model = model.clone();
-    model.input.preparation.size = side;
-    device.executor_at(&model, settings.precision)
 }

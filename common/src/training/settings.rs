@@ -54,7 +54,7 @@ pub struct Settings {
     pub slim: f32,
     /// Smaller pictures in the first epochs, as SIDE:SHARE of the epochs, or several, e.g. 40:0.5 or 32:0.3,48:0.3;
     /// then the pictures as they are. An epoch takes about (SIDE / size)² of the time. Views are the same but for the
-    /// pixels, accuracy is measured at full size.
+    /// pixels, accuracy is measured at full size. With --device cuda views are then made on the CPU.
     #[arg(long, value_name = "SIDE:SHARE", default_value = "", hide_default_value = true, value_parser = sizes)]
     #[serde(skip_serializing_if = "Sizes::is_full")]
     pub sizes: Sizes,
@@ -102,6 +102,11 @@ impl Settings {
         let smoothing = self.label_smoothing;
         flag("label-smoothing", smoothing, (0.0..1.0).contains(&smoothing), "0 up to below 1")?;
         flag("ema", self.ema, (0.0..1.0).contains(&self.ema), "0 up to below 1")
+    }
+
+    /// Side of the pictures in `epoch`, from 0, where they are `size` pixels wide.
+    pub(super) fn side(&self, epoch: usize, size: usize) -> usize {
+        self.sizes.at(epoch, self.epochs, size)
     }
 
     /// What step `step` out of `steps` does, `per_epoch` steps each.
