@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 /// the likeliest is not the label. It is told (likely) where it is not the answer, the likeliest of all: that may be the
 /// label itself, of a class whose pictures are mostly surer.
 ///
-/// A suspect is no verdict: look at the pictures (--html). Where one is wrong, move its photo to the folder of its class,
-/// or correct its row in the table of DATA (a CSV with the columns file,label; the catalogue.csv of prepare catalogue is
-/// one, if it lies where the photos are); remove photos of nothing. Then make again: all else follows. Only the pictures
+/// A suspect is no verdict: look at the pictures (--html). Where one is wrong, move its photo to the folder of its class
+/// (or rename it, where names begin with the class), or correct its row in the table of DATA (a CSV with the columns
+/// file,label; the catalogue.csv of prepare catalogue is one, if it lies where the photos are); remove photos of nothing. Then make again: all else follows. Only the pictures
 /// of --images are looked at, with make suspects the training split; give another file and its logits for others.
 ///
 /// The table has the columns file, label, probability, answer, answer_probability, likely (empty where no class reaches
@@ -180,7 +180,7 @@ impl Found {
         out.paragraph(&self.seen());
         out.paragraph(
             "Only the pictures of this file were looked at. Where a label is wrong, move the photo to the folder of its \
-             class, or correct its row in the table of files and labels (file,label); remove photos of nothing; then \
+             class (or rename it, where names begin with the class), or correct its row in the table of files and labels (file,label); remove photos of nothing; then \
              prepare the pictures again. \u{201c}Likely\u{201d} is the likeliest class among those that are as likely as \
              for their own pictures; it is told where it is not the answer.",
         );
