@@ -20,8 +20,9 @@ use std::path::{Path, PathBuf};
 ///
 /// A suspect is no verdict: look at the pictures (--html). Where one is wrong, move its photo to the folder of its class
 /// (or rename it, where names begin with the class), or correct its row in the table of DATA (a CSV with the columns
-/// file,label; the catalogue.csv of prepare catalogue is one, if it lies where the photos are); remove photos of nothing. Then make again: all else follows. Only the pictures
-/// of --images are looked at, with make suspects the training split; give another file and its logits for others.
+/// file,label; the catalogue.csv of prepare catalogue is one, if it lies where the photos are); remove photos of nothing.
+/// Then make again: all else follows. Only the pictures of --images are looked at, with make suspects the training split;
+/// give another file and its logits for others.
 ///
 /// The table has the columns file, label, probability, answer, answer_probability, likely (empty where no class reaches
 /// its mean), probably_wrong (yes or no) and unseen: yes, or unknown where nothing says so.
