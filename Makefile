@@ -21,7 +21,8 @@ RECIPE ?= $(if $(DATA),auto,smoke)
 # Pictures: a folder with a folder for each class, with or without training/, validation/ and testing/ around
 # them; or pictures named [class]_[anything].jpg; or a CSV of files and labels. Default: the built-in pictures.
 DATA ?=
-# How long everything may take on this machine, hours: what recipe auto goes by.
+# How long everything may take on this machine, hours: what recipe auto goes by, with one teacher. More of them (FOLDS,
+# TEACHERS) take longer by as much as they take to train: give fewer hours then.
 HOURS ?= 1
 # Where artifacts go; of recipe auto a folder for each DATA.
 OUT ?= artifacts/$(if $(filter auto,$(RECIPE)),$(patsubst %.csv,%,$(notdir $(abspath $(DATA)))),$(RECIPE))
@@ -38,7 +39,8 @@ INIT_FLAGS ?= --fit crop --exif
 # mean of their logits. FOLDS=5 trains five instead, each without a fifth of the pictures, and each answers those that
 # it has not seen: by it make suspects finds wrong labels, and no teacher hands on what it has learnt by heart. (Teachers of
 # fewer pictures know less: of 1,000, three folds cost the student more than that brought.)
-# Either takes as much time as so many teachers; teacher-1.safetensors and so on are kept as teacher.safetensors is.
+# Either takes as much time as so many teachers. seed-1.safetensors, fold-1-of-5.safetensors and so on are kept as
+# teacher.safetensors is, and other FOLDS or TEACHERS leave them alone.
 TEACHERS ?=
 FOLDS ?=
 # Flags of prepare catalogue, such as --unreadable 0.2.
@@ -114,14 +116,29 @@ $(if $(findstring --arch,$(TEACHER)),$(error INIT: TEACHER has --arch, and the n
   take it out, or leave RECIPE= to auto))
 endif
 
-$(if $(and $(FOLDS),$(TEACHERS)),$(error FOLDS and TEACHERS: teachers either differ in what they see or in their seeds))
-MANY := $(FOLDS)$(TEACHERS)
+$(if $(and $(FOLDS),$(TEACHERS)),$(error FOLDS and TEACHERS: teachers either differ in what they see \
+  or in their seeds: give one of them))
+MANY := $(strip $(FOLDS)$(TEACHERS))
 $(if $(and $(MANY),$(TEACHER_FILE)),$(error TEACHER_FILE and $(if $(FOLDS),FOLDS,TEACHERS): a teacher that is there \
   already is not trained; leave one of them out))
-NUMBERS := $(if $(MANY),$(shell seq 1 '$(MANY)' 2>/dev/null))
-$(if $(MANY),$(if $(word 2,$(NUMBERS)),,$(error $(if $(FOLDS),FOLDS,TEACHERS)=$(MANY): expected a number, 2 or more)))
+ifneq ($(MANY),)
+# As text: for a shell 2.9 or 1e1 are numbers, too.
+$(if $(and $(filter 1,$(words $(MANY))),$(filter $(shell seq 2 100),$(MANY))),,$(error \
+  $(if $(FOLDS),FOLDS,TEACHERS)=$(MANY): expected a whole number, 2 to 100))
+# What the report compares with the teacher it takes to be a student of that one.
+$(if $(filter report experiments,$(MAKECMDGOALS)),$(error FOLDS and TEACHERS are not for the report, which is about one \
+  teacher: leave $(if $(FOLDS),FOLDS,TEACHERS) out))
+NUMBERS := $(shell seq 1 $(MANY))
+SEVERAL := $(NUMBERS:%=$(if $(FOLDS),fold-%-of-$(MANY),seed-%))
+endif
 # Who answers for the student.
-TAUGHT_BY := $(if $(MANY),$(NUMBERS:%=teacher-%),teacher)
+TAUGHT_BY := $(if $(MANY),$(SEVERAL),teacher)
+# The usual teacher is trained for hours, and has seen what it shall judge.
+ifneq ($(filter suspects,$(MAKECMDGOALS)),)
+$(if $(MANY)$(TEACHER_FILE)$(wildcard $(OUT)/teacher.safetensors)$(filter submission,$(MAKECMDGOALS)),,$(error suspects: \
+  give FOLDS=5, the number of teachers that are trained for it, each without the pictures that it judges; there is no \
+  $(OUT)/teacher.safetensors to ask either, which would find fewer))
+endif
 
 BIN := target/release
 WITH := $(if $(FEATURES),-p common --features $(FEATURES:%=common/%))
@@ -289,9 +306,9 @@ $(OUT)/teacher.safetensors: $(TEACHER_FILE) $$(changed) | tools lock
 endif
 
 # Of several each is that one but for its seed, or for the fold that it does not see.
-$(OUT)/teacher-%.safetensors: command = train --reuse $(TRAIN_ON) $(if $(INIT),--init $(PRETRAINED)) \
-  $(if $(FOLDS),$(TEACHER) --fold $*/$(FOLDS),$(call seeded,$(TEACHER),$*))
-$(NUMBERS:%=$(OUT)/teacher-%.safetensors): $(OUT)/teacher-%.safetensors: $(PICTURES) $(if $(INIT),$(PRETRAINED)) \
+$(OUT)/seed-%.safetensors $(OUT)/fold-%.safetensors: command = train --reuse $(TRAIN_ON) \
+  $(if $(INIT),--init $(PRETRAINED)) $(if $(FOLDS),$(TEACHER) --fold $(subst -of-,/,$*),$(call seeded,$(TEACHER),$*))
+$(SEVERAL:%=$(OUT)/%.safetensors): $(OUT)/$(if $(FOLDS),fold,seed)-%.safetensors: $(PICTURES) $(if $(INIT),$(PRETRAINED)) \
   $$(changed) | tools lock
 	$(stage)
 
@@ -360,7 +377,7 @@ include report/questions.mk
 # --- what each model is worth: a row, and beside it the answers
 TABLE := $(foreach row,$(TAUGHT_BY) student $(if $(STEPS),pruned) shipped,$(OUT)/eval/$(row).csv) \
   $(if $(TESTED),$(OUT)/test/shipped.csv)
-NAMES := teacher $(NUMBERS:%=teacher-%) student pruned shipped $(EXPERIMENTS)
+NAMES := teacher $(SEVERAL) student pruned shipped $(EXPERIMENTS)
 ROWS := $(NAMES:%=$(OUT)/eval/%.csv)
 TESTS := $(NAMES:%=$(OUT)/test/%.csv)
 model = $(OUT)/$*.safetensors
@@ -381,7 +398,7 @@ $(OUT)/table.txt: $(TABLE) | tools lock
 
 # A stage that has ended is not undone by what stops make right then.
 .PRECIOUS: $(PICTURES) $(TESTING) $(CATALOGUE) $(PRETRAINED) $(STUDENTS) $(STEPS:%=$(OUT)/cut%.safetensors) $(READY) $(ROWS) $(TESTS) \
-  $(NUMBERS:%=$(OUT)/teacher-%.safetensors) \
+  $(SEVERAL:%=$(OUT)/%.safetensors) \
   $(addprefix $(OUT)/,teacher.safetensors suspects/logits.safetensors logits.safetensors plan.safetensors model.bin prediction.csv)
 
 # --- what is made of them

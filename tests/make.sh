@@ -146,7 +146,7 @@ done
 pass "$kills kills of the pipeline, each run again with the same or another seed, end with that seed's file"
 
 # --- every stage's artifact stays when make is stopped while it writes the flags
-{ make -npq report suspects OUT="$out" TEACHER_B="$teacher" FOLDS=3 2>/dev/null || true; } | awk '/^[^#\t ].*: / { target = $1; precious = 0 }
+{ make -npq report OUT="$out" TEACHER_B="$teacher" 2>/dev/null || true; make -npq suspects OUT="$out" FOLDS=3 2>/dev/null || true; } | awk '/^[^#\t ].*: / { target = $1; precious = 0 }
     /^#  Precious file/ { precious = 1 }
     /^\t\$\(stage\)$/ { stages++; if (!precious) print target } END { print stages }' >"$work/stages"
 [ "$(wc -l <"$work/stages")" = 1 ] && [ "$(cat "$work/stages")" -gt 150 ] || fail "not in .PRECIOUS: $(cat "$work/stages")"
@@ -173,29 +173,29 @@ pass "pictures follow a teacher from elsewhere"
 folds=$work/folds
 submission OUT="$folds" FOLDS=2 || fail "two folds: $(tail -3 "$work/log")"
 for i in 1 2; do
-    target/release/report show "$folds/teacher-$i.safetensors" | heard "fold $i/2" || fail "teacher $i left out no fold"
+    target/release/report show "$folds/fold-$i-of-2.safetensors" | heard "fold $i/2" || fail "teacher $i left out no fold"
 done
 [ ! -e "$folds/teacher.safetensors" ] || fail "a teacher of everything beside those of folds"
-grep -q 'teacher-2 ' "$folds/table.txt" || fail "$(cat "$folds/table.txt")"
-before=$(sum "$folds/model.bin") trained=$(stamp "$folds/teacher-1.safetensors")
+grep -q 'fold-2-of-2 ' "$folds/table.txt" || fail "$(cat "$folds/table.txt")"
+before=$(sum "$folds/model.bin") trained=$(stamp "$folds/fold-1-of-2.safetensors")
 submission OUT="$folds" FOLDS=2
 if grep -q '^target/release' "$work/log"; then fail "something runs twice: $(grep -m1 '^target' "$work/log")"; fi
 pass "FOLDS=2 trains two teachers, and nothing twice"
 # Lost flags of teachers and logits, and a kill while the second is trained: what is finished is kept.
-rm "$folds"/teacher-1.safetensors.flags "$folds"/teacher-2.safetensors "$folds"/teacher-2.safetensors.flags "$folds"/logits.safetensors.flags
+rm "$folds"/fold-1-of-2.safetensors.flags "$folds"/fold-2-of-2.safetensors "$folds"/fold-2-of-2.safetensors.flags "$folds"/logits.safetensors.flags
 : >"$work/log"
 set -m
 submission OUT="$folds" FOLDS=2 &
-await $! grep -q -- "--out '$folds/teacher-2.safetensors'" "$work/log"
+await $! grep -q -- "--out '$folds/fold-2-of-2.safetensors'" "$work/log"
 kill -9 -- -$! 2>/dev/null || true
 wait $! 2>/dev/null || true
 set +m
-grep -q 'teacher-1.safetensors: made by this very command before, kept' "$work/log" || fail "$(cat "$work/log")"
+grep -q 'fold-1-of-2.safetensors: made by this very command before, kept' "$work/log" || fail "$(cat "$work/log")"
 submission OUT="$folds" FOLDS=2 || fail "after a kill: $(tail -3 "$work/log")"
-[ "$trained" = "$(stamp "$folds/teacher-1.safetensors")" ] || fail "a teacher is trained anew"
-[ "$(sum "$folds/model.bin")" = "$before" ] || fail "another file after a kill between the teachers"
-pass "a kill between two teachers costs neither, and the file is the same"
-target/release/infer logits --teacher "$folds/teacher-1.safetensors" --images "$folds/training.safetensors" \
+[ "$trained" = "$(stamp "$folds/fold-1-of-2.safetensors")" ] || fail "the first teacher is trained anew"
+[ "$(sum "$folds/model.bin")" = "$before" ] || fail "another file after a kill while the second teacher is trained"
+pass "a kill while the second teacher is trained leaves the first alone, and the file is the same"
+target/release/infer logits --teacher "$folds/fold-1-of-2.safetensors" --images "$folds/training.safetensors" \
     --out "$work/half" >"$work/half.told" 2>&1 && fail "half of the folds was accepted"
 grep -q 'fold 2/2: all teachers have seen its pictures' "$work/half.told" || fail "$(cat "$work/half.told")"
 make --no-print-directory suspects DATA="$data" OUT="$folds" RECIPE=smoke PREPARE='--size 32' CLASSES="$classes" FOLDS=2 \
@@ -205,9 +205,20 @@ heard 'had not seen it, nor its label (2 folds)' <"$work/log" || fail "$(tail "$
 pass "suspects asks the teachers that are there: $(grep -m1 'probably wrong' "$work/log" | sed 's/.*: //')"
 submission OUT="$folds" TEACHERS=2 || fail "two seeds: $(tail -3 "$work/log")"
 target/release/report show "$folds/logits.safetensors" | heard 'teacher 1' || fail "logits of one teacher"
-pass "TEACHERS=2 asks two of other seeds"
-refused "folds and seeds" "teachers either differ in what they see or in their seeds" FOLDS=2 TEACHERS=2
-refused "a single fold" "expected a number, 2 or more" FOLDS=1
+[ "$trained" = "$(stamp "$folds/fold-1-of-2.safetensors")" ] || fail "TEACHERS=2 trains over a teacher of FOLDS=2"
+pass "TEACHERS=2 asks two of other seeds, and leaves those of folds alone"
+refused "folds and seeds" "or in their seeds: give one of them" FOLDS=2 TEACHERS=2
+for odd in 1 0 2.9 1e1 02 101 '2 3' %; do
+    if submission OUT="$folds" FOLDS="$odd"; then fail "FOLDS=$odd was accepted"; fi
+    grep -qF "FOLDS=$odd: expected a whole number, 2 to 100" "$work/log" || fail "FOLDS=$odd: $(tail -3 "$work/log")"
+done
+refused "teachers and a half" "TEACHERS=2.9: expected a whole number, 2 to 100" TEACHERS=2.9
+for goal in report experiments; do
+    refused "the $goal of several teachers" "not for the report, which is about one teacher: leave FOLDS out" $goal FOLDS=2
+done
+if make --no-print-directory suspects OUT="$work/nothing" >"$work/log" 2>&1; then fail "suspects trains a teacher that has seen them"; fi
+grep -q 'suspects: give FOLDS=5, the number of teachers' "$work/log" || fail "suspects of no teacher: $(tail -3 "$work/log")"
+pass "suspects trains no teacher that has seen what it judges"
 refused "folds of a teacher from elsewhere" "a teacher that is there already is not trained" FOLDS=2 TEACHER_FILE="$teacher"
 rm -r "$folds"
 

@@ -30,18 +30,19 @@ $bin/prepare images artifacts/smoke/photos/validation --size 28 --out "$work/v" 
 
 # Long enough, and without augmentation, to learn what it is shown by heart.
 teach() { $bin/train --images "$work/t" --validation "$work/v" --arch plain --width 0.5 --epochs 15 --batch 20 --lr 4e-3 \
-    --seed 1 "$@" >/dev/null 2>&1; }
+    --seed 1 "$@" >"$work/log" 2>&1 || fail "train $*: $(tail -3 "$work/log")"; }
 # $1: a name, rest: teachers. How many of the planted ones are among the first N, N as many as were planted, and among
 # those that are called probably wrong.
 found() {
     local name=$1 teachers=()
     shift
     for one in "$@"; do teachers+=(--teacher "$work/$one"); done
-    $bin/infer logits "${teachers[@]}" --images "$work/t" --out "$work/$name.logits" >/dev/null 2>&1
+    $bin/infer logits "${teachers[@]}" --images "$work/t" --out "$work/$name.logits" >"$work/log" 2>&1 \
+        || fail "infer logits of $name: $(tail -3 "$work/log")"
     $bin/report suspects --images "$work/t" --logits "$work/$name.logits" --csv "$work/$name.csv" --html "$work/$name.html" >"$work/$name.told"
     first=$(tail -n +2 "$work/$name.csv" | head -n "$planted" | cut -d, -f1 | grep -cxFf "$work/wrong" || true)
-    called=$(awk -F, '$6 == "yes"' "$work/$name.csv" | wc -l)
-    right=$(awk -F, '$6 == "yes" { print $1 }' "$work/$name.csv" | grep -cxFf "$work/wrong" || true)
+    called=$(awk -F, '$7 == "yes"' "$work/$name.csv" | wc -l)
+    right=$(awk -F, '$7 == "yes" { print $1 }' "$work/$name.csv" | grep -cxFf "$work/wrong" || true)
 }
 for i in 1 2 3; do teach --fold $i/3 --out "$work/fold-$i"; done
 found unseen fold-1 fold-2 fold-3

@@ -17,10 +17,11 @@ impl Asking {
     /// pictures.
     ///
     /// # Errors
-    /// Teachers with a fold of these pictures beside others, or with folds of another number; a fold without a teacher.
+    /// Teachers with a fold of these pictures beside others, or with folds of another number; a fold without a teacher;
+    /// a teacher with a fold of other pictures.
     pub(crate) fn of(sources: &[Source], images: &Images) -> Result<Self> {
         let all = (0..images.len()).collect();
-        let of = |source| Fold::left_out(source, images);
+        let of = |source| left_out(source, images);
         let left_out: Vec<Option<Fold>> = sources.iter().map(of).collect::<Result<_>>()?;
         let teachers = sources.len();
         let Some(one) = left_out.iter().copied().flatten().next() else {
@@ -31,13 +32,13 @@ impl Asking {
             match fold {
                 Some(fold) if fold.of == one.of => own.push(fold.number - 1),
                 Some(fold) => bail!(
-                    "{}: left out fold {fold}, another teacher {one}: of one number of folds all must be",
+                    "{}: left out fold {fold}, another teacher {one}: all teachers must be of the same K",
                     source.name
                 ),
                 None => bail!(
-                    "{}: has not left out a fold of these pictures, another teacher has ({one}), and what one has \
-                     seen and another has not makes no mean: take teachers of train --fold 1/{k} to {k}/{k}, or \
-                     none of them",
+                    "{}: has not left out a fold of these pictures, another teacher has ({one}): whoever has seen a \
+                     picture must not answer beside those that have not: take teachers of train --fold 1/{k} to \
+                     {k}/{k}, or none of them",
                     source.name,
                     k = one.of
                 ),
@@ -112,9 +113,30 @@ impl Asking {
 
     /// For the summary: who answered what, where not all did.
     pub(crate) fn told(&self) -> String {
-        self.folds()
-            .map_or_else(String::new, |k| format!(", {k} folds, each by what had not seen it"))
+        self.folds().map_or_else(String::new, |k| {
+            format!(", each of the {k} folds by teachers that had not seen it")
+        })
     }
+}
+
+/// The fold of `images` that the model in `source` was not shown.
+///
+/// # Errors
+/// A fold of other pictures: the same photos, prepared anew or one more beside them, are parted otherwise, so nobody knows
+/// which of these it has seen, and a mean over all would hide that.
+fn left_out(source: &Source, images: &Images) -> Result<Option<Fold>> {
+    let fold = Fold::left_out(source, images)?;
+    if fold.is_none()
+        && let Some(fold) = Fold::told(source)?
+    {
+        bail!(
+            "{}: left out fold {fold} of other pictures than {}: ask about the very file that it was trained on, train \
+             it anew on this one, or take teachers without --fold",
+            source.name,
+            images.source.name
+        );
+    }
+    Ok(fold)
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ use views::{Policy, View};
 ///
 /// Teachers of train --fold on these very pictures answer those that they have not seen, each its fold, and partners of
 /// mixed views come from the same fold, so that none has seen any part of what it answers. All folds must have a
-/// teacher, and teachers with a fold go with no others.
+/// teacher, and teachers with a fold go with no others, nor are they asked about other pictures. Only files of train
+/// itself count: what prune, distill or quantize make of them does not say what they have seen, and is asked as any other.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   infer logits --teacher teacher.safetensors --images training.safetensors \\

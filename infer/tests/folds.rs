@@ -23,17 +23,22 @@ impl Work {
         let work = Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
         let _ = std::fs::remove_dir_all(&work.0);
         std::fs::create_dir_all(&work.0).unwrap();
+        work.pictures(PICTURES);
+        work
+    }
+
+    /// Makes the file of pictures, with the first `n`.
+    fn pictures(&self, n: usize) {
         let grey = |i: usize| (i * 10) as u8;
         Unsaved {
             preparation: Preparation { size: SIDE, framing: Framing::Crop, exif: false },
             classes: ["a", "b"].map(String::from).into(),
-            labels: (0..PICTURES).map(|i| Some(i % 2)).collect(),
-            names: (0..PICTURES).map(|i| format!("{}_{i}.png", i % 2)).collect(),
-            pixels: Data::Bytes((0..PICTURES).flat_map(|i| [grey(i); 3 * SIDE * SIDE]).collect()),
+            labels: (0..n).map(|i| Some(i % 2)).collect(),
+            names: (0..n).map(|i| format!("{}_{i}.png", i % 2)).collect(),
+            pixels: Data::Bytes((0..n).flat_map(|i| [grey(i); 3 * SIDE * SIDE]).collect()),
         }
-        .save(&work.at("images"), &Provenance::new("test", &()).unwrap())
+        .save(&self.at("images"), &Provenance::new("test", &()).unwrap())
         .unwrap();
-        work
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -148,7 +153,10 @@ fn mixed_lists_are_refused() {
         (&["one"][..], "fold 2/2: all teachers have seen its pictures: give one more --teacher"),
         (&["one", "all", "two"], "all: has not left out a fold of these pictures"),
         (&["all", "one"], "take teachers of train --fold 1/2 to 2/2, or none of them"),
-        (&["one", "third"], "third: left out fold 3/3, another teacher 1/2"),
+        (
+            &["one", "third"],
+            "third: left out fold 3/3, another teacher 1/2: all teachers must be of",
+        ),
         (&["third"], "fold 1/3, 2/3: all teachers have seen"),
     ] {
         let told = work.ask(teachers, "").err().unwrap();
@@ -157,4 +165,13 @@ fn mixed_lists_are_refused() {
     }
     let logits = work.ask(&["one", "two"], "").unwrap();
     assert_eq!(logits.views.folds, Some(2));
+    // One picture more is another file, of which the teachers of folds have seen nobody knows what.
+    std::fs::remove_file(work.at("logits")).unwrap();
+    work.pictures(PICTURES + 1);
+    for teachers in [&["one", "two"][..], &["two"], &["all", "two"]] {
+        let told = work.ask(teachers, "").err().unwrap();
+        assert!(told.contains("of other pictures than images: ask about the very file"), "{told}");
+        assert!(!work.at("logits").exists());
+    }
+    assert_eq!(work.ask(&["all"], "").unwrap().views.folds, None);
 }

@@ -13,6 +13,9 @@ use std::process::Command;
 /// Four pictures of 8 px, two of "cat" and two of "<dog>", and what `report suspects` says of them.
 struct Work(PathBuf);
 
+/// .9 and .7; .3 and .1; .2 and .2; .6 and .6.
+const CATS: [f64; 8] = [0.9, 0.3, 0.2, 0.6, 0.7, 0.1, 0.2, 0.6];
+
 impl Work {
     fn new(name: &str) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -30,12 +33,12 @@ impl Work {
         Self(folder)
     }
 
-    fn logits(&self, policy: &str, folds: Option<usize>) {
+    /// `cats`: how likely each of the four is a cat, in two views.
+    fn logits(&self, policy: &str, folds: Option<usize>, cats: [f64; 8]) {
         let images = Images::load(&self.0.join("images")).unwrap().source.hash;
         let views = Views { policy: policy.parse().unwrap(), seed: 0, views: 2, images, folds };
-        // Probabilities of cat in two views: .9 and .7; .3 and .1; .2 and .2; .6 and .6.
         let of = |p: f64| [(p / (1.0 - p)).ln() as f32, 0.0];
-        let logits = [0.9, 0.3, 0.2, 0.6, 0.7, 0.1, 0.2, 0.6].map(of).concat();
+        let logits = cats.map(of).concat();
         let logits = Array::new(vec![2, 4, 2], logits).unwrap();
         let made = Provenance::new("infer logits", &()).unwrap();
         Logits::save(&self.0.join("logits"), &views, &made, &logits).unwrap();
@@ -60,7 +63,7 @@ impl Work {
 #[test]
 fn labels_that_unseen_teachers_doubt() {
     let work = Work::new("doubts");
-    work.logits("flip", Some(2));
+    work.logits("flip", Some(2), CATS);
     let (done, told) = work.report("--csv s.csv --html s.html --limit 3");
     assert!(done, "{told}");
     assert!(told.contains("probably wrong: 2 of 4 labels (50.0 %)"), "{told}");
@@ -68,11 +71,11 @@ fn labels_that_unseen_teachers_doubt() {
     assert!(told.contains("\n  b.png: labelled cat (0.2000), answered <dog> (0.8000)\n"), "{told}");
     assert_eq!(
         work.read("s.csv"),
-        "file,label,probability,answer,answer_probability,probably_wrong,unseen\n\
-         b.png,cat,0.200000,<dog>,0.800000,yes,yes\n\
-         d.png,<dog>,0.400000,cat,0.600000,yes,yes\n\
-         \"a,1.png\",cat,0.800000,cat,0.800000,no,yes\n\
-         c.png,<dog>,0.800000,<dog>,0.800000,no,yes\n"
+        "file,label,probability,answer,answer_probability,likely,probably_wrong,unseen\n\
+         b.png,cat,0.200000,<dog>,0.800000,<dog>,yes,yes\n\
+         d.png,<dog>,0.400000,cat,0.600000,cat,yes,yes\n\
+         \"a,1.png\",cat,0.800000,cat,0.800000,cat,no,yes\n\
+         c.png,<dog>,0.800000,<dog>,0.800000,<dog>,no,yes\n"
     );
     let page = work.read("s.html");
     assert_eq!(page.matches("<img src=\"data:image/jpeg;base64,").count(), 3);
@@ -82,17 +85,39 @@ fn labels_that_unseen_teachers_doubt() {
     assert!(told.ends_with("  … and 1 more\n"), "{told}");
 }
 
+/// By hand, both views alike: cats have .4 and .2 of a cat, mean .3; dogs .9 and .6 of a dog, mean .75. d is a dog with
+/// .6, which is the likeliest and does not reach .75, and a cat with .4, which reaches .3: cat is what makes it suspect,
+/// and is told. a, with the same probabilities, is labelled so.
+#[test]
+fn what_makes_a_label_suspect_is_told() {
+    let work = Work::new("likely");
+    work.logits("none", Some(2), [0.4, 0.2, 0.1, 0.4].repeat(2).try_into().unwrap());
+    let (done, told) = work.report("--csv s.csv --html s.html --limit 9");
+    let line = "d.png: labelled <dog> (0.6000), answered <dog> (0.6000), likely cat (0.4000)";
+    assert!(done && told.contains(line), "{told}");
+    assert_eq!(
+        work.read("s.csv").lines().skip(1).collect::<Vec<_>>(),
+        [
+            "b.png,cat,0.200000,<dog>,0.800000,<dog>,yes,yes",
+            "\"a,1.png\",cat,0.400000,<dog>,0.600000,cat,no,yes",
+            "d.png,<dog>,0.600000,<dog>,0.600000,cat,yes,yes",
+            "c.png,<dog>,0.900000,<dog>,0.900000,<dog>,no,yes",
+        ]
+    );
+    assert!(work.read("s.html").contains(", likely cat (0.4000)"));
+}
+
 /// Of teachers that may have seen the pictures this is said; views of two pictures are refused with what to do.
 #[test]
 fn doubts_that_mean_little_are_named() {
     let work = Work::new("seen");
-    work.logits("none", None);
+    work.logits("none", None, CATS);
     let (done, told) = work.report("--csv s.csv --html s.html");
     assert!(done && told.contains("may have learnt these labels"), "{told}");
     assert!(told.contains("train --fold 1/K to K/K"), "{told}");
     assert!(work.read("s.html").contains("<p>The teachers may have learnt"));
-    assert!(work.read("s.csv").contains("b.png,cat,0.200000,<dog>,0.800000,yes,unknown\n"));
-    work.logits("flip,cutmix=1,plain=0.5", Some(2));
+    assert!(work.read("s.csv").contains("b.png,cat,0.200000,<dog>,0.800000,<dog>,yes,unknown\n"));
+    work.logits("flip,cutmix=1,plain=0.5", Some(2), CATS);
     let (done, told) = work.report("");
     assert!(!done && told.contains("plain views are enough"), "{told}");
 }

@@ -82,7 +82,8 @@ struct Views {
     augment: Policy,
     /// Leave out the I-th of K folds of the pictures, 1/K to K/K: it is neither shown nor mixed into what is. Folds have
     /// as many pictures of each class; pictures of the same pixels are in one. What the pixels say decides, not names
-    /// or order. (Copies that were saved anew or shrunk are not known again here: prepare check finds them.)
+    /// or order. (Copies that were saved anew or shrunk count as other pictures: prepare check finds them.) Of --init
+    /// only the model itself is asked whether it has seen the fold, not those that it went on from in turn.
     #[arg(long, value_name = "I/K")]
     #[serde(skip_serializing_if = "Option::is_none")]
     fold: Option<Fold>,

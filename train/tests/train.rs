@@ -272,7 +272,7 @@ fn a_fold_is_left_out() {
     for (flags, expected) in [
         ("--init a.safetensors --fold 1/2", "a.safetensors: it was made with these pictures"),
         ("--init a.safetensors --fold 3/2", "the folds are 1/2 to 2/2"),
-        ("--arch plain --fold 1/30", "30 folds of 20 pictures: take fewer folds"),
+        ("--arch plain --fold 1/30", "30 folds of 20 pictures, 20 of them different: take fewer"),
     ] {
         let mut train = Command::new(TRAIN);
         train.current_dir(&folder).args("--images images.safetensors --validation".split(' '));

@@ -10,9 +10,9 @@
 
 use crate::artifact::Source;
 use crate::images::Images;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -29,6 +29,12 @@ pub struct Fold {
     pub of: usize,
 }
 
+/// Checks how many folds there shall be; `at` is what asks for them.
+fn check_count(at: &str, k: usize) -> Result<()> {
+    ensure!((2..=MOST).contains(&k), "{at}: expected 2 to {MOST} folds, not {k}");
+    Ok(())
+}
+
 impl FromStr for Fold {
     type Err = anyhow::Error;
 
@@ -36,7 +42,7 @@ impl FromStr for Fold {
         let parts =
             text.split_once('/').and_then(|(i, k)| Some((i.parse().ok()?, k.parse().ok()?)));
         let (number, of) = parts.with_context(|| format!("{text:?}: expected I/K, such as 1/5"))?;
-        ensure!((2..=MOST).contains(&of), "{text:?}: expected 2 to {MOST} folds");
+        check_count(&format!("{text:?}"), of)?;
         ensure!((1..=of).contains(&number), "{text:?}: the folds are 1/{of} to {of}/{of}");
         Ok(Self { number, of })
     }
@@ -61,13 +67,31 @@ impl Fold {
     /// # Errors
     /// A header that names no fold.
     pub fn left_out(source: &Source, images: &Images) -> Result<Option<Self>> {
-        let made = &source.provenance;
-        if made.parents.get("images") != Some(&images.source.hash) {
+        if source.provenance.parents.get("images") != Some(&images.source.hash) {
             return Ok(None);
         }
-        let Some(fold) = made.settings.get("fold") else { return Ok(None) };
+        Self::told(source)
+    }
+
+    /// The fold that the header in `source` names, of whichever pictures.
+    ///
+    /// # Errors
+    /// What is no fold.
+    pub fn told(source: &Source) -> Result<Option<Self>> {
+        let Some(fold) = source.provenance.settings.get("fold") else { return Ok(None) };
         let fold = fold.as_str().context("no text").and_then(str::parse);
         fold.map(Some).with_context(|| format!("{}: its fold", source.name))
+    }
+
+    /// The pictures of `images` that are not in this fold, to learn from. All folds of as many are checked, so that the
+    /// first of several teachers is not trained in vain for a second that cannot be.
+    ///
+    /// # Errors
+    /// As [`Folds::new`]; a fold without which too few pictures are left, or none of a class.
+    pub fn others(self, images: &Images) -> Result<Vec<usize>> {
+        let folds = Folds::new(images, self.of)?;
+        folds.check(images)?;
+        Ok((0..images.len()).filter(|i| folds.of(*i) + 1 != self.number).collect())
     }
 }
 
@@ -84,13 +108,18 @@ impl Folds {
     /// `images` in `k` folds, by [`divided`].
     ///
     /// # Errors
-    /// Fewer than two folds, or more than pictures.
+    /// Fewer than two folds, or more than different pictures.
     pub fn new(images: &Images, k: usize) -> Result<Self> {
         let (at, n) = (&images.source.name, images.len());
-        ensure!((2..=MOST).contains(&k), "{at}: {k} folds: expected 2 to {MOST}");
-        ensure!(k <= n, "{at}: {k} folds of {n} pictures: take fewer folds");
+        check_count(at, k)?;
         let digest = |i: usize| Source::hash(images.pixels(i));
         let pictures: Vec<_> = (0..n).map(|i| (images.labels[i], digest(i))).collect();
+        // As many as folds fill them all: the first of a class go where the fewest of all are.
+        let different = pictures.iter().map(|(_, digest)| digest).collect::<BTreeSet<_>>().len();
+        ensure!(
+            k <= different,
+            "{at}: {k} folds of {n} pictures, {different} of them different: take fewer folds"
+        );
         let of = divided(&pictures, k);
         let mut members = vec![Vec::new(); k];
         of.iter().enumerate().for_each(|(i, fold)| members[*fold].push(i));
@@ -112,34 +141,38 @@ impl Folds {
         &self.members[fold]
     }
 
-    /// The pictures of all folds of `images` but this, to learn from.
-    ///
-    /// # Errors
-    /// Other folds than these; too few pictures left; a class all of whose pictures are in this fold.
-    pub fn others(&self, images: &Images, fold: Fold) -> Result<Vec<usize>> {
-        ensure!(fold.of == self.count(), "fold {fold} of {}", self.count());
+    /// Checks that without any one of these folds of `images` something is left to learn of every class.
+    fn check(&self, images: &Images) -> Result<()> {
         let at = &images.source.name;
-        let left: Vec<usize> =
-            (0..self.of.len()).filter(|i| self.of[*i] + 1 != fold.number).collect();
-        ensure!(left.len() >= 2, "{at}: without fold {fold} too few pictures are left");
+        let largest = self.members.iter().map(Vec::len).max().unwrap_or_default();
+        ensure!(
+            self.of.len() >= largest + 2,
+            "{at}: without one of {} folds too few pictures are left",
+            self.count()
+        );
         for (class, name) in images.classes.iter().enumerate() {
-            let is_there = |i: usize| images.labels[i] == Some(class);
-            ensure!(
-                left.iter().any(|i| is_there(*i)) || !(0..images.len()).any(is_there),
-                "{at}: all pictures of class {name} are in fold {fold}, and of the others it cannot be learnt: add \
-                 pictures that are no copies, or train without --fold"
-            );
+            let own = (0..images.len()).filter(|i| images.labels[*i] == Some(class));
+            let within: BTreeSet<usize> = own.map(|i| self.of(i)).collect();
+            if within.len() == 1 {
+                let fold = within.first().map_or(0, |fold| fold + 1);
+                bail!(
+                    "{at}: class {name} has a single picture, or copies of one: all are in fold {fold}/{}, and who does \
+                     not see that fold cannot learn the class: add other pictures of it, remove the class, or do \
+                     without folds (train without --fold, make without FOLDS=)",
+                    self.count()
+                );
+            }
         }
-        Ok(left)
+        Ok(())
     }
 }
 
 /// The fold, from 0, of each of these pictures, of which label and digest are known.
 ///
-/// Pictures with one digest are one picture, and stay together, in the class of the least of their labels. Class by
-/// class, the largest groups first, those of a size by their digests, each goes to the fold that has the fewest
-/// pictures of its class; of several such to that with the fewest of all, then to the first. So where pictures are no
-/// copies, folds differ by one picture in each class, and by one in all.
+/// Pictures with one digest are one picture, and stay together: in the class of the first of their labels, or with those
+/// that have no label if one of them has none. Class by class, the largest groups first, those of a size by their
+/// digests, each goes to the fold that has the fewest pictures of its class; of several such to that with the fewest of
+/// all, then to the first. So where pictures are no copies, folds differ by one picture in each class, and by one in all.
 fn divided(pictures: &[(Option<usize>, String)], k: usize) -> Vec<usize> {
     let mut copies = BTreeMap::<&str, Vec<usize>>::new();
     for (i, (_, digest)) in pictures.iter().enumerate() {

@@ -37,7 +37,7 @@ fn folds_part_the_pictures_by_what_they_are() {
         let of_b = members.iter().filter(|i| told[**i].0 == 1).count();
         assert_eq!((members.len(), of_b), (9, 3), "fold {fold}");
         assert!(members.is_sorted() && members.iter().all(|i| folds.of(*i) == fold));
-        let others = folds.others(&all, Fold { number: fold + 1, of: 5 }).unwrap();
+        let others = Fold { number: fold + 1, of: 5 }.others(&all).unwrap();
         assert!(others.len() == 36 && others.iter().all(|i| !members.contains(i)));
         seen.extend(members);
     }
@@ -61,13 +61,24 @@ fn folds_that_leave_nothing_to_learn_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let few = images(&dir.path().join("a"), &[(0, 1), (0, 2), (0, 3), (1, 9), (1, 9)]);
     let error = Folds::new(&few, 6).unwrap_err().to_string();
-    assert!(error.contains("6 folds of 5 pictures: take fewer folds"), "{error}");
+    assert!(error.contains("6 folds of 5 pictures, 4 of them different: take"), "{error}");
+    // A fifth fold would be empty: the two of b are one.
+    assert!(Folds::new(&few, 5).is_err());
+    let full = Folds::new(&few, 4).unwrap();
+    assert!((0..4).all(|fold| !full.members(fold).is_empty()));
     let folds = Folds::new(&few, 2).unwrap();
     // By hand: class a goes to folds 0, 1, 0, or 1, 0, 1 of its contents; the two of b are one picture and go together.
     let number = folds.of(3) + 1;
-    let error = folds.others(&few, Fold { number, of: 2 }).unwrap_err().to_string();
-    assert!(error.contains(&format!("all pictures of class b are in fold {number}/2")), "{error}");
-    assert!(folds.others(&few, Fold { number: 3 - number, of: 2 }).is_ok());
+    // Whichever fold is asked for first.
+    for asked in [1, 2] {
+        let error = Fold { number: asked, of: 2 }.others(&few).unwrap_err().to_string();
+        let told =
+            format!("class b has a single picture, or copies of one: all are in fold {number}/2");
+        assert!(error.contains(&told) && error.contains("make without FOLDS="), "{error}");
+    }
+    let three = images(&dir.path().join("b"), &[(0, 1), (0, 2), (0, 3)]);
+    let error = Fold { number: 1, of: 2 }.others(&three).unwrap_err().to_string();
+    assert!(error.contains("without one of 2 folds too few pictures are left"), "{error}");
 }
 
 /// A model's header says what it left out of these pictures, and of no others.
@@ -85,6 +96,9 @@ fn a_header_says_what_a_model_has_not_seen() {
     let fold = serde_json::json!({ "fold": "2/3", "epochs": 1 });
     assert_eq!(of(fold.clone(), &these).unwrap(), Some(Fold { number: 2, of: 3 }));
     assert_eq!(of(fold, &others).unwrap(), None);
+    let mut source = these.source.clone();
+    source.provenance = Provenance::new("train", &serde_json::json!({ "fold": "2/3" })).unwrap();
+    assert_eq!(Fold::told(&source).unwrap(), Some(Fold { number: 2, of: 3 }));
     assert_eq!(of(serde_json::json!({ "epochs": 1 }), &these).unwrap(), None);
     assert!(of(serde_json::json!({ "fold": "4/3" }), &these).is_err());
     assert!(of(serde_json::json!({ "fold": 4 }), &these).is_err());

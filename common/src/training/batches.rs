@@ -236,7 +236,7 @@ mod tests {
         let dir = folder("left-out");
         let images = images(&dir);
         let folds = Folds::new(&images, 2).unwrap();
-        let left = folds.others(&images, Fold { number: 1, of: 2 }).unwrap();
+        let left = Fold { number: 1, of: 2 }.others(&images).unwrap();
         let (pairs, steps) = shown(&images, &left, &Targets::Labels("cutmix=1".parse().unwrap()));
         assert_eq!((pairs.len(), steps), (144, 3));
         assert!(pairs.iter().all(|(i, j)| folds.of(*i) == 1 && folds.of(*j) == 1));

@@ -14,7 +14,7 @@ mod validation;
 
 use crate::device::Device;
 use anyhow::{Context, Result, ensure};
-use artifacts::{Fold, Folds, Images, Logits, Model, plan};
+use artifacts::{Fold, Images, Logits, Model, plan};
 use batches::{Batches, Feed};
 use codec::Quantized;
 use executor::{Executor, Kept, Loss};
@@ -143,10 +143,9 @@ impl<'a> Training<'a> {
     /// The same run without the pictures of a fold: none of them is shown, alone or as a partner.
     ///
     /// # Errors
-    /// As [`Folds::new`] and [`Folds::others`].
+    /// As [`Fold::others`].
     pub fn without(mut self, fold: Fold) -> Result<Self> {
-        let images = self.pictures.train;
-        self.shown = Folds::new(images, fold.of)?.others(images, fold)?;
+        self.shown = fold.others(self.pictures.train)?;
         Ok(self)
     }
 

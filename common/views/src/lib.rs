@@ -151,9 +151,7 @@ impl View {
         };
         Self { partner, mixing, weight, ..plain }
     }
-}
 
-impl View {
     /// The same view of pictures that are rendered `side` pixels wide instead of `size`: what is in pixels moves with
     /// the side. The share in the target stays: it is what a teacher was asked with.
     pub fn at(self, side: usize, size: usize) -> Self {

@@ -13,8 +13,15 @@ pub(super) struct Suspect {
     pub(super) answer: usize,
     /// Probability of that one.
     pub(super) answer_probability: f64,
+    /// The likeliest of the classes that reach the mean of their own pictures, if any does, and its probability.
+    pub(super) confident: Option<(usize, f64)>,
+}
+
+impl Suspect {
     /// Whether confident learning counts it among the wrong ones.
-    pub(super) is_probably_wrong: bool,
+    pub(super) fn is_probably_wrong(&self) -> bool {
+        self.confident.is_some_and(|(class, _)| class != self.label)
+    }
 }
 
 /// The labelled pictures, the least likely label first, by `probabilities` `[n, classes]`.
@@ -44,7 +51,7 @@ pub(super) fn find(probabilities: &[Vec<f64>], labels: &[Option<usize>]) -> Vec<
             probability: p[label],
             answer,
             answer_probability: p[answer],
-            is_probably_wrong: confident.is_some_and(|class| class != label),
+            confident: confident.map(|class| (class, p[class])),
         }
     };
     let mut all: Vec<Suspect> = labelled().map(suspect).collect();
@@ -80,7 +87,7 @@ mod tests {
         let found = find(&p.map(Vec::from), &labels);
         let order: Vec<usize> = found.iter().map(|s| s.picture).collect();
         assert_eq!(order, [2, 4, 3, 1, 0]);
-        let wrong: Vec<bool> = found.iter().map(|s| s.is_probably_wrong).collect();
+        let wrong: Vec<bool> = found.iter().map(Suspect::is_probably_wrong).collect();
         assert_eq!(wrong, [true, false, false, false, false]);
         let first = Suspect {
             picture: 2,
@@ -88,10 +95,26 @@ mod tests {
             probability: 0.1,
             answer: 1,
             answer_probability: 0.7,
-            is_probably_wrong: true,
+            confident: Some((1, 0.7)),
         };
         assert_eq!(found[0], first);
-        assert_eq!((found[1].answer, found[1].answer_probability), (0, 0.5));
+        assert_eq!(
+            (found[1].answer, found[1].answer_probability, found[1].confident),
+            (0, 0.5, None)
+        );
         assert_eq!(likeliest(&[0.5, 0.5], |_| true), Some(0));
+    }
+
+    /// By hand. Class 0: pictures of .4 and .2, mean .3; class 1: .9 and .6, mean .75. The last is likeliest what it is
+    /// labelled, which is little for a 1, while its .4 is much for a 0: probably wrong, and 0 is why.
+    #[test]
+    fn the_answer_may_be_the_label_of_what_is_probably_wrong() {
+        let p = [[0.4, 0.6], [0.2, 0.8], [0.1, 0.9], [0.4, 0.6]];
+        let found = find(&p.map(Vec::from), &[Some(0), Some(0), Some(1), Some(1)]);
+        let told: Vec<_> = found.iter().map(|s| (s.picture, s.answer, s.confident)).collect();
+        let (a, b) = (Some((0, 0.4)), Some((1, 0.8)));
+        assert_eq!(told, [(1, 1, b), (0, 1, a), (3, 1, a), (2, 1, Some((1, 0.9)))]);
+        let wrong: Vec<bool> = found.iter().map(Suspect::is_probably_wrong).collect();
+        assert_eq!(wrong, [true, false, true, false]);
     }
 }

@@ -14,11 +14,18 @@ use std::path::{Path, PathBuf};
 /// List the pictures whose labels are probably wrong: those that a teacher finds least likely.
 ///
 /// The probability of a label is that of the logits, the mean over their views. What is counted as probably wrong goes
-/// by confident learning (Northcutt et al. 2021): a class that reaches the mean probability of its own pictures, and is
-/// not the label. A suspect is no verdict: look at the pictures (--html), correct or remove what is wrong.
+/// by confident learning (Northcutt et al. 2021): of the classes that reach the mean probability of their own pictures
+/// the likeliest is not the label. It is told (likely) where it is not the answer, the likeliest of all: that may be the
+/// label itself, of a class whose pictures are mostly surer.
 ///
-/// The table has the columns file, label, probability, answer, answer_probability, probably_wrong (yes or no) and unseen:
-/// yes, or unknown where nothing says so.
+/// A suspect is no verdict: look at the pictures (--html). Where one is wrong, move its photo to the folder of its class
+/// (or rename it, where names begin with the class), or correct its row in the table of DATA (a CSV with the columns
+/// file,label; the catalogue.csv of prepare catalogue is one, if it lies where the photos are); remove photos of nothing.
+/// Then make again: all else follows. Only the pictures of --images are looked at, with make suspects the training split;
+/// give another file and its logits for others.
+///
+/// The table has the columns file, label, probability, answer, answer_probability, likely (empty where no class reaches
+/// its mean), probably_wrong (yes or no) and unseen: yes, or unknown where nothing says so.
 ///
 /// It works where the teachers have not seen the pictures: train K of them with --fold 1/K to K/K and ask infer logits
 /// with all. A teacher that has learnt a wrong label finds it likely; whether the logits are of such is said. Views
@@ -83,8 +90,8 @@ impl Found {
         let policy = logits.views.policy;
         ensure!(
             !policy.mixes(),
-            "{}: of views that are mixed (--augment {policy}), and what shows two pictures says little of one label: \
-             run infer logits with the same teachers without mixup, cutmix and resizemix, plain views are enough",
+            "{}: its views show two pictures each (--augment {policy}), which says little of the label of one: run infer \
+             logits with the same teachers without mixup, cutmix and resizemix, plain views are enough",
             logits.source.name
         );
         let mean: Vec<Vec<f64>> = (0..images.len()).map(|i| mean(&logits, i)).collect();
@@ -93,7 +100,7 @@ impl Found {
     }
 
     fn wrong(&self) -> usize {
-        self.suspects.iter().filter(|s| s.is_probably_wrong).count()
+        self.suspects.iter().filter(|s| s.is_probably_wrong()).count()
     }
 
     /// Whether the teachers had seen what they were asked about.
@@ -119,19 +126,20 @@ impl Found {
     /// A suspect in a line.
     fn line(&self, s: &Suspect) -> String {
         let Images { names, classes, .. } = &self.images;
+        let told = |class: usize, p: f64| format!("{} ({p:.4})", classes[class]);
+        let likely = s.confident.filter(|(class, _)| *class != s.answer);
         format!(
-            "{}: labelled {} ({:.4}), answered {} ({:.4})",
+            "{}: labelled {}, answered {}{}",
             names[s.picture],
-            classes[s.label],
-            s.probability,
-            classes[s.answer],
-            s.answer_probability
+            told(s.label, s.probability),
+            told(s.answer, s.answer_probability),
+            likely.map_or_else(String::new, |(class, p)| format!(", likely {}", told(class, p)))
         )
     }
 
     fn summary(&self, limit: usize) -> Result<String> {
         let mut out = format!("{}: {}\n{}", self.images.source.name, self.counted(), self.seen());
-        for suspect in self.suspects.iter().filter(|s| s.is_probably_wrong).take(limit) {
+        for suspect in self.suspects.iter().filter(|s| s.is_probably_wrong()).take(limit) {
             write!(out, "\n  {}", self.line(suspect))?;
         }
         if self.wrong() > limit {
@@ -150,14 +158,17 @@ impl Found {
             "probability",
             "answer",
             "answer_probability",
+            "likely",
             "probably_wrong",
             "unseen",
         ])?;
         for s in &self.suspects {
             let [own, answer] = [s.probability, s.answer_probability].map(|p| format!("{p:.6}"));
-            let wrong = if s.is_probably_wrong { "yes" } else { "no" };
-            let (label, likeliest) = (&classes[s.label], &classes[s.answer]);
-            out.write_record([&names[s.picture], label, &own, likeliest, &answer, wrong, unseen])?;
+            let wrong = if s.is_probably_wrong() { "yes" } else { "no" };
+            let (file, label, likeliest) =
+                (&names[s.picture], &classes[s.label], &classes[s.answer]);
+            let likely = s.confident.map_or("", |(class, _)| &classes[class]);
+            out.write_record([file, label, &own, likeliest, &answer, likely, wrong, unseen])?;
         }
         Ok(out.into_inner()?)
     }
@@ -168,8 +179,14 @@ impl Found {
             cli::name(Path::new(&self.images.source.name))
         ));
         out.paragraph(&self.seen());
+        out.paragraph(
+            "Only the pictures of this file were looked at. Where a label is wrong, move the photo to the folder of its \
+             class (or rename it, where names begin with the class), or correct its row in the table of files and labels (file,label); remove photos of nothing; then \
+             prepare the pictures again. \u{201c}Likely\u{201d} is the likeliest class among those that are as likely as \
+             for their own pictures; it is told where it is not the answer.",
+        );
         let (wrong, others): (Vec<&Suspect>, Vec<&Suspect>) =
-            self.suspects.iter().partition(|s| s.is_probably_wrong);
+            self.suspects.iter().partition(|s| s.is_probably_wrong());
         out.heading(&self.counted());
         let shown = wrong.len().min(limit);
         out.figures(&self.figures(&wrong[..shown])?);
@@ -178,7 +195,7 @@ impl Found {
         }
         let rest = &others[..others.len().min(limit - shown)];
         if !rest.is_empty() {
-            out.heading("unlikely, but what else it should be is not clear either");
+            out.heading("the least likely of the others: no other class is likely enough either");
             out.figures(&self.figures(rest)?);
         }
         Ok(out.end())
