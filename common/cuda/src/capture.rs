@@ -36,7 +36,10 @@ impl Kernels {
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).told()?;
         let worked = work();
-        // Ended in any case: a stream that is left in a capture takes nothing else.
+        // Ended in any case: a stream that is left in a capture takes nothing else. Buffers that failed work drops are
+        // freed in the capture, which may be refused; cudarc keeps that error and tells it instead of ending anything
+        // (0.19.10, `bind_to_thread`).
+        let _ = self.stream.context().check_err();
         let ended = self.stream.end_capture(CUgraphInstantiate_flags(0));
         let launches = self.uncount(before);
         worked?;

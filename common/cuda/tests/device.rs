@@ -165,17 +165,26 @@ fn many_pictures_arrive_whole() {
 fn as_a_child() {
     let Ok(what) = std::env::var("CHILD") else { return };
     let (graph, weights) = small();
-    let train = |steps: u64| -> anyhow::Result<State> {
+    let trained = |steps: u64| -> anyhow::Result<Network> {
         let mut network = Network::new(&graph, &weights, &Grids::new(), 12, 0)?;
         for k in 0..steps {
             let update = Update::new(Rule::Sgd, 0.01);
             network.step(batch(1, true, false, k), Loss::LABELS, &update)?;
         }
-        network.download()
+        Ok(network)
     };
+    let train = |steps: u64| -> anyhow::Result<State> { trained(steps)?.download() };
     match what.as_str() {
         "three" => (0..3).for_each(|_| drop(train(2).unwrap())),
         "one" => drop(train(2).unwrap()),
+        "replay" => {
+            let network = trained(20).unwrap();
+            let bits = |v: f32| u64::from(v.to_bits());
+            let variables = network.download().unwrap().variables;
+            let sum = variables.into_iter().fold(0u64, |h, v| h.wrapping_mul(31) + bits(v));
+            let refused = network.refused().unwrap_or("nothing");
+            println!("told: {sum} after {} replays, {refused} was refused", network.replays());
+        }
         _ => println!("told: {:#}", train(20).err().map_or("nothing".into(), |e| e.to_string())),
     }
 }
@@ -220,6 +229,21 @@ fn executors_one_after_the_other_share_what_costs_to_open() {
 /// What the line of a child says that begins with `told:`.
 fn told(text: &str) -> &str {
     text.lines().find_map(|l| l.split("told: ").nth(1)).unwrap_or_else(|| panic!("{text}"))
+}
+
+/// The driver refuses what a pass launches, early and late, while that is captured: it is launched kernel by kernel, and
+/// the bytes are the same.
+#[test]
+fn what_cannot_be_captured_is_launched() {
+    let Some(text) = child("replay", &[]) else { return };
+    let (bytes, replays) = told(&text).split_once(" after ").unwrap();
+    assert!(replays.starts_with("18 replays, nothing"), "{replays}");
+    for (at, pools) in [("1", "0"), ("4", "1"), ("15", "0"), ("15", "1")] {
+        let text = child("replay", &[("EMU_REFUSE", at), ("EMU_POOLS", pools)]).unwrap();
+        let (others, replays) = told(&text).split_once(" after ").unwrap();
+        assert_eq!(bytes, others, "other bytes where {at} was refused");
+        assert!(replays.starts_with("0 replays") && !replays.contains("nothing"), "{replays}");
+    }
 }
 
 #[test]

@@ -40,7 +40,8 @@ const PARTS: [(&str, usize); 22] = [
 fn every_variant_equals_the_others() {
     let tally = RefCell::new((0, 0));
     // Channels of fours and not, more than a block has side by side; pictures of one block and of several.
-    for (c, size, batches) in [(8, 12, &[5, 1][..]), (7, 11, &[4, 3]), (132, 9, &[3]), (35, 34, &[3])]
+    for (c, size, batches) in
+        [(8, 12, &[5, 1][..]), (7, 11, &[4, 3]), (132, 9, &[3]), (35, 34, &[3])]
     {
         for (part, times) in PARTS {
             let (part, d) = (part.replace("{c}", &c.to_string()), (2 * c).to_string());
