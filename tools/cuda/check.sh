@@ -158,7 +158,7 @@ cargo test --release --locked -p cuda --features cuda/cudnn --test cuda
 with_cudnn=$(program cuda dense cudnn)
 EMU_STATS=1 LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs "$with_cudnn" >"$work/log" 2>&1 || fail "$(tail -5 "$work/log")"
 grep -qE 'cuDNN: [1-9][0-9]* forward, [1-9][0-9]* input and [1-9]' "$work/log" || fail "cuDNN was not asked"
-for when in none late; do
+for when in none bad late; do
     EMU_CUDNN=$when LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs "$with_cudnn" >/dev/null 2>&1 || fail "without its algorithms: $when"
 done
 pass "with the feature cudnn: clippy, dense convolutions ($(grep -o 'cuDNN: .*' "$work/log")), and where it has no algorithm"

@@ -255,6 +255,11 @@ fn failures_are_told_as_what_they_are() {
             "{text}"
         );
         assert!(!text.contains("no room") && !text.contains("backtrace::"), "{text}");
+        // Kernels of a first pass: behind some of them a library is asked next, which says that it fails itself.
+        for at in ["1", "2", "4", "7", "9", "12", "14"] {
+            let text = child("fail", &[("EMU_FAIL", at), ("EMU_LAZY", lazy)]).unwrap();
+            assert!(told(&text).starts_with("an earlier kernel failed"), "{at}: {}", told(&text));
+        }
         let text = child("fail", &[("EMU_LAZY", lazy)]).unwrap();
         assert_eq!(told(&text), "nothing");
     }

@@ -90,6 +90,8 @@ int cublasLtMatmul(H, H d_, const void *alpha, const void *A, H a_, const void *
   if (bytes < g.workspace || (g.workspace && !workspace)) return bad("a workspace that is too small");
   const bool cut = d.compute == COMPUTE_TF32; const float al = *(const float *)alpha, be = *(const float *)beta; const float *const bias = d.epilogue & BIAS ? (const float *)d.bias : nullptr;
   if ((d.epilogue & BIAS) && !bias) return bad("an epilogue with a bias, and none");
+  // No preference of its own: an epilogue may read it by as many bytes as it writes.
+  if (bias && !aligned(bias, g.align[3])) return bad("a bias that is aligned less than the result was promised to be");
   return emu_enqueue(stream, [=] {
   ++products;
   if (g.workspace) memset(workspace, 0xff, g.workspace);

@@ -2,7 +2,7 @@
 //! patches ([`crate::order`]).
 
 use super::{Mode, Site};
-use crate::cudnn::{Call, Way};
+use crate::call::{Call, Way};
 use crate::device::asked;
 use crate::launch::{Ptr, args};
 use crate::memory::Buffer;
