@@ -7,7 +7,7 @@ use crate::device::asked;
 use crate::failure::{Told, is_full};
 use crate::launch::{Kernels, Ptr};
 use crate::transfer::download;
-use candle_core::cuda_backend::cudarc::driver::result::{mem_get_info, memset_d8_async};
+use candle_core::cuda_backend::cudarc::driver::result::memset_d8_async;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::{CudaDevice, Result};
 use std::sync::Arc;
@@ -97,8 +97,12 @@ impl Memory {
     }
 
     /// Bytes of all buffers that were taken from the device, and of what it has left.
-    pub(super) fn room(&self) -> usize {
-        self.bytes + mem_get_info().map_or(0, |(free, _)| free)
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn room(&self) -> Result<usize> {
+        let (free, _) = self.kernels.stream.context().mem_get_info().told()?;
+        Ok(self.bytes + free)
     }
 
     /// Whether a buffer of `capacity` floats is one for `n`.

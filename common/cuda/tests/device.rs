@@ -177,6 +177,17 @@ fn as_a_child() {
     match what.as_str() {
         "three" => (0..3).for_each(|_| drop(train(2).unwrap())),
         "one" => drop(train(2).unwrap()),
+        "keep" => {
+            let (images, mut kept) = (Noise::new(110, 256), Vec::new());
+            let mut network = Network::new(&graph, &weights, &Grids::new(), 256, 0).unwrap();
+            for _ in 0..2 {
+                kept.push(match network.keep(&images, &NORMALIZATION) {
+                    Ok(album) => if album.is_some() { "kept" } else { "not kept" }.to_owned(),
+                    Err(e) => e.to_string(),
+                });
+            }
+            println!("told: {}", kept.join("; "));
+        }
         "replay" => {
             let network = trained(20).unwrap();
             let bits = |v: f32| u64::from(v.to_bits());
@@ -229,6 +240,18 @@ fn executors_one_after_the_other_share_what_costs_to_open() {
 /// What the line of a child says that begins with `told:`.
 fn told(text: &str) -> &str {
     text.lines().find_map(|l| l.split("told: ").nth(1)).unwrap_or_else(|| panic!("{text}"))
+}
+
+/// 21.6 MB of pictures are kept by what the device has, not by what is free just now: where others have it, that is said.
+#[test]
+fn pictures_are_kept_by_the_size_of_the_device() {
+    let Some(text) = child("keep", &[("EMU_MEMORY", "43000000")]) else { return };
+    assert_eq!(told(&text), "not kept; not kept");
+    let text = child("keep", &[("EMU_MEMORY", "46000000")]).unwrap();
+    assert!(
+        told(&text).starts_with("kept; the device has no room for 21 MB of pictures"),
+        "{text}"
+    );
 }
 
 /// The driver refuses what a pass launches, early and late, while that is captured: it is launched kernel by kernel, and
