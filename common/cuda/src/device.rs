@@ -33,6 +33,12 @@ pub(super) type Functions = BTreeMap<&'static str, CudaFunction>;
 /// Devices that were opened, by number.
 static OPEN: Mutex<BTreeMap<usize, Opened>> = Mutex::new(BTreeMap::new());
 
+/// Keeps executors from being opened while it lives: a new stream may wait for all of the context, and handles allocate,
+/// which ends the captures of other threads.
+pub(super) fn closed() -> impl Sized {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct Opened {
     functions: Arc<Functions>,
     /// Streams that no executor has.

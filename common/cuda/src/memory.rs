@@ -132,6 +132,10 @@ impl Memory {
     }
 
     fn allocate(&mut self, n: usize) -> Result<Buffer> {
+        if self.kernels.captures() {
+            // A device with memory pools would give what is there while the graph runs, which is no buffer.
+            candle_core::bail!("a buffer of {n} floats more in what is recorded")
+        }
         let stream = &self.kernels.stream;
         // SAFETY: whoever takes a buffer writes it before it is read, as it would one that others have used.
         let slice = unsafe { stream.alloc::<f32>(n.max(1)) };

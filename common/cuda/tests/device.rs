@@ -177,6 +177,10 @@ fn as_a_child() {
     match what.as_str() {
         "three" => (0..3).for_each(|_| drop(train(2).unwrap())),
         "one" => drop(train(2).unwrap()),
+        "side by side" => {
+            side_by_side();
+            println!("told: done");
+        }
         "keep" => {
             let (images, mut kept) = (Noise::new(110, 256), Vec::new());
             let mut network = Network::new(&graph, &weights, &Grids::new(), 256, 0).unwrap();
@@ -240,6 +244,31 @@ fn executors_one_after_the_other_share_what_costs_to_open() {
 /// What the line of a child says that begins with `told:`.
 fn told(text: &str) -> &str {
     text.lines().find_map(|l| l.split("told: ").nth(1)).unwrap_or_else(|| panic!("{text}"))
+}
+
+/// Three threads, each of which opens executors and captures passes on them.
+fn side_by_side() {
+    let train = || {
+        let mut all = Vec::new();
+        for round in 0..5 {
+            let mut network = network();
+            for k in 0..4 {
+                let update = Update::new(Rule::Sgd, 0.01);
+                network.step(batch(1, true, false, k), Loss::LABELS, &update).unwrap();
+            }
+            assert_eq!((network.refused(), network.replays()), (None, 2), "round {round}");
+            // Kept, so that the next takes a stream of its own.
+            all.push(network);
+        }
+    };
+    std::thread::scope(|s| (0..3).for_each(|_| drop(s.spawn(train))));
+}
+
+#[test]
+fn captures_and_openings_are_not_in_each_others_way() {
+    side_by_side();
+    let Some(text) = child("side by side", &[("EMU_SLOW", "1")]) else { return };
+    assert_eq!(told(&text), "done", "{text}");
 }
 
 /// 21.6 MB of pictures are kept by what the device has, not by what is free just now: where others have it, that is said.
