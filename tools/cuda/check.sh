@@ -146,6 +146,7 @@ planted sums.cu "a bound that lets gradients pass" "v.v[j] > lo && v.v[j] < hi ?
 planted op/add.cu "a sum that normalizes both by the factors of the first" "normalize(w, scale_b, shift_b);" "normalize(w, scale_a, shift_a);"
 planted loss.cu "a loss of the first 16 classes of 32" "for (u32 step = 16; step; step /= 2) v" "for (u32 step = 8; step; step /= 2) v"
 planted grid.cu "rounding half up" "rintf(u * top)" "floorf(u * top + 0.6f)"
+planted grid.cu "a grid that hides what is no number" "clamped(rintf(u * top), -top, top)" "fminf(fmaxf(rintf(u * top), -top), top)"
 planted render.cu "a mirror that is off by one" "2 * n - 1 - i" "2 * n - 2 - i"
 planted render.cu "a rectangle that is a pixel too high" "y < place[4]" "y <= place[4]"
 
