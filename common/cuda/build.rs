@@ -15,8 +15,8 @@ mod cuda {
     use std::{env, fs};
 
     /// Generations to make machine code for, where nvcc knows them: nvcc 12 before 12.8 has none above 90, 13 none
-    /// below 75. A generation runs the code of its own number, and of a lower one with the same first digits (8.7
-    /// that for 8.6, 12.1 that for 12.0). cudaforge is not asked to compile: it turns 90 into 90a, which runs on 9.0
+    /// below 75. A generation runs the code of its own number, and of a lower one with the same first digits (12.1
+    /// that for 12.0); but for Tegra (8.7), which takes the PTX. cudaforge is not asked to compile: it turns 90 into 90a, which runs on 9.0
     /// alone and leaves no PTX for others.
     const GENERATIONS: [u32; 7] = [75, 80, 86, 89, 90, 100, 120];
 

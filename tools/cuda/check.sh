@@ -26,6 +26,7 @@ echo 'int cudaStub(void) { return 35; }' | cc -shared -fPIC -x c - -Wl,-soname,l
 ln -sf libcudart.so.13 "$CUDA_HOME/lib/stubs/libcudart.so"
 "$here/driver/build.sh" "$target/driver" $kernels/**/*.cu
 export LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs
+export STAND_IN=1 # its products are rounded as it says, so that tests may be strict
 
 if [ -n "${REAL_NVCC:-}" ]; then
     # Those of common/cuda/build.rs that this nvcc knows.
@@ -79,9 +80,11 @@ for mode in "EMU_LAZY=1 EMU_POOLS=1" "EMU_LAZY=1 CRUMB_CUDA=exact"; do
     done
     pass "the same under $mode"
 done
-planted() { # file, what, from, to
+# A bug is found by a test that has run, not by a driver that does not load or a program that is not there.
+has_run() { grep -qE '^running [0-9]+ tests?$' "$work/log" || fail "$1: no test has run: $(tail -5 "$work/log")"; }
+planted() { # file, what, from, to; without: no bug, which must not be found
     rm -rf "$work/kernels" && cp -r $kernels "$work/kernels"
-    FROM=$3 TO=$4 python3 - "$work/kernels/$1" <<'P'
+    [ $# -eq 0 ] || FROM=$3 TO=$4 python3 - "$work/kernels/$1" <<'P'
 import os, sys
 text = open(sys.argv[1]).read()
 assert text.count(os.environ["FROM"]) >= 1, f"{os.environ['FROM']!r} is not in {sys.argv[1]}"
@@ -89,6 +92,13 @@ open(sys.argv[1], "w").write(text.replace(os.environ["FROM"], os.environ["TO"], 
 P
     EMU_CACHE=$target/driver/made "$here/driver/build.sh" "$work/driver" "$work"/kernels/**/*.cu
     local tests=("$operations" "$engine" "$dense") test
+    if [ $# -eq 0 ]; then
+        for test in "${tests[@]}" "$views"; do
+            LD_LIBRARY_PATH=$work/driver:$CUDA_HOME/lib/stubs "$test" >"$work/log" 2>&1 || fail "no bug, and found: $(tail -5 "$work/log")"
+        done
+        pass "nothing is found in a copy without a bug"
+        return
+    fi
     if [ "$1" = render.cu ]; then tests=("$views"); fi
     for test in "${tests[@]}" not-found; do
         [ "$test" != not-found ] || fail "not found: $2"
@@ -97,8 +107,10 @@ P
             LD_LIBRARY_PATH=$work/driver:$CUDA_HOME/lib/stubs EMU_ORDER=$order "$test" >"$work/log" 2>&1 || break 2
         done
     done
+    has_run "$2"
     pass "found: $2 ($(grep -m1 -oE 'test [a-z_]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
 }
+planted
 planted op/dense.cu "a bound that is one too far" "xx < s.w) values" "xx <= s.w) values"
 planted op/dense.cu "a tap that is turned round backwards" "(row * k + ky) * k + kx" "(row * k + kx) * k + ky"
 planted op/dense.cu "a bias that begins with every four channels" "bias + ch * V" "bias + ch"
@@ -146,6 +158,7 @@ planted sums.cu "a bound that lets gradients pass" "v.v[j] > lo && v.v[j] < hi ?
 planted op/add.cu "a sum that normalizes both by the factors of the first" "normalize(w, scale_b, shift_b);" "normalize(w, scale_a, shift_a);"
 planted loss.cu "a loss of the first 16 classes of 32" "for (u32 step = 16; step; step /= 2) v" "for (u32 step = 8; step; step /= 2) v"
 planted grid.cu "rounding half up" "rintf(u * top)" "floorf(u * top + 0.6f)"
+planted grid.cu "a grid that hides what is no number" "clamped(rintf(u * top), -top, top)" "fminf(fmaxf(rintf(u * top), -top), top)"
 planted render.cu "a mirror that is off by one" "2 * n - 1 - i" "2 * n - 2 - i"
 planted render.cu "a rectangle that is a pixel too high" "y < place[4]" "y <= place[4]"
 
@@ -158,11 +171,11 @@ cargo test --release --locked -p cuda --features cuda/cudnn --test cuda
 with_cudnn=$(program cuda dense cudnn)
 EMU_STATS=1 LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs "$with_cudnn" >"$work/log" 2>&1 || fail "$(tail -5 "$work/log")"
 grep -qE 'cuDNN: [1-9][0-9]* forward, [1-9][0-9]* input and [1-9]' "$work/log" || fail "cuDNN was not asked"
-for when in none late; do
+for when in none bad late; do
     EMU_CUDNN=$when LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs "$with_cudnn" >/dev/null 2>&1 || fail "without its algorithms: $when"
 done
 pass "with the feature cudnn: clippy, dense convolutions ($(grep -o 'cuDNN: .*' "$work/log")), and where it has no algorithm"
-in_library() { # stand-in, what, from, to, test: as if we had described it so
+in_library() { # stand-in, what, from, to, test: as if we had described it so; from and to the same: must not be found
     rm -rf "$work/driver" "$work/stand-ins" && cp -r "$target/driver" "$work/driver" && cp -r "$here/driver" "$work/stand-ins"
     FROM=$3 TO=$4 python3 - "$work/stand-ins/$1.cpp" <<'P'
 import os, sys
@@ -171,9 +184,17 @@ assert text.count(os.environ["FROM"]) == 1, f"{os.environ['FROM']!r} is not once
 open(sys.argv[1], "w").write(text.replace(os.environ["FROM"], os.environ["TO"]))
 P
     "$here/driver/library.sh" "$work/driver" "$work/stand-ins/$1.cpp"
-    if LD_LIBRARY_PATH=$work/driver:$CUDA_HOME/lib/stubs "$5" >"$work/log" 2>&1; then fail "not found: $2"; fi
+    if LD_LIBRARY_PATH=$work/driver:$CUDA_HOME/lib/stubs "$5" >"$work/log" 2>&1; then
+        [ "$3" = "$4" ] || fail "not found: $2"
+        pass "not found, as it is none: $2"
+        return
+    fi
+    [ "$3" != "$4" ] || fail "$2: $(tail -5 "$work/log")"
+    has_run "$2"
     pass "found: $2 ($(grep -m1 -oE 'test [a-z_0-9]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
 }
+in_library cudnn "a copy of cuDNN's" "->step = u;" "->step = u;" "$with_cudnn"
+in_library cublaslt "a copy of cuBLASLt's" "if (bias) v += bias[i];" "if (bias) v += bias[i];" "$dense"
 in_library cudnn "a stride forgotten in a description" "->step = u;" "->step = 1;" "$with_cudnn"
 in_library cudnn "weights of another order" "* r.w.h + ky) * r.w.w + kx) * r.w.c + c" "* r.w.c + c) * r.w.h + ky) * r.w.w + kx" "$with_cudnn"
 in_library cudnn "a margin forgotten on the way" "->pad = ph;" "->pad = 0;" "$with_cudnn"

@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)] // a graph moves between threads
 
+use crate::device::closed;
 use crate::failure::Told;
 use crate::launch::Kernels;
 use candle_core::cuda_backend::cudarc::driver::CudaGraph;
@@ -31,12 +32,17 @@ impl Kernels {
     /// # Errors
     /// What `work` says; work that cannot be recorded, such as an allocation or a wait.
     pub(super) fn capture(&self, work: impl FnOnce() -> Result<()>) -> Result<Captured> {
-        let before = self.launches();
+        let (_closed, before) = (closed(), self.launches());
         // Other threads may allocate meanwhile, on streams of their own.
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).told()?;
+        self.set_captures(true);
         let worked = work();
-        // Ended in any case: a stream that is left in a capture takes nothing else.
+        self.set_captures(false);
+        // Ended in any case: a stream that is left in a capture takes nothing else. Buffers that failed work drops are
+        // freed in the capture, which may be refused; cudarc keeps that error and tells it instead of ending anything
+        // (0.19.10, `bind_to_thread`).
+        let _ = self.stream.context().check_err();
         let ended = self.stream.end_capture(CUgraphInstantiate_flags(0));
         let launches = self.uncount(before);
         worked?;
@@ -53,5 +59,27 @@ impl Kernels {
     pub(super) fn replay(&self, captured: &Captured) -> Result<()> {
         self.count(captured.launches);
         captured.graph.launch().told()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::launch::Kernels;
+    use crate::memory::Memory;
+    use std::sync::Arc;
+
+    /// A device may allow an allocation in a capture; what it then gives is there while the graph runs, and no buffer.
+    #[test]
+    fn nothing_is_allocated_in_a_capture() {
+        let kernels = Arc::new(Kernels::new(0).unwrap());
+        let mut memory = Memory::new(&kernels);
+        assert!(kernels.capture(|| memory.take(100).map(drop)).is_err());
+        assert_eq!(memory.allocations(), 0);
+        let buffer = memory.hold(&[1.0; 100]).unwrap();
+        memory.give(buffer);
+        // What is free may be taken.
+        let captured = kernels.capture(|| Ok(memory.take(100).map(|b| memory.give(b))?)).unwrap();
+        kernels.replay(&captured).unwrap();
+        assert_eq!(memory.allocations(), 1);
     }
 }

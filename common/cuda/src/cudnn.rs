@@ -9,6 +9,8 @@
 #![allow(unsafe_code)] // cuDNN, here alone
 
 use crate::address::Ptr;
+use crate::call::{Call, Way};
+use crate::failure::blamed;
 use candle_core::cuda_backend::cudarc::cudnn::{result, sys};
 use candle_core::cuda_backend::cudarc::driver::CudaStream;
 use candle_core::{Error, Result};
@@ -32,17 +34,6 @@ const WORKSPACE: usize = 256 << 20;
 
 /// The first version whose answers have the numbers that cudarc knows: major · 10000 + minor · 100 + patch.
 const OLDEST: usize = 90_000;
-
-/// What is computed from what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// x, weights → y.
-    Forward,
-    /// Gradient of y, weights → gradient of x.
-    Input,
-    /// x, gradient of y → gradient of the weights.
-    Weight,
-}
 
 /// Batch, height, width, channels, output channels, kernel, stride, margin; whether factors are cut to tf32.
 type Key = ([usize; 8], bool);
@@ -88,6 +79,15 @@ fn failed(CudnnError(status): CudnnError) -> Error {
 }
 
 /// Whether cuDNN answers that it has no such thing, in any of its words for that.
+///
+/// Asked for what a convolution needs, version 9 says of some combinations that are described as they should be that a
+/// parameter is bad: 2000 and the numbers behind it are no better than 3000's there. What is below, a library that is
+/// not whole, and above, one that fails, are errors.
+fn is_unanswered(CudnnError(status): CudnnError) -> bool {
+    (2000..4000).contains(&(status as u32))
+}
+
+/// The same of a convolution that it said it had: a parameter that is bad is ours.
 fn is_missing(CudnnError(status): CudnnError) -> bool {
     // 3000 and the numbers behind it, by kinds of what is missing (cuDNN 9, cudnnStatus_t).
     (3000..4000).contains(&(status as u32))
@@ -144,7 +144,7 @@ impl Convolution {
         for (workspace, size) in self.workspaces.iter_mut().zip(sizes) {
             *workspace = match size {
                 Ok(size) => (size <= WORKSPACE).then_some(size),
-                Err(e) if is_missing(e) => None,
+                Err(e) if is_unanswered(e) => None,
                 Err(e) => return Err(failed(e)),
             };
         }
@@ -175,14 +175,6 @@ fn key(g: &Geometry, precision: Precision) -> Option<Key> {
     let is_float = precision != Precision::Bf16;
     (fits && is_float && c_int::try_from(most).is_ok())
         .then_some((sizes, precision == Precision::Tf32))
-}
-
-/// A convolution of all channels, `way` from the first two addresses to the third.
-pub(super) struct Call<'a> {
-    pub(super) g: &'a Geometry,
-    pub(super) precision: Precision,
-    pub(super) way: Way,
-    pub(super) at: [Ptr; 3],
 }
 
 impl Convolutions {
@@ -227,7 +219,7 @@ impl Convolutions {
     ///
     /// # Errors
     /// A device that fails.
-    pub(super) fn run(&self, call: &Call, room: *mut c_void) -> Result<bool> {
+    pub(super) fn run(&self, call: &Call, stream: &CudaStream, room: *mut c_void) -> Result<bool> {
         let Call { g, precision, way, at } = call;
         let mut described = self.described.lock().expect("what fails is not described");
         let convolution = key(g, *precision).and_then(|key| described.get_mut(&key));
@@ -239,7 +231,7 @@ impl Convolutions {
                 convolution.workspaces[*way as usize] = None;
                 Ok(false)
             }
-            Err(e) => Err(failed(e)),
+            Err(e) => Err(blamed(stream, failed(e))),
         }
     }
 }

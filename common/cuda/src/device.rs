@@ -8,7 +8,7 @@
 #![allow(unsafe_code)] // event tracking, and cuBLAS's workspace
 
 use crate::cudnn::Convolutions;
-use crate::failure::{Told, first_line, named};
+use crate::failure::{Told, first_line, is_full, named};
 use crate::product::Products;
 use candle_core::cuda_backend::cudarc::cublas::sys;
 use candle_core::cuda_backend::cudarc::driver::sys::CUresult;
@@ -32,6 +32,12 @@ pub(super) type Functions = BTreeMap<&'static str, CudaFunction>;
 
 /// Devices that were opened, by number.
 static OPEN: Mutex<BTreeMap<usize, Opened>> = Mutex::new(BTreeMap::new());
+
+/// Keeps executors from being opened while it lives: a new stream may wait for all of the context, and handles allocate,
+/// which ends the captures of other threads.
+pub(super) fn closed() -> impl Sized {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 struct Opened {
     functions: Arc<Functions>,
@@ -163,8 +169,14 @@ fn unfit(error: &DriverError, module: &str, number: usize, (major, minor): (i32,
          calls CUDA Version"
     } else if GENERATIONS.first().is_some_and(|g| (10 * major + minor) < *g as i32) {
         "the device is older than all of them: leave out --device"
-    } else {
+    } else if error.0 == CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU
+        || error.0 == CUresult::CUDA_ERROR_INVALID_PTX
+    {
         "update the driver, or build with a newer nvcc, which knows the device"
+    } else if is_full(error) {
+        "other processes have its memory: nvidia-smi lists them"
+    } else {
+        "it does not come from the device's generation: nvidia-smi says whether the device and its driver are well"
     };
     format!(
         "the kernels of this build hold machine code for generations {}, and PTX of the first for newer ones; device \
@@ -182,7 +194,8 @@ pub fn is_there(number: usize) -> bool {
 
 /// What `CRUMB_CUDA` asks for, words with commas between: `exact`, buffers of just the size that is asked for, filled
 /// with NaN each time, so that compute-sanitizer, or a guard page, sees what reads or writes beyond; `no-graph`, steps
-/// launched kernel by kernel; `few-patches`, convolutions picture by picture. For looking for faults: both are slower, and change no result.
+/// launched kernel by kernel; `few-patches`, convolutions picture by picture. For looking for faults: all are slower. The
+/// first two change no byte of a result; the last adds up gradients of weights picture by picture, in another order.
 pub(super) fn asked(word: &str) -> bool {
     static ASKED: OnceLock<String> = OnceLock::new();
     let asked = ASKED.get_or_init(|| std::env::var("CRUMB_CUDA").unwrap_or_default());

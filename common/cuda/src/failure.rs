@@ -1,8 +1,8 @@
 //! What went wrong on a device, in words: full is told from broken, and a failure from what it follows.
 
 use candle_core::cuda_backend::cudarc::cublas::result::CublasError;
-use candle_core::cuda_backend::cudarc::driver::DriverError;
 use candle_core::cuda_backend::cudarc::driver::sys::CUresult;
+use candle_core::cuda_backend::cudarc::driver::{CudaStream, DriverError};
 use candle_core::{Error, Result};
 
 /// Whether the device has no room for what was asked for.
@@ -53,21 +53,32 @@ pub(super) trait Told<T> {
     fn told(self) -> Result<T>;
 }
 
+/// What `error` of a library on `stream` comes from: of a kernel that failed before, libraries say that they fail
+/// themselves, with a status of their own, so the driver is asked.
+pub(super) fn blamed(stream: &CudaStream, error: Error) -> Error {
+    match stream.synchronize() {
+        Err(e) if is_broken(&e) => worded(&e),
+        _ => error,
+    }
+}
+
+fn worded(e: &DriverError) -> Error {
+    Error::Msg(if is_broken(e) {
+        format!(
+            "an earlier kernel failed: {}; its results and all since are void. compute-sanitizer, put before the \
+             command line, says which kernel",
+            named(e)
+        )
+    } else if is_full(e) {
+        format!("the device has no room: {}", named(e))
+    } else {
+        format!("the device refuses: {}", named(e))
+    })
+}
+
 impl<T> Told<T> for std::result::Result<T, DriverError> {
     fn told(self) -> Result<T> {
-        self.map_err(|e| {
-            Error::Msg(if is_broken(&e) {
-                format!(
-                    "an earlier kernel failed: {}; its results and all since are void. compute-sanitizer, put before \
-                     the command line, says which kernel",
-                    named(&e)
-                )
-            } else if is_full(&e) {
-                format!("the device has no room: {}", named(&e))
-            } else {
-                format!("the device refuses: {}", named(&e))
-            })
-        })
+        self.map_err(|e| worded(&e))
     }
 }
 

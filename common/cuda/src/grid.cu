@@ -18,7 +18,8 @@ static __device__ float nearest(float v) {
   return v;
 }
 
-static __device__ float integer(float u, float top) { return fminf(fmaxf(rintf(u * top), -top), top); }
+// What is no number stays so: fminf and fmaxf would give a bound.
+static __device__ float integer(float u, float top) { return clamped(rintf(u * top), -top, top); }
 
 // What the network computes with, into `parameters`, which hold the variables already. 32 threads a block
 // share a row: grid.x = rows.

@@ -16,7 +16,7 @@ use candle_core::cuda_backend::cudarc::driver::{
     CudaStream, DeviceRepr, LaunchConfig, PushKernelArg, ValidAsZeroBits,
 };
 use candle_core::{CudaDevice, Result};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// An argument of a kernel, of the width that its declaration has.
@@ -101,6 +101,7 @@ pub(super) struct Kernels {
     pub(super) stream: Arc<CudaStream>,
     lease: Lease,
     launches: AtomicUsize,
+    captures: AtomicBool,
     ring: Mutex<Ring>,
 }
 
@@ -113,7 +114,8 @@ impl Kernels {
         let lease = Lease::new(number)?;
         let (device, ring) = (lease.device().clone(), Mutex::default());
         let stream = device.cuda_stream();
-        Ok(Self { device, stream, lease, launches: AtomicUsize::new(0), ring })
+        let (launches, captures) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Ok(Self { device, stream, lease, launches, captures, ring })
     }
 
     /// Launches and products so far.
@@ -134,6 +136,16 @@ impl Kernels {
     /// So many more of them.
     pub(super) fn count(&self, more: usize) {
         self.launches.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Whether what is launched is recorded ([`crate::capture`]).
+    pub(super) fn captures(&self) -> bool {
+        self.captures.load(Ordering::Relaxed)
+    }
+
+    /// From now on it is, or is not.
+    pub(super) fn set_captures(&self, captures: bool) {
+        self.captures.store(captures, Ordering::Relaxed);
     }
 
     /// How many were counted since there were `before`, which did not run and are not counted any more.

@@ -7,7 +7,7 @@ use crate::device::asked;
 use crate::failure::{Told, is_full};
 use crate::launch::{Kernels, Ptr};
 use crate::transfer::download;
-use candle_core::cuda_backend::cudarc::driver::result::{mem_get_info, memset_d8_async};
+use candle_core::cuda_backend::cudarc::driver::result::memset_d8_async;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::{CudaDevice, Result};
 use std::sync::Arc;
@@ -97,8 +97,12 @@ impl Memory {
     }
 
     /// Bytes of all buffers that were taken from the device, and of what it has left.
-    pub(super) fn room(&self) -> usize {
-        self.bytes + mem_get_info().map_or(0, |(free, _)| free)
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn room(&self) -> Result<usize> {
+        let (free, _) = self.kernels.stream.context().mem_get_info().told()?;
+        Ok(self.bytes + free)
     }
 
     /// Whether a buffer of `capacity` floats is one for `n`.
@@ -128,6 +132,10 @@ impl Memory {
     }
 
     fn allocate(&mut self, n: usize) -> Result<Buffer> {
+        if self.kernels.captures() {
+            // A device with memory pools would give what is there while the graph runs, which is no buffer.
+            candle_core::bail!("a buffer of {n} floats more in what is recorded")
+        }
         let stream = &self.kernels.stream;
         // SAFETY: whoever takes a buffer writes it before it is read, as it would one that others have used.
         let slice = unsafe { stream.alloc::<f32>(n.max(1)) };

@@ -43,6 +43,8 @@ pub struct Network {
     inference: Option<Inference>,
     /// Whether passes that repeat become graphs.
     graphs: bool,
+    /// Why they do not, where one could not be captured.
+    refused: Option<String>,
     replays: usize,
     /// The last to go: with it the stream is free for another executor.
     kernels: Arc<Kernels>,
@@ -83,6 +85,7 @@ impl Network {
             training: None,
             inference: None,
             graphs: !asked("no-graph"),
+            refused: None,
             replays: 0,
             kernels,
         })
@@ -105,6 +108,11 @@ impl Network {
     /// Passes so far that were one launch.
     pub fn replays(&self) -> usize {
         self.replays
+    }
+
+    /// Why passes that repeat are launched kernel by kernel, where a graph of one could not be captured.
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 
     /// Launches and matrix products so far.

@@ -144,6 +144,7 @@ impl Engine {
         if !self.memory.is_full() {
             return error;
         }
+        let Ok(room) = self.memory.room() else { return error };
         let operations = &self.schedule.operations;
         let stored = || operations.iter().filter(|o| !o.lazy);
         let floats = || stored().map(Fused::floats);
@@ -155,7 +156,7 @@ impl Engine {
         let open = 3 * floats().max().unwrap_or(0) + patches.max().unwrap_or(0);
         let each = 4 * (floats().sum::<usize>() + open);
         // Buffers are not reused without a gap: where this says that it fits, half does.
-        let fit = self.memory.room() / each.max(1);
+        let fit = room / each.max(1);
         let fit = if fit < pictures { fit } else { pictures / 2 };
         candle_core::Error::Msg(format!(
             "a batch of {pictures} pictures takes {} MB and more, which the device does not have: try \

@@ -9,7 +9,7 @@
 #![allow(unsafe_code)] // products, here alone
 
 use crate::address::Ptr;
-use crate::failure::Told;
+use crate::failure::{Told, blamed};
 use candle_core::cuda_backend::cudarc::cublas;
 use candle_core::cuda_backend::cudarc::cublaslt::{result, sys};
 use candle_core::cuda_backend::cudarc::driver::CudaStream;
@@ -77,15 +77,37 @@ struct Key {
     compute: sys::cublasComputeType_t,
     epilogue: sys::cublasLtEpilogue_t,
     adds: bool,
-    /// Of the addresses of a, b, c and the bias, bytes up to 256.
-    alignments: [u32; 4],
+    /// Of the addresses of a, b and c, bytes up to 256. A bias lies where its layer's weights end, often on 4 bytes, and
+    /// what promises its alignment is that of the result: c's is the lesser of both.
+    alignments: [u32; 3],
+}
+
+/// What cuBLASLt made, which is destroyed with this.
+macro_rules! owned {
+    ($($name:ident: $made:ty, $destroy:path);* $(;)?) => { $(
+        struct $name($made);
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                // SAFETY: made by the function that this belongs to, destroyed once. What it answers is of no use here.
+                let _ = unsafe { $destroy(self.0) };
+            }
+        }
+    )* };
+}
+
+owned! {
+    Handle: sys::cublasLtHandle_t, result::destroy_handle;
+    Description: sys::cublasLtMatmulDesc_t, result::destroy_matmul_desc;
+    Layout: sys::cublasLtMatrixLayout_t, result::destroy_matrix_layout;
+    Wishes: sys::cublasLtMatmulPreference_t, result::destroy_matmul_pref;
 }
 
 /// An algorithm for products of a shape, with what describes them.
 struct Plan {
-    desc: sys::cublasLtMatmulDesc_t,
+    desc: Description,
     /// Of the column-major product: bᵀ, aᵀ, cᵀ.
-    layouts: [sys::cublasLtMatrixLayout_t; 3],
+    layouts: [Layout; 3],
     algorithm: sys::cublasLtMatmulAlgo_t,
     /// Bytes.
     workspace: usize,
@@ -93,8 +115,9 @@ struct Plan {
 
 /// cuBLASLt on a device, and the algorithms that were chosen.
 pub(super) struct Products {
-    handle: sys::cublasLtHandle_t,
+    /// Go before the handle.
     plans: Mutex<HashMap<Key, Option<Plan>>>,
+    handle: Handle,
 }
 
 // SAFETY: handles and descriptions belong to no thread (cuBLASLt is thread safe), and plans are behind a lock.
@@ -102,31 +125,16 @@ unsafe impl Send for Products {}
 // SAFETY: as above.
 unsafe impl Sync for Products {}
 
-impl Drop for Products {
-    fn drop(&mut self) {
-        let plans = self.plans.get_mut().map(std::mem::take).unwrap_or_default();
-        // SAFETY: made by the functions that these belong to, destroyed once. What they answer is of no use here.
-        unsafe {
-            for Plan { desc, layouts, .. } in plans.into_values().flatten() {
-                let _ = result::destroy_matmul_desc(desc);
-                let _ = layouts.map(|l| result::destroy_matrix_layout(l).is_ok());
-            }
-            let _ = result::destroy_handle(self.handle);
-        }
-    }
-}
-
 fn failed(e: result::CublasError) -> Error {
     Error::Msg(format!("cuBLASLt: {:?}", e.0))
 }
 
-/// How factors lie in memory, and how they are multiplied.
-fn types(precision: Precision) -> (sys::cudaDataType, sys::cublasComputeType_t) {
-    use sys::cublasComputeType_t::{CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32};
+/// How factors lie in memory, as f32 or bf16, and how they are multiplied, as f32 or cut to tf32, in the words of a library.
+fn types<T, C>(precision: Precision, [f32, bf16]: [T; 2], [whole, cut]: [C; 2]) -> (T, C) {
     match precision {
-        Precision::F32 => (sys::cudaDataType::CUDA_R_32F, CUBLAS_COMPUTE_32F),
-        Precision::Tf32 => (sys::cudaDataType::CUDA_R_32F, CUBLAS_COMPUTE_32F_FAST_TF32),
-        Precision::Bf16 => (sys::cudaDataType::CUDA_R_16BF, CUBLAS_COMPUTE_32F),
+        Precision::F32 => (f32, whole),
+        Precision::Tf32 => (f32, cut),
+        Precision::Bf16 => (bf16, whole),
     }
 }
 
@@ -142,19 +150,15 @@ impl Plan {
         let [m, n, k] = [m, n, k].map(|n| n as u64);
         let stored = |rows: u64, columns: u64, turned: bool, of: sys::cudaDataType| {
             let [rows, columns] = if turned { [columns, rows] } else { [rows, columns] };
-            result::create_matrix_layout(of, rows, columns, rows as i64).map_err(failed)
+            result::create_matrix_layout(of, rows, columns, rows as i64).map(Layout).map_err(failed)
         };
         let f32 = sys::cudaDataType::CUDA_R_32F;
         // cuBLASLt is column-major: it sees the transposed of all three, cᵀ = bᵀ · aᵀ.
         let layouts =
             [stored(n, k, b, factors)?, stored(k, m, a, factors)?, stored(n, m, false, f32)?];
-        let desc = result::create_matmul_desc(compute, f32).map_err(failed)?;
-        let mut plan = Self {
-            desc,
-            layouts,
-            algorithm: sys::cublasLtMatmulAlgo_t { data: [0; 8] },
-            workspace: 0,
-        };
+        let desc = result::create_matmul_desc(compute, f32).map(Description).map_err(failed)?;
+        let algorithm = sys::cublasLtMatmulAlgo_t { data: [0; 8] };
+        let mut plan = Self { desc, layouts, algorithm, workspace: 0 };
         plan.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, turn(b))?;
         plan.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, turn(a))?;
         plan.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue)?;
@@ -169,13 +173,15 @@ impl Plan {
     fn set<T>(&self, attribute: Attribute, value: T) -> Result<()> {
         let (at, size) = ((&raw const value).cast::<c_void>(), size_of::<T>());
         // SAFETY: a description that was made, and a value of the type that the attribute has.
-        unsafe { result::set_matmul_desc_attribute(self.desc, attribute, at, size) }.map_err(failed)
+        unsafe { result::set_matmul_desc_attribute(self.desc.0, attribute, at, size) }
+            .map_err(failed)
     }
 
     /// Asks for an algorithm; whether there is one.
     fn choose(&mut self, handle: sys::cublasLtHandle_t, key: &Key) -> Result<bool> {
-        let preference = result::create_matmul_pref().map_err(failed)?;
-        let [a, b, c, _] = key.alignments;
+        let wishes = result::create_matmul_pref().map(Wishes).map_err(failed)?;
+        let preference = wishes.0;
+        let [a, b, c] = key.alignments;
         let numbers = [
             (Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, IN_ORDER),
             (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, b),
@@ -184,7 +190,7 @@ impl Plan {
             (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, c),
         ];
         let most = (Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, WORKSPACE);
-        let [left, right, to] = self.layouts;
+        let [left, right, to] = self.layouts.each_ref().map(|l| l.0);
         // SAFETY: what was made above, and values of the types that the attributes have.
         let found = unsafe {
             let at = (&raw const most.1).cast::<c_void>();
@@ -195,11 +201,7 @@ impl Plan {
                 result::set_matmul_pref_attribute(preference, attribute, at, size_of::<u32>())
                     .map_err(failed)?;
             }
-            let found = result::get_matmul_algo_heuristic(
-                handle, self.desc, left, right, to, to, preference,
-            );
-            result::destroy_matmul_pref(preference).map_err(failed)?;
-            found
+            result::get_matmul_algo_heuristic(handle, self.desc.0, left, right, to, to, preference)
         };
         match found {
             Ok(found) => {
@@ -218,16 +220,22 @@ fn pointer(Ptr(at): Ptr) -> *const c_void {
 
 impl Product {
     fn key(&self) -> Key {
-        use sys::cublasLtEpilogue_t as E;
+        use sys::{cublasComputeType_t as C, cublasLtEpilogue_t as E};
         let Self { precision, factors: [a, b], c, shape, after } = *self;
-        let (factors, compute) = types(precision);
+        let (factors, compute) = types(
+            precision,
+            [sys::cudaDataType::CUDA_R_32F, sys::cudaDataType::CUDA_R_16BF],
+            [C::CUBLAS_COMPUTE_32F, C::CUBLAS_COMPUTE_32F_FAST_TF32],
+        );
         let epilogue = match (after.bias == Ptr::NULL, after.clamps) {
             (true, false) => E::CUBLASLT_EPILOGUE_DEFAULT,
             (true, true) => E::CUBLASLT_EPILOGUE_RELU,
             (false, false) => E::CUBLASLT_EPILOGUE_BIAS,
             (false, true) => E::CUBLASLT_EPILOGUE_RELU_BIAS,
         };
-        let alignments = [a.at, b.at, c, after.bias].map(Ptr::alignment);
+        // Null is aligned to anything.
+        let to = c.alignment().min(after.bias.alignment());
+        let alignments = [a.at.alignment(), b.at.alignment(), to];
         let turned = [a.turned, b.turned];
         Key { shape, turned, factors, compute, epilogue, adds: after.adds, alignments }
     }
@@ -247,11 +255,11 @@ impl Product {
         let row = |m: Matrix, straight: usize, turned: usize| {
             int(if m.turned { turned } else { straight })
         };
-        let (factors, compute) = match precision {
-            Precision::F32 => (Type::CUDA_R_32F, Compute::CUBLAS_COMPUTE_32F),
-            Precision::Tf32 => (Type::CUDA_R_32F, Compute::CUBLAS_COMPUTE_32F_FAST_TF32),
-            Precision::Bf16 => (Type::CUDA_R_16BF, Compute::CUBLAS_COMPUTE_32F),
-        };
+        let (factors, compute) = types(
+            precision,
+            [Type::CUDA_R_32F, Type::CUDA_R_16BF],
+            [Compute::CUBLAS_COMPUTE_32F, Compute::CUBLAS_COMPUTE_32F_FAST_TF32],
+        );
         let (one, keep) = (1.0f32, if after.adds { 1.0f32 } else { 0.0 });
         // SAFETY: as for `Products::run`.
         unsafe {
@@ -282,6 +290,7 @@ impl Product {
             )
         }
         .told()
+        .map_err(|e| blamed(&device.cuda_stream(), e))
     }
 }
 
@@ -291,8 +300,8 @@ impl Products {
     /// # Errors
     /// A device that fails.
     pub(super) fn new() -> Result<Self> {
-        let handle = result::create_handle().map_err(failed)?;
-        Ok(Self { handle, plans: Mutex::new(HashMap::new()) })
+        let handle = result::create_handle().map(Handle).map_err(failed)?;
+        Ok(Self { plans: Mutex::default(), handle })
     }
 
     /// Bytes that `product` asks for besides; None where cuBLASLt has no algorithm for it.
@@ -304,7 +313,9 @@ impl Products {
         let mut plans = self.plans.lock().expect("a plan that fails is not kept");
         let plan = match plans.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Plan::new(self.handle, &key, product.after.bias)?),
+            Entry::Vacant(entry) => {
+                entry.insert(Plan::new(self.handle.0, &key, product.after.bias)?)
+            }
         };
         Ok(plan.as_ref().map(|plan| plan.workspace))
     }
@@ -323,12 +334,12 @@ impl Products {
             plan.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, after.bias.0)?;
         }
         let (one, keep) = (1.0f32, if after.adds { 1.0f32 } else { 0.0 });
-        let [left, right, to] = plan.layouts;
+        let [left, right, to] = plan.layouts.each_ref().map(|l| l.0);
         // SAFETY: matrices of the shapes that the plan has, as the caller promises; as for launches.
         unsafe {
             result::matmul(
-                self.handle,
-                plan.desc,
+                self.handle.0,
+                plan.desc.0,
                 (&raw const one).cast(),
                 (&raw const keep).cast(),
                 pointer(b.at),
@@ -345,6 +356,6 @@ impl Products {
                 stream.cu_stream().cast(),
             )
         }
-        .map_err(failed)
+        .map_err(|e| blamed(stream, failed(e)))
     }
 }

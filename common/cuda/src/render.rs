@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // memory that is not set
 
-use crate::failure::Told;
+use crate::failure::{Told, is_full};
 use crate::launch::{Arg, Kernels, Ptr, args};
 use crate::memory::{Buffer, Memory};
 use crate::values::Engine;
@@ -55,11 +55,12 @@ pub(super) struct Kept {
 const TOGETHER: usize = 4 << 20;
 
 impl Kept {
-    /// All of `pictures`, one after the other; None where they would take more than half of the room that the
-    /// device has left: training needs some, too.
+    /// All of `pictures`, one after the other; None where they would take more than half of the device's memory:
+    /// training needs some, too. What others have of it now does not count, as views that the device renders differ
+    /// from the CPU's by rounding: the same command gives the same bytes, or an error.
     ///
     /// # Errors
-    /// A device that fails.
+    /// A device that fails, or has no room left for them.
     pub(super) fn new(
         pictures: &dyn Pictures,
         normalization: &Normalization,
@@ -68,12 +69,22 @@ impl Kept {
     ) -> Result<Option<Self>> {
         let (count, size) = (pictures.count(), pictures.size());
         let each = 3 * size * size;
+        let (_, total) = kernels.stream.context().mem_get_info().told()?;
         // Kernels are told of pictures and sizes in 32 bits.
-        if 2 * count * each > memory.room() || u32::try_from(count.max(size)).is_err() {
+        if 2 * count * each > total || u32::try_from(count.max(size)).is_err() {
             return Ok(None);
         }
         // SAFETY: written below, all of it.
-        let bytes = unsafe { kernels.stream.alloc::<u8>((count * each).max(1)) }.told()?;
+        let bytes = unsafe { kernels.stream.alloc::<u8>((count * each).max(1)) };
+        if bytes.as_ref().is_err_and(is_full) {
+            bail!(
+                "the device has no room for {} MB of pictures, which would be {} % of its memory: other processes have \
+                 it, nvidia-smi lists them; or leave out --device",
+                (count * each).div_ceil(1 << 20),
+                (100 * count * each).div_ceil(total.max(1))
+            )
+        }
+        let bytes = bytes.told()?;
         let start = bytes.device_ptr(&kernels.stream).0;
         let group = (TOGETHER / each.max(1)).max(1);
         for first in (0..count).step_by(group) {

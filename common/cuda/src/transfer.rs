@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// and returns (CUDA driver API, "API synchronization behavior": 64 kB).
 const PINNED: usize = 64 << 10;
 
-/// Bytes of a pinned buffer: a batch of 32 pictures of 64 px is 1.6 MB, 64 of 128 px take four pieces.
+/// Bytes of a pinned buffer: a batch of 32 pictures of 64 px is 1.6 MB, 64 of 128 px are three pieces.
 const HALF: usize = 4 << 20;
 
 /// Two pinned buffers, made when the first large copy needs them.

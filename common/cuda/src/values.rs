@@ -58,7 +58,7 @@ impl Engine {
     /// # Errors
     /// Pictures that do not fit the network; a device that fails.
     pub(super) fn new(graph: &Graph, size: usize, kernels: &Arc<Kernels>) -> Result<Self> {
-        // Nothing is fused with pointwise convolutions: they are cuBLAS's.
+        // Nothing is fused with pointwise convolutions: NVIDIA's libraries make them.
         let schedule = Schedule::new(graph, size, Fusing::NONE);
         let mut schedule = schedule.map_err(candle_core::Error::msg)?;
         take_in(&mut schedule);

@@ -100,8 +100,14 @@ fn apart(a: &[f32], b: &[f32]) -> f64 {
 const SMOOTH: &str = "input 3;a:conv 3>24 k3 s2 p1;an:bn 24;b:conv 24>41 k1;bn:bn 41;c:conv 41>41 k3 s2 p1 g41;cn:bn 41;\
                       d:conv 41>64 k1;dn:bn 64;avg k2 s2;e:conv 64>70 k1 bias;gap;f:linear 70>5 bias";
 
+/// Whether the stand-in driver of tools/cuda is what runs, whose products round in a way that is known: factors to the
+/// nearest, sums in f64. How tensor cores do is the GPU's affair, so that bounds there are wider.
+fn is_stand_in() -> bool {
+    std::env::var("STAND_IN").is_ok_and(|v| v == "1")
+}
+
 /// Products of bf16 are exact in f32, so both executors differ by the rounding of sums, and where that sends a factor to
-/// another bf16: forty times less than either differs from f32. Logits, gradients, and the answers.
+/// another bf16: forty times less than either differs from f32 on the stand-in driver. Gradients, and the answers.
 #[test]
 fn products_of_bf16_are_those_of_the_cpu() {
     let graph: Graph = SMOOTH.parse().unwrap();
@@ -120,10 +126,12 @@ fn products_of_bf16_are_those_of_the_cpu() {
         let plain = apart(&rounded[k], &cuda(Precision::F32)[k]);
         eprintln!("{what}: {same:.1e} from the CPU's, {plain:.1e} from those of f32");
         assert!((2f64.powi(-12)..2f64.powi(-6)).contains(&plain), "{what}: {plain} from f32");
-        assert!(same < plain / 40.0, "{what}: {same} from the CPU");
-        // 11 digits, not 8; the stand-in's are those of tensor cores.
+        let most = if is_stand_in() { 40.0 } else { 10.0 };
+        assert!(same < plain / most, "{what}: {same} from the CPU");
+        // 11 digits, not 8. A GPU may cut them off, or take none of the products that do.
         let cut = apart(&cuda(Precision::Tf32)[k], &cuda(Precision::F32)[k]);
-        assert!((1e-6..plain / 4.0).contains(&cut), "{what}: {cut} from tf32 to f32");
+        let within = if is_stand_in() { 1e-6..plain / 4.0 } else { 0.0..plain };
+        assert!(within.contains(&cut), "{what}: {cut} from tf32 to f32");
     }
     assert!(cuda(Precision::Bf16) == rounded, "another run, other bytes");
 }
@@ -161,12 +169,20 @@ fn rounded_patches_are_rounded_pictures() {
             (network.parametrisation().layout().unpack(&gradient).unwrap(), answers)
         };
         let ((narrow, a), (wide, b)) = (run(&graph, &weights), run(&wide, &padded));
-        assert!(apart(&a, &b) < 1e-6, "{precision}: {}", apart(&a, &b));
+        // A GPU may add up the wide one in another order, which may send a factor of the next layer to another bf16, and
+        // may make one of both in f32 where tf32 is allowed.
+        let most = match precision {
+            _ if is_stand_in() => 1e-6,
+            Precision::F32 => 1e-5,
+            Precision::Bf16 => 1e-4,
+            Precision::Tf32 => 2e-3,
+        };
+        assert!(apart(&a, &b) < most, "{precision}: {}", apart(&a, &b));
         for (name, taps) in [("a.weight", 1), ("b.weight", 9), ("c.weight", 25), ("c.bias", 1)] {
             let middle: Vec<f32> =
                 wide[name].values.iter().skip(taps / 2).step_by(taps).copied().collect();
             let off = apart(&middle, &narrow[name].values);
-            assert!(off < 1e-6, "{precision}, {name}: {off}");
+            assert!(off < most, "{precision}, {name}: {off}");
         }
     }
 }

@@ -165,17 +165,41 @@ fn many_pictures_arrive_whole() {
 fn as_a_child() {
     let Ok(what) = std::env::var("CHILD") else { return };
     let (graph, weights) = small();
-    let train = |steps: u64| -> anyhow::Result<State> {
+    let trained = |steps: u64| -> anyhow::Result<Network> {
         let mut network = Network::new(&graph, &weights, &Grids::new(), 12, 0)?;
         for k in 0..steps {
             let update = Update::new(Rule::Sgd, 0.01);
             network.step(batch(1, true, false, k), Loss::LABELS, &update)?;
         }
-        network.download()
+        Ok(network)
     };
+    let train = |steps: u64| -> anyhow::Result<State> { trained(steps)?.download() };
     match what.as_str() {
         "three" => (0..3).for_each(|_| drop(train(2).unwrap())),
         "one" => drop(train(2).unwrap()),
+        "side by side" => {
+            side_by_side();
+            println!("told: done");
+        }
+        "keep" => {
+            let (images, mut kept) = (Noise::new(110, 256), Vec::new());
+            let mut network = Network::new(&graph, &weights, &Grids::new(), 256, 0).unwrap();
+            for _ in 0..2 {
+                kept.push(match network.keep(&images, &NORMALIZATION) {
+                    Ok(album) => if album.is_some() { "kept" } else { "not kept" }.to_owned(),
+                    Err(e) => e.to_string(),
+                });
+            }
+            println!("told: {}", kept.join("; "));
+        }
+        "replay" => {
+            let network = trained(20).unwrap();
+            let bits = |v: f32| u64::from(v.to_bits());
+            let variables = network.download().unwrap().variables;
+            let sum = variables.into_iter().fold(0u64, |h, v| h.wrapping_mul(31) + bits(v));
+            let refused = network.refused().unwrap_or("nothing");
+            println!("told: {sum} after {} replays, {refused} was refused", network.replays());
+        }
         _ => println!("told: {:#}", train(20).err().map_or("nothing".into(), |e| e.to_string())),
     }
 }
@@ -222,6 +246,58 @@ fn told(text: &str) -> &str {
     text.lines().find_map(|l| l.split("told: ").nth(1)).unwrap_or_else(|| panic!("{text}"))
 }
 
+/// Three threads, each of which opens executors and captures passes on them.
+fn side_by_side() {
+    let train = || {
+        let mut all = Vec::new();
+        for round in 0..5 {
+            let mut network = network();
+            for k in 0..4 {
+                let update = Update::new(Rule::Sgd, 0.01);
+                network.step(batch(1, true, false, k), Loss::LABELS, &update).unwrap();
+            }
+            assert_eq!((network.refused(), network.replays()), (None, 2), "round {round}");
+            // Kept, so that the next takes a stream of its own.
+            all.push(network);
+        }
+    };
+    std::thread::scope(|s| (0..3).for_each(|_| drop(s.spawn(train))));
+}
+
+#[test]
+fn captures_and_openings_are_not_in_each_others_way() {
+    side_by_side();
+    let Some(text) = child("side by side", &[("EMU_SLOW", "1")]) else { return };
+    assert_eq!(told(&text), "done", "{text}");
+}
+
+/// 21.6 MB of pictures are kept by what the device has, not by what is free just now: where others have it, that is said.
+#[test]
+fn pictures_are_kept_by_the_size_of_the_device() {
+    let Some(text) = child("keep", &[("EMU_MEMORY", "43000000")]) else { return };
+    assert_eq!(told(&text), "not kept; not kept");
+    let text = child("keep", &[("EMU_MEMORY", "46000000")]).unwrap();
+    assert!(
+        told(&text).starts_with("kept; the device has no room for 21 MB of pictures"),
+        "{text}"
+    );
+}
+
+/// The driver refuses what a pass launches, early and late, while that is captured: it is launched kernel by kernel, and
+/// the bytes are the same.
+#[test]
+fn what_cannot_be_captured_is_launched() {
+    let Some(text) = child("replay", &[]) else { return };
+    let (bytes, replays) = told(&text).split_once(" after ").unwrap();
+    assert!(replays.starts_with("18 replays, nothing"), "{replays}");
+    for (at, pools) in [("1", "0"), ("4", "1"), ("15", "0"), ("15", "1")] {
+        let text = child("replay", &[("EMU_REFUSE", at), ("EMU_POOLS", pools)]).unwrap();
+        let (others, replays) = told(&text).split_once(" after ").unwrap();
+        assert_eq!(bytes, others, "other bytes where {at} was refused");
+        assert!(replays.starts_with("0 replays") && !replays.contains("nothing"), "{replays}");
+    }
+}
+
 #[test]
 fn failures_are_told_as_what_they_are() {
     for lazy in ["0", "1"] {
@@ -231,6 +307,11 @@ fn failures_are_told_as_what_they_are() {
             "{text}"
         );
         assert!(!text.contains("no room") && !text.contains("backtrace::"), "{text}");
+        // Kernels of a first pass: behind some of them a library is asked next, which says that it fails itself.
+        for at in ["1", "2", "4", "7", "9", "12", "14"] {
+            let text = child("fail", &[("EMU_FAIL", at), ("EMU_LAZY", lazy)]).unwrap();
+            assert!(told(&text).starts_with("an earlier kernel failed"), "{at}: {}", told(&text));
+        }
         let text = child("fail", &[("EMU_LAZY", lazy)]).unwrap();
         assert_eq!(told(&text), "nothing");
     }

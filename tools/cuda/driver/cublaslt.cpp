@@ -22,7 +22,7 @@ std::mutex mu;
 int bad(const char *why) { fprintf(stderr, "emu: cublasLt: %s\n", why); return INVALID; }
 float of_bits(uint32_t b) { float v; memcpy(&v, &b, 4); return v; }
 uint32_t bits_of(float v) { uint32_t b; memcpy(&b, &v, 4); return b; }
-// As tensor cores see it: 10 digits behind the point, the nearest.
+// 10 digits behind the point, the nearest: what tensor cores do with the others is not known here, they may cut them off.
 float tf32(float v) { uint32_t b = bits_of(v); return (b & 0x7f800000) == 0x7f800000 ? v : of_bits((b + 0x1000) & 0xffffe000); }
 float at(const void *p, int type, uint64_t i, bool cut) {
   if (type == R_16BF) return of_bits((uint32_t)((const uint16_t *)p)[i] << 16);
@@ -90,6 +90,8 @@ int cublasLtMatmul(H, H d_, const void *alpha, const void *A, H a_, const void *
   if (bytes < g.workspace || (g.workspace && !workspace)) return bad("a workspace that is too small");
   const bool cut = d.compute == COMPUTE_TF32; const float al = *(const float *)alpha, be = *(const float *)beta; const float *const bias = d.epilogue & BIAS ? (const float *)d.bias : nullptr;
   if ((d.epilogue & BIAS) && !bias) return bad("an epilogue with a bias, and none");
+  // No preference of its own: an epilogue may read it by as many bytes as it writes.
+  if (bias && !aligned(bias, g.align[3])) return bad("a bias that is aligned less than the result was promised to be");
   return emu_enqueue(stream, [=] {
   ++products;
   if (g.workspace) memset(workspace, 0xff, g.workspace);

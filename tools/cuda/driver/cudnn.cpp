@@ -1,6 +1,6 @@
 // libcudnn stand-in: the three convolutions by plain loops over what the descriptions say. Only the algorithms that
 // are deterministic and read NHWC are there; shapes, addresses and workspaces are checked as the library checks them.
-// EMU_CUDNN=none: no algorithm for anything; late: that is said when it is to run.
+// EMU_CUDNN=none: no algorithm for anything; bad: that is said by calling a parameter bad; late: when it is to run.
 #include "emu.h"
 #include <cstdint>
 #include <cstdio>
@@ -26,7 +26,7 @@ bool fits(const Tensor &x, const Filter &w, const Conv &v, const Tensor &y) {
 // Bytes, so that what asks for none and what asks for some both occur.
 size_t room(const Tensor &x, int way) { return way == 0 ? (x.c > 4 ? 4096 : 0) : 1024 * way; }
 int size(H x, H w, H v, H y, int algo, int wanted, int way, size_t *bytes) {
-  if (const char *e = getenv("EMU_CUDNN")) if (!strcmp(e, "none")) return UNSUPPORTED;
+  if (const char *e = getenv("EMU_CUDNN")) { if (!strcmp(e, "none")) return UNSUPPORTED; if (!strcmp(e, "bad")) return BAD; }
   if (algo != wanted) return bad(UNSUPPORTED, "an algorithm that is not deterministic, or does not read NHWC");
   if (!fits(*(Tensor *)x, *(Filter *)w, *(Conv *)v, *(Tensor *)y)) return bad(BAD, "shapes that do not fit");
   *bytes = room(*(Tensor *)x, way);

@@ -104,7 +104,7 @@ impl Network {
             match self.kernels.capture(|| self.launch(training, &shape)) {
                 Ok(captured) => training.repeats = Repeats::As(shape, captured),
                 // Not for graphs: what is wrong besides, the launches below tell.
-                Err(_) => self.graphs = false,
+                Err(e) => (self.graphs, self.refused) = (false, Some(e.to_string())),
             }
         }
         if let Repeats::As(s, captured) = &training.repeats

@@ -2,7 +2,7 @@
 //! patches ([`crate::order`]).
 
 use super::{Mode, Site};
-use crate::cudnn::{Call, Way};
+use crate::call::{Call, Way};
 use crate::device::asked;
 use crate::launch::{Ptr, args};
 use crate::memory::Buffer;
@@ -117,7 +117,8 @@ pub(super) fn forward(
     mode: Mode,
 ) -> Result<()> {
     let (dense, Bounds { lo, hi }) = (Dense::new(engine, site, g), site.fused.bounds);
-    // What cuBLASLt's clamp makes of a NaN is said nowhere, and in training it must be seen.
+    // What cuBLASLt's clamp makes of a NaN is said nowhere. In training it must be seen; in answers it may become 0, as in
+    // the stand-in, where the clamp of our own would be a pass more.
     let clamps = site.fused.bounds == Bounds::RELU && mode == Mode::Inference;
     let at_once = clamps || site.fused.bounds == Bounds::NONE;
     let after = After { bias: if at_once { bias } else { Ptr::NULL }, clamps, adds: false };

@@ -1,6 +1,6 @@
 //! Products and convolutions by NVIDIA's libraries, with room for what they ask for besides.
 
-use crate::cudnn::Call;
+use crate::call::Call;
 use crate::failure::Told;
 use crate::launch::{Kernels, Ptr, args};
 use crate::memory::Buffer;
@@ -79,7 +79,7 @@ impl Engine {
         let Some(bytes) = kernels.convolutions().workspace(call)? else { return Ok(false) };
         let room = self.room(bytes)?;
         let at = room.as_ref().map_or(std::ptr::null_mut(), |r| r.at.0 as *mut _);
-        let is_done = kernels.convolutions().run(call, at)?;
+        let is_done = kernels.convolutions().run(call, &kernels.stream, at)?;
         kernels.count(usize::from(is_done));
         room.into_iter().for_each(|r| self.memory.give(r));
         Ok(is_done)
