@@ -131,7 +131,7 @@ profile() {
     export CRUMB_CUDA=no-graph
     for net in "${nets[@]}"; do
         read -ra flags <<<"$net --mode train --device cuda"
-        echo "== $net: by events, of all steps, those that warm up among them; of a kernel of microseconds more than half may be the host's (profile.c)"
+        echo "== $net: by events, of all steps, those that warm up among them; short kernels may read too long (profile.c)"
         LD_PRELOAD=$root/profile.so${EVENTS:+:$EVENTS} PROFILE=$work/events "$bin/bench" "${flags[@]}" --steps 10 && [ -s "$work/events" ] || bad=1
         cat "$work/events"; rm -f "$work/events"
     done
