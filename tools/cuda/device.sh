@@ -126,7 +126,7 @@ times() {
 
 # Every kernel of training steps: by events; and, where ncu is, its counters.
 profile() {
-    local nets=('--arch studentnet --width 2' '--arch resnet18') net flags bad=0 limit counters='no ncu'
+    local nets=('--arch studentnet --width 2' '--arch resnet18') net flags bad=0 limit counters='; no ncu' more
     [ "${TIMES:-}" != tiny ] || nets=('--arch studentnet --width 0.3 --size 16 --batch 2')
     export CRUMB_CUDA=no-graph
     for net in "${nets[@]}"; do
@@ -136,14 +136,15 @@ profile() {
         cat "$work/events"; rm -f "$work/events"
     done
     if has ncu; then
-        counters=' and ncu'
+        counters=' and ncu' more=${#nets[@]}
         for net in "${nets[@]}"; do
             read -ra flags <<<"$net --mode train --device cuda"
-            limit=$((($1 - SECONDS - 5) / ${#nets[@]}))
+            limit=$((($1 - SECONDS - 5) / more)) more=$((more - 1))
             [ $limit -le 50 ] || limit=50
+            if [ $limit -lt 5 ]; then counters="; no time for ncu"; break; fi
             echo "== $net: ncu, at most $limit s"
             # Two steps that warm up and one: ncu.py tells of the last.
-            timeout "$limit" ncu --clock-control none --csv --print-units base --metrics \
+            timeout -k 3 "$limit" ncu --clock-control none --csv --print-units base --metrics \
                 gpu__time_duration.sum,dram__bytes_read.sum,dram__bytes_write.sum,sm__warps_active.avg.pct_of_peak_sustained_active,launch__registers_per_thread,sm__throughput.avg.pct_of_peak_sustained_elapsed \
                 "$bin/bench" "${flags[@]}" --steps 1 >"$work/ncu" 2>&1
             echo "ncu: exit $?"

@@ -68,7 +68,12 @@ sort -u "$ASKED" | grep -q 'memcheck with exact' || fail "$(cat "$ASKED")"
 ! grep -q 'initcheck with.*exact' "$ASKED" || fail "initcheck, and every buffer is filled"
 pass "initcheck finds buffers as they were allocated"
 grep -q '^all: 2 launches of the last of 3 steps, 13.0 µs' "$OUT/profile.txt" || fail "$(cat "$OUT/profile.txt")"
-pass "$(grep '^all: ' "$OUT/profile.txt")"
+pass "$(grep -m1 '^all: ' "$OUT/profile.txt")"
+
+[ "$(one profile 9)" = $'profile|yes|by events; no time for ncu; see profile.txt\nexit 0' ] || fail "$(cat "$work/log")"
+script "$work/path/ncu" 'echo "==ERROR== LibraryNotLoaded"; exit 1'
+[ "$(one profile 120)" = $'profile|yes|by events; ncu told of no launch; see profile.txt\nexit 0' ] || fail "$(cat "$work/log")"
+pass "a profile by events is one, whatever ncu does"
 
 said=$(TOOL=racecheck whole 400)
 [ "$said" = 1 ] && [ "$(rows | grep -c '^sanitizer  NO    racecheck .*exit 9, ERROR SUMMARY: 2 errors')" = 3 ] || fail "exit $said: $(rows)"
