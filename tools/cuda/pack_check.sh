@@ -41,8 +41,8 @@ done
 pass "without a driver: $(head -1 <<<"$said") ($(wc -w <<<"$with") of $(wc -w <<<"$programs") programs)"
 [ -n "$with" ] || fail "no program is for CUDA"
 # A driver without a device: the stub that toolkits bring to link with.
-stub=$(find "${STUBS:-target/pack/cu13/nvidia/cu13/lib/stubs}" -name libcuda.so.1 | head -1)
-[ -n "$stub" ] || fail "no stub of libcuda.so.1: STUBS names a folder of stubs"
+stub=$(find "${STUBS:-${CUDA_DIR:-target/pack/cu13}/nvidia/cu13/lib/stubs}" -name libcuda.so.1 | head -1)
+[ -n "$stub" ] || fail "no stub of libcuda.so.1: STUBS names a folder of stubs, CUDA_DIR a toolkit"
 cp "$stub" "$room/stub/"
 said=$(in_room /lib:/cuda:/stub /crumb-cuda/bin/bench --device cuda)
 [[ $said == *"no CUDA device 0"*"exit 1" ]] || fail "a driver without a device: $said"
