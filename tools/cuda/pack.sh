@@ -71,9 +71,9 @@ if [ -n "$stand_in" ]; then
     echo "$folder: $(du -sm "$folder" | cut -f1) MB, for the stand-in driver"
     exit
 fi
-# candle's kernels are in every program, of 33 MB at most: the window reaches those of the one before, and whoever unpacks
-# needs memory of its size.
-tar -C "$target" --sort=name --owner=0 --group=0 -cf - crumb-cuda | xz -T1 -6 --lzma2=preset=6,dict=128MiB >"$file.part"
+# candle's kernels are in every program, of 33 MB at most: the window reaches those of the one before, a larger one gained
+# nothing, and whoever unpacks needs memory of its size.
+tar -C "$target" --sort=name --owner=0 --group=0 -cf - crumb-cuda | xz -T1 -6 --lzma2=preset=6,dict=64MiB >"$file.part"
 bytes=$(stat -c %s "$file.part")
 [ "$bytes" -lt $most ] || { echo "pack.sh: $bytes bytes, $most are the most" >&2; rm "$file.part"; exit 1; }
 mv "$file.part" "$file"
