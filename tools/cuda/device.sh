@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # device.sh [--budget SECONDS] [--out FOLDER] [--only PART]: everything that only a GPU can tell, on a machine that
-# has one and may have nothing else: no Rust, no nvcc, no network. It runs in what pack.sh makes.
+# has one and may have nothing else: no Rust, no nvcc, no network. It runs in what pack.sh makes, on CUDA 13: driver
+# 580 or later, with cuBLAS and cuRAND of 13 somewhere.
 #
 # Parts, in this order: facts (what the machine is; libraries), tests (correctness, small), full (correctness at full
-# size), cudnn (both with convolutions by cuDNN), times (ours beside PyTorch's), profile (of every kernel), pipeline
-# (pictures to a model file, twice: the same bytes), sanitizer. A part that fails stops no other; one for which too
-# little time is left is left out and says so. FOLDER (./out, or $OUT) gets a log of each and table.txt, which is
-# printed last. The exit code is 0 if tests, full and pipeline ran and nothing failed that shows correctness, else 1.
+# size), pipeline (pictures to a model file, twice: the same bytes), cudnn (the tests with convolutions by cuDNN),
+# times (ours beside PyTorch's), profile (of every kernel), sanitizer. A part that fails stops no other; one for which
+# too little time is left is left out and says so, as one does that is stopped. All limits together are twice the
+# budget: what decides comes first, and pipeline then has 210 s at least. FOLDER (./out, or $OUT) gets eight files at
+# most: a log of each, and table.txt, which is printed last, with the facts at its end. The exit code is 0 if tests,
+# full and pipeline ran to their end and nothing failed that shows correctness, in cudnn and sanitizer either, else 1.
 # For a try without a GPU: FULL_SIZE=40 is the side of full size's pictures; PIPELINE=tiny, TIMES=tiny the smallest;
 # PATIENCE=5 gives every part five times its limit.
 set -uo pipefail
@@ -17,13 +20,16 @@ while [ $# -gt 0 ]; do
         --budget) budget=$2 ;;
         --out) out=$2 ;;
         --only) only=$2 ;;
-        *) sed -n '2,12s/^# \?//p' "$0" >&2; exit 2 ;;
+        *) sed -n '2,/^[^#]/s/^# \?//p' "$0" >&2; exit 2 ;;
     esac
     shift 2 || { echo "device.sh: a value is missing" >&2; exit 2; }
 done
 mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 2
 bin=$root/bin
-say() { echo "$1|$2|$3" >>"$out/.rows"; } # part, held or not, what is to be known
+# What is of no use afterwards; what a part says, for all of them in one place.
+work=${WORK:-$(mktemp -d)}
+[ -n "${WORK:-}" ] || trap 'rm -rf "$work"' EXIT
+say() { echo "$1|$2|$3" >>"$work/rows"; } # part, held or not or left open, what is to be known
 has() { command -v "$1" >/dev/null; }
 python=$(command -v python3 || true)
 
@@ -108,7 +114,8 @@ times() {
     [ ! -e "$root/cudnn/bench" ] || [ -n "$(missing "$root/cudnn/bench")" ] || cudnn=(--cudnn "$root/cudnn/bench")
     [ "${TIMES:-}" != tiny ] || few=(--rounds 1 --steps 1 --cases 1)
     if [ -n "$python" ]; then
-        (cd "$root/bench" && "$python" torch_cuda.py --bench "$bin/bench" --budget "$1" "${cudnn[@]}" "${few[@]}") || { say times NO "see times.txt"; return 1; }
+        # The last case begins before 80 % of that, and is to end.
+        (cd "$root/bench" && "$python" torch_cuda.py --bench "$bin/bench" --budget $(($1 * 7 / 10)) "${cudnn[@]}" "${few[@]}") || { say times NO "see times.txt"; return 1; }
     else
         echo "no python3: our steps alone, 64 px, batch 32"
         "$bin/bench" --device cuda --arch studentnet --width 2 --mode train && "$bin/bench" --device cuda --arch resnet18 --mode train \
@@ -117,29 +124,35 @@ times() {
     say times yes "see times.txt"
 }
 
-# Every kernel of three steps: by events; and, where ncu is, its counters.
+# Every kernel of training steps: by events; and, where ncu is, its counters.
 profile() {
-    local nets=('--arch studentnet --width 2' '--arch resnet18') net flags bad=0
+    local nets=('--arch studentnet --width 2' '--arch resnet18') net flags bad=0 limit counters='; no ncu' more
     [ "${TIMES:-}" != tiny ] || nets=('--arch studentnet --width 0.3 --size 16 --batch 2')
+    export CRUMB_CUDA=no-graph
     for net in "${nets[@]}"; do
         read -ra flags <<<"$net --mode train --device cuda"
-        echo "== $net: by events, of all steps"
-        rm -f "$out/.events"
-        CRUMB_CUDA=no-graph LD_PRELOAD=$root/profile.so${EVENTS:+:$EVENTS} PROFILE=$out/.events "$bin/bench" "${flags[@]}" --steps 10 && [ -s "$out/.events" ] || bad=1
-        cat "$out/.events"; rm -f "$out/.events"
-        if has ncu; then
-            echo "== $net: ncu, one step"
-            CRUMB_CUDA=no-graph timeout 100 ncu --clock-control none --csv --print-units base --metrics \
-                gpu__time_duration.sum,dram__bytes_read.sum,dram__bytes_write.sum,sm__warps_active.avg.pct_of_peak_sustained_active,launch__registers_per_thread,sm__throughput.avg.pct_of_peak_sustained_elapsed \
-                "$bin/bench" "${flags[@]}" --steps 1 >"$out/.ncu" 2>&1
-            if [ -n "$python" ]; then "$python" "$root/ncu.py" "$out/.ncu" || { tail -5 "$out/.ncu"; bad=1; }
-            else head -c 2000000 "$out/.ncu"; fi
-            rm -f "$out/.ncu"
-        else
-            echo "no ncu: no counters"
-        fi
+        echo "== $net: by events, of all steps, those that warm up among them; short kernels may read too long (profile.c)"
+        LD_PRELOAD=$root/profile.so${EVENTS:+:$EVENTS} PROFILE=$work/events "$bin/bench" "${flags[@]}" --steps 10 && [ -s "$work/events" ] || bad=1
+        cat "$work/events"; rm -f "$work/events"
     done
-    [ $bad = 0 ] && say profile yes "by events$(has ncu && echo ' and ncu'); see profile.txt" || { say profile NO "see profile.txt"; return 1; }
+    if has ncu; then
+        counters=' and ncu' more=${#nets[@]}
+        for net in "${nets[@]}"; do
+            read -ra flags <<<"$net --mode train --device cuda"
+            limit=$((($1 - SECONDS - 5) / more)) more=$((more - 1))
+            [ $limit -le 50 ] || limit=50
+            if [ $limit -lt 5 ]; then counters="; no time for ncu"; break; fi
+            echo "== $net: ncu, at most $limit s"
+            # Two steps that warm up and one: ncu.py tells of the last.
+            timeout -k 3 "$limit" ncu --clock-control none --csv --print-units base --metrics \
+                gpu__time_duration.sum,dram__bytes_read.sum,dram__bytes_write.sum,sm__warps_active.avg.pct_of_peak_sustained_active,launch__registers_per_thread,sm__throughput.avg.pct_of_peak_sustained_elapsed \
+                "$bin/bench" "${flags[@]}" --steps 1 >"$work/ncu" 2>&1
+            echo "ncu: exit $?"
+            if [ -z "$python" ]; then head -c 2000000 "$work/ncu"
+            elif ! "$python" "$root/ncu.py" "$work/ncu"; then tail -5 "$work/ncu"; counters='; ncu told of no launch'; fi
+        done
+    fi
+    if [ $bad = 0 ]; then say profile yes "by events$counters; see profile.txt"; else say profile NO "see profile.txt"; return 1; fi
 }
 
 # The pipeline twice, and the same answers from cpu and cuda.
@@ -154,78 +167,108 @@ pipeline() {
     for run in 1 2; do
         began=$SECONDS
         # What is built is here: cargo has nothing to do.
-        PATH=$root/nothing-to-build:$PATH "$make" --no-print-directory submission RECIPE=smoke DEVICE=cuda BIN="$bin" OUT="$out/.run$run" \
+        PATH=$root/nothing-to-build:$PATH "$make" --no-print-directory submission RECIPE=smoke DEVICE=cuda BIN="$bin" OUT="$work/run$run" \
             "${flags[@]}" || { say pipeline NO "make submission failed; see pipeline.txt"; return 1; }
         echo "run $run: $((SECONDS - began)) s"
     done
     for file in model.bin prediction.csv teacher.safetensors; do
-        cmp "$out/.run1/$file" "$out/.run2/$file" || { say pipeline NO "$file differs between two runs"; return 1; }
+        cmp "$work/run1/$file" "$work/run2/$file" || { say pipeline NO "$file differs between two runs"; return 1; }
     done
     for device in cpu cuda; do
-        "$bin/infer" predict --model "$out/.run1/model.bin" --photos "$out/.run1/photos/testing" --device $device --out "$out/.$device.csv" >/dev/null \
+        "$bin/infer" predict --model "$work/run1/model.bin" --photos "$work/run1/photos/testing" --device $device --out "$work/$device.csv" >/dev/null \
             || { say pipeline NO "infer predict --device $device failed"; return 1; }
     done
     local all off
-    all=$(wc -l <"$out/.cpu.csv")
-    off=$(diff "$out/.cpu.csv" "$out/.cuda.csv" | grep -c '^<')
+    all=$(wc -l <"$work/cpu.csv")
+    off=$(diff "$work/cpu.csv" "$work/cuda.csv" | grep -c '^<')
     # Of two classes that are as likely either may win; of a hundred pictures that is one at most.
     if [ $((100 * off)) -gt "$all" ]; then say pipeline NO "$off of $all answers differ between cpu and cuda"; return 1; fi
     say pipeline yes "two runs, the same bytes, $((SECONDS - began)) s each; $off of $all answers differ between cpu and cuda"
-    cat "$out/.run1/table.txt"
+    cat "$work/run1/table.txt"
 }
 
+# A tool has found something where it exits with 9, or 101 with a test that fails under it. All else tells of nothing: time
+# that was up, a tool that does not run here.
 sanitizer() {
     if ! has compute-sanitizer; then echo "no compute-sanitizer"; say sanitizer left 'no compute-sanitizer here'; return 0; fi
-    local tool bad=0 program code
+    local tool program code limit asked why ended='' bad=0 log=$work/sanitizer
     for tool in memcheck initcheck racecheck synccheck; do
+        why=
+        # Kernel by kernel. Buffers of just the size that was asked for, so that a step beyond one is seen; but they are
+        # filled then, and to initcheck all of them would be initialized.
+        asked=exact,no-graph
+        [ $tool != initcheck ] || asked=no-graph
         for program in "cuda of_equal_values" "cuda steps_repeat" "views views"; do
+            limit=$(($1 - SECONDS - 5))
+            [ $limit -le 60 ] || limit=60
+            if [ $limit -lt 5 ]; then why=${why:-no time for $program}; break; fi
             read -ra program <<<"$program"
-            # Buffers of just the size that was asked for, so that a step beyond one is seen; kernel by kernel.
-            CRUMB_CUDA=exact,no-graph timeout 60 compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 20 "$root/tests/${program[0]}" "${program[1]}" --test-threads=1
-            code=$?
-            [ $code != 0 ] || continue
-            if [ $code = 124 ]; then echo "$tool ${program[*]}: stopped after 60 s"; say sanitizer left "$tool ${program[*]}: 60 s were too few"
-            else bad=1; say sanitizer NO "$tool ${program[*]}: exit $code"; fi
+            CRUMB_CUDA=$asked timeout -k 3 "$limit" compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 20 \
+                "$root/tests/${program[0]}" "${program[1]}" --test-threads=1 2>&1 | tee "$log"
+            code=${PIPESTATUS[0]}
+            if grep -iqE 'device not supported|not supported on this' "$log"; then
+                say sanitizer left "compute-sanitizer: $(grep -im1 'not supported' "$log" | sed 's/^=* *//')"; return $bad
+            fi
+            echo "$tool ${program[*]}: exit $code"
+            case $code in
+                0) grep -qE ' [1-9][0-9]* passed' "$log" || why="no test ran of ${program[*]}" ;;
+                9 | 101) bad=1 why=found; say sanitizer NO "$tool ${program[*]}: exit $code, $(grep -m1 -o 'ERROR SUMMARY.*\|RACECHECK SUMMARY.*' "$log")" ;;
+                124 | 137) why="$limit s were too few for ${program[*]}" ;;
+                *) why="exit $code of ${program[*]}" ;;
+            esac
         done
+        case $why in '') ended=${ended:+$ended, }$tool ;; found) ;; *) say sanitizer left "$tool: $why" ;; esac
     done
-    [ $bad = 0 ] && say sanitizer yes "memcheck, initcheck, racecheck, synccheck; see sanitizer.txt"
+    [ -z "$ended" ] || say sanitizer yes "$ended"
     return $bad
 }
 
 find_libraries
-if [ -n "$only" ]; then "$only" "$budget"; exit; fi
+if [ -n "$only" ]; then
+    "$only" "$budget"
+    code=$?
+    [ -n "${WORK:-}" ] || cat "$work/rows"
+    exit $code
+fi
 
 # --- all of them: each in a process of its own, with a limit
-rm -f "$out"/.rows "$out"/*.txt
+rm -f "$out"/*.txt
+export WORK=$work
 held=0
 part() { # name, seconds that it must have, seconds it gets at most
-    local left=$((budget - SECONDS)) limit=$(($3 * ${PATIENCE:-1})) code
+    local began=$SECONDS left=$((budget - SECONDS)) limit=$(($3 * ${PATIENCE:-1})) code log=$out/$1.txt
+    [ "$1" != facts ] || log=$out/table.txt
     [ $left -ge "$2" ] || { say "$1" left "$left s of $budget were left, too few"; return 1; }
     [ $limit -le $left ] || limit=$left
     echo "$1 …" >&2
-    timeout -k 5 "$limit" bash "$root/device.sh" --out "$out" --only "$1" --budget "$limit" >"$out/$1.txt" 2>&1
+    timeout -k 5 "$limit" bash "$root/device.sh" --out "$out" --only "$1" --budget "$limit" >"$log" 2>&1
     code=$?
-    [ $code != 124 ] || say "$1" NO "stopped after $limit s"
-    [ $code = 0 ] || [ $code = 124 ] || grep -q "^$1|NO" "$out/.rows" || say "$1" NO "exit $code; see $1.txt"
+    # 137 is that of one that did not heed its first signal, or of one that had no memory left.
+    if [ $code = 124 ] || { [ $code = 137 ] && [ $((SECONDS - began)) -ge "$limit" ]; }; then say "$1" left "stopped after $limit s"
+    elif [ $code != 0 ]; then grep -q "^$1|NO" "$work/rows" || say "$1" NO "exit $code; see $(basename "$log")"; fi
     return $code
 }
+must() { part "$@" || held=1; }                                  # is to be shown
+may() { part "$@"; ! grep -q "^$1|NO" "$work/rows" || held=1; } # is not to be refuted
 if part facts 5 30; then
-    part tests 10 180 || held=1
-    part full 20 120 || held=1
-    part cudnn 20 120 || held=1
+    must tests 10 180
+    must full 20 120
+    # Two runs.
+    must pipeline 150 240
+    may cudnn 20 120
+    [ -e "$root/cudnn/bench" ] || rm -f "$out/cudnn.txt"
     part times 30 180
     part profile 30 120
-    part pipeline 60 240 || held=1
-    part sanitizer 60 240
-    grep -q '^sanitizer|NO' "$out/.rows" && held=1
+    may sanitizer 60 240
 else
     held=1
 fi
+facts=$(cat "$out/table.txt")
 {
     echo "device.sh: $(cat "$root/ABOUT" 2>/dev/null), $SECONDS s of $budget"
-    awk -F'|' '{ printf "%-10s %-5s %s\n", $1, $2, $3 }' "$out/.rows"
+    awk -F'|' '{ printf "%-10s %-5s %s\n", $1, $2, $3 }' "$work/rows"
     [ $held = 0 ] && echo "correctness held" || echo "correctness did NOT hold, or was not shown"
 } | tee "$out/table.txt"
+printf '\n%s\n' "$facts" >>"$out/table.txt"
 grep -hE '^\|' "$out/times.txt" 2>/dev/null
-rm -rf "$out"/.rows "$out"/.run? "$out"/.cpu.csv* "$out"/.cuda.csv*
 exit $held

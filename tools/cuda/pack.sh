@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # pack.sh [--stand-in] [FILE.tar.xz]: what a machine with a GPU and nothing else needs to run device.sh: the stages, the
 # bench and the tests of CUDA, built by a real nvcc and stripped, the pictures and the recipes, in one file below 60 MB
-# (target/pack/crumb-cuda.tar.xz). There: tar -xf crumb-cuda.tar.xz && crumb-cuda/device.sh
+# (target/pack/crumb-cuda.tar.xz). There, with CUDA 13's driver (580 or later):
+#   tar -xf crumb-cuda.tar.xz && crumb-cuda/device.sh
+#   where there is no xz: python3 -c 'import tarfile; tarfile.open("crumb-cuda.tar.xz").extractall()'
 #   --stand-in: with the stand-in nvcc and its driver instead, to try device.sh without a GPU; the folder alone
 #   CUDNN=yes: bench and tests with the feature cudnn, too, which device.sh runs where there is a libcudnn
 #   CUDA_DIR=DIR: where tools/cuda/cuda_home.sh has put, or will put, nvcc
@@ -63,14 +65,15 @@ cp LICENSE* "$folder/"
 printf '#!/bin/sh\n# What make asks cargo to build is built.\n' >"$folder/nothing-to-build/cargo"
 chmod +x "$folder/nothing-to-build/cargo"
 commit=$(git rev-parse --short HEAD)$([ -z "$(git status --porcelain)" ] || echo +)
-echo "crumb $commit, ${stand_in:+STAND-IN }$(nvcc --version | grep -o 'release [^,]*')" >"$folder/ABOUT"
+echo "crumb $commit, ${stand_in:+STAND-IN }$(nvcc --version | grep -o 'release [^,]*'): for CUDA 13, driver 580 or later" >"$folder/ABOUT"
 if [ -n "$stand_in" ]; then
     g++ -O2 -shared -fPIC -std=c++17 -o "$folder/events.so" "$here/driver/events.cpp"
     echo "$folder: $(du -sm "$folder" | cut -f1) MB, for the stand-in driver"
     exit
 fi
-# candle's kernels are in every program: a window over all of them finds them again.
-tar -C "$target" --sort=name --owner=0 --group=0 -cf - crumb-cuda | xz -T1 -6 --lzma2=preset=6,dict=768MiB >"$file.part"
+# candle's kernels are in every program, of 33 MB at most: the window reaches those of the one before, a larger one gained
+# nothing, and whoever unpacks needs memory of its size.
+tar -C "$target" --sort=name --owner=0 --group=0 -cf - crumb-cuda | xz -T1 -6 --lzma2=preset=6,dict=64MiB >"$file.part"
 bytes=$(stat -c %s "$file.part")
 [ "$bytes" -lt $most ] || { echo "pack.sh: $bytes bytes, $most are the most" >&2; rm "$file.part"; exit 1; }
 mv "$file.part" "$file"

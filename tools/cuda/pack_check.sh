@@ -14,7 +14,8 @@ fail() { echo "FAILED: $*" >&2; exit 1; }
 room=$(mktemp -d "$libraries/room.XXXX")
 trap 'rm -rf "$room"' EXIT
 mkdir -p "$room"/{lib64,lib,cuda,stub,tmp}
-tar -xf "$file" -C "$room"
+# As where there is no xz.
+(cd "$room" && python3 -W ignore -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall()' "$file")
 cp -L /lib64/ld-linux-x86-64.so.2 "$room/lib64/"
 for library in libc.so.6 libm.so.6 libgcc_s.so.1 libstdc++.so.6 libdl.so.2 libpthread.so.0 librt.so.1; do
     cp -L "$(ldconfig -p | awk -v l=$library '$1 == l && /x86-64/ { print $NF; exit }')" "$room/lib/"
@@ -40,8 +41,8 @@ done
 pass "without a driver: $(head -1 <<<"$said") ($(wc -w <<<"$with") of $(wc -w <<<"$programs") programs)"
 [ -n "$with" ] || fail "no program is for CUDA"
 # A driver without a device: the stub that toolkits bring to link with.
-stub=$(find "${STUBS:-target/pack/cu13/nvidia/cu13/lib/stubs}" -name libcuda.so.1 | head -1)
-[ -n "$stub" ] || fail "no stub of libcuda.so.1: STUBS names a folder of stubs"
+stub=$(find "${STUBS:-${CUDA_DIR:-target/pack/cu13}/nvidia/cu13/lib/stubs}" -name libcuda.so.1 | head -1)
+[ -n "$stub" ] || fail "no stub of libcuda.so.1: STUBS names a folder of stubs, CUDA_DIR a toolkit"
 cp "$stub" "$room/stub/"
 said=$(in_room /lib:/cuda:/stub /crumb-cuda/bin/bench --device cuda)
 [[ $said == *"no CUDA device 0"*"exit 1" ]] || fail "a driver without a device: $said"
