@@ -72,10 +72,11 @@ operations=$(program common operations)
 engine=$(program cuda cuda)
 dense=$(program cuda dense)
 views=$(program cuda views)
+device=$(program cuda device)
 # As a GPU has it and a CPU has not: work that waits in its stream until somebody synchronizes, and memory pools; then
 # buffers of the very size that was asked for, full of NaN.
 for mode in "EMU_LAZY=1 EMU_POOLS=1" "EMU_LAZY=1 CRUMB_CUDA=exact"; do
-    for test in "$engine" "$dense" "$views" "$(program cuda device)"; do
+    for test in "$engine" "$dense" "$views" "$device"; do
         env $mode "$test" >"$work/log" 2>&1 || fail "$mode: $(tail -20 "$work/log")"
     done
     pass "the same under $mode"
@@ -161,6 +162,15 @@ planted grid.cu "rounding half up" "rintf(u * top)" "floorf(u * top + 0.6f)"
 planted grid.cu "a grid that hides what is no number" "clamped(rintf(u * top), -top, top)" "fminf(fmaxf(rintf(u * top), -top), top)"
 planted render.cu "a mirror that is off by one" "2 * n - 1 - i" "2 * n - 2 - i"
 planted render.cu "a rectangle that is a pixel too high" "y < place[4]" "y <= place[4]"
+
+# --- waits that are forgotten in what launches them: seen where work waits in its stream, and there alone
+for wait in streams:graphs_change_nothing events:many_pictures_arrive_whole; do
+    forgotten() { EMU_HASTY=${wait%:*} EMU_LAZY=$1 "$device" "${wait#*:}" >"$work/log" 2>&1; }
+    forgotten 0 || fail "a wait that nobody needs: $(tail -5 "$work/log")"
+    if forgotten 1; then fail "not found: waits for $wait that are forgotten"; fi
+    has_run "waits for ${wait%:*}"
+    pass "found: waits for ${wait%:*} that are forgotten (${wait#*:})"
+done
 
 # --- NVIDIA's libraries, which stand-ins of their own files stand for: each with nothing to offer, and with a bug
 EMU_LT=none LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs "$dense" >/dev/null 2>&1 || fail "dense convolutions by cuBLAS"
