@@ -72,16 +72,31 @@ operations=$(program common operations)
 engine=$(program cuda cuda)
 dense=$(program cuda dense)
 views=$(program cuda views)
+device=$(program cuda device)
 # As a GPU has it and a CPU has not: work that waits in its stream until somebody synchronizes, and memory pools; then
 # buffers of the very size that was asked for, full of NaN.
 for mode in "EMU_LAZY=1 EMU_POOLS=1" "EMU_LAZY=1 CRUMB_CUDA=exact"; do
-    for test in "$engine" "$dense" "$views" "$(program cuda device)"; do
+    for test in "$engine" "$dense" "$views" "$device"; do
         env $mode "$test" >"$work/log" 2>&1 || fail "$mode: $(tail -20 "$work/log")"
     done
     pass "the same under $mode"
 done
 # A bug is found by a test that has run, not by a driver that does not load or a program that is not there.
 has_run() { grep -qE '^running [0-9]+ tests?$' "$work/log" || fail "$1: no test has run: $(tail -5 "$work/log")"; }
+# Whether a test program fails, told at the first failure: the others would go on for a minute.
+finds() {
+    "$1" >"$work/log" 2>&1 &
+    local pid=$!
+    while kill -0 "$pid" 2>/dev/null; do
+        if grep -q '\.\.\. FAILED' "$work/log"; then
+            kill "$pid" 2>/dev/null || true
+            wait "$pid" 2>/dev/null || true
+            return 0
+        fi
+        sleep 0.1
+    done
+    ! wait "$pid" 2>/dev/null
+}
 planted() { # file, what, from, to; without: no bug, which must not be found
     rm -rf "$work/kernels" && cp -r $kernels "$work/kernels"
     [ $# -eq 0 ] || FROM=$3 TO=$4 python3 - "$work/kernels/$1" <<'P'
@@ -104,7 +119,7 @@ P
         [ "$test" != not-found ] || fail "not found: $2"
         # A race shows in one order of threads or the other.
         for order in ascending descending; do
-            LD_LIBRARY_PATH=$work/driver:$CUDA_HOME/lib/stubs EMU_ORDER=$order "$test" >"$work/log" 2>&1 || break 2
+            LD_LIBRARY_PATH=$work/driver:$CUDA_HOME/lib/stubs EMU_ORDER=$order finds "$test" && break 2
         done
     done
     has_run "$2"
@@ -161,6 +176,15 @@ planted grid.cu "rounding half up" "rintf(u * top)" "floorf(u * top + 0.6f)"
 planted grid.cu "a grid that hides what is no number" "clamped(rintf(u * top), -top, top)" "fminf(fmaxf(rintf(u * top), -top), top)"
 planted render.cu "a mirror that is off by one" "2 * n - 1 - i" "2 * n - 2 - i"
 planted render.cu "a rectangle that is a pixel too high" "y < place[4]" "y <= place[4]"
+
+# --- waits that are forgotten in what launches them: seen where work waits in its stream, and there alone
+for wait in streams:graphs_change_nothing events:many_pictures_arrive_whole; do
+    forgotten() { EMU_HASTY=${wait%:*} EMU_LAZY=$1 "$device" "${wait#*:}" >"$work/log" 2>&1; }
+    forgotten 0 || fail "a wait that nobody needs: $(tail -5 "$work/log")"
+    if forgotten 1; then fail "not found: waits for $wait that are forgotten"; fi
+    has_run "waits for ${wait%:*}"
+    pass "found: waits for ${wait%:*} that are forgotten (${wait#*:})"
+done
 
 # --- NVIDIA's libraries, which stand-ins of their own files stand for: each with nothing to offer, and with a bug
 EMU_LT=none LD_LIBRARY_PATH=$target/driver:$CUDA_HOME/lib/stubs "$dense" >/dev/null 2>&1 || fail "dense convolutions by cuBLAS"

@@ -92,8 +92,8 @@ macro_rules! args {
 }
 pub(super) use args;
 
-/// Threads of a block where each has a value of its own.
-const BLOCK: usize = 256;
+/// Threads of a block where each has values of its own.
+pub(super) const BLOCK: usize = 256;
 
 /// Kernels, loaded, and the stream that they are launched into: one executor's.
 pub(super) struct Kernels {

@@ -1,15 +1,12 @@
 //! Windows moved over pictures as kernels take them: with multipliers for every division, and by fours where channels
 //! allow it; the twin of `slide.cuh`.
 
-use crate::launch::{Arg, Kernels, Ptr, argument};
+use crate::launch::{Arg, BLOCK, Kernels, Ptr, argument};
 use candle_core::Result;
 use graph::{Geometry, Window};
 
 /// Most values of a result: kernels count in 31 bits.
 pub(super) const MOST: usize = i32::MAX as usize;
-
-/// Threads of a block where each has values of its own.
-pub(super) const BLOCK: usize = 256;
 
 /// Division by `d` as a multiplication: `n / d = (2 · n · m >> 32) >> s` for all n < 2³¹ (Granlund & Montgomery 1994,
 /// "Division by invariant integers using multiplication", theorem 4.2).

@@ -6,8 +6,8 @@ use crate::values::Engine;
 use candle_core::Result;
 use graph::Bounds;
 
-/// Threads of a block.
-const THREADS: usize = 256;
+/// Threads of a block, of depthwise kernels, too.
+pub(super) const THREADS: usize = 256;
 
 /// Blocks that a large sum is cut into: eight for each of the 132 multiprocessors of the largest GPU (H100). What a GPU
 /// has is not asked, so that all of one sort cut alike.

@@ -29,13 +29,12 @@ fn every_name_that_is_launched_is_a_kernel_and_every_kernel_is_launched() {
     let (kernels, callers) = (texts(&sources, "cu"), texts(&sources, "rs"));
     let declared = kernels.iter().flat_map(|t| between(t, "__global__ void ", '(')).map(str::trim);
     // A name is the first argument, on the same line or on the next.
-    let launched =
-        ["each(", "grid(", "windowed(", "slid(", "spread(", "fours(", "columns(", "combine("]
-            .into_iter()
-            .flat_map(|call| {
-                let arguments = callers.iter().flat_map(move |t| between(t, call, ','));
-                arguments.filter_map(|a| a.trim().strip_prefix('"')?.strip_suffix('"'))
-            });
+    let launched = ["each(", "grid(", "slid(", "spread(", "fours(", "columns(", "combine("]
+        .into_iter()
+        .flat_map(|call| {
+            let arguments = callers.iter().flat_map(move |t| between(t, call, ','));
+            arguments.filter_map(|a| a.trim().strip_prefix('"')?.strip_suffix('"'))
+        });
     // A depthwise kernel is launched by its sizes.
     let sized = callers.iter().flat_map(|t| between(t, "cut.launch(engine, \"", '"'));
     let launched = launched.chain(sized);

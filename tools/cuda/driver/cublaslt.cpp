@@ -20,14 +20,10 @@ const uint64_t MAGIC = 0x6c74616c676f0001;
 unsigned long products, chosen;
 std::mutex mu;
 int bad(const char *why) { fprintf(stderr, "emu: cublasLt: %s\n", why); return INVALID; }
-float of_bits(uint32_t b) { float v; memcpy(&v, &b, 4); return v; }
-uint32_t bits_of(float v) { uint32_t b; memcpy(&b, &v, 4); return b; }
-// 10 digits behind the point, the nearest: what tensor cores do with the others is not known here, they may cut them off.
-float tf32(float v) { uint32_t b = bits_of(v); return (b & 0x7f800000) == 0x7f800000 ? v : of_bits((b + 0x1000) & 0xffffe000); }
 float at(const void *p, int type, uint64_t i, bool cut) {
-  if (type == R_16BF) return of_bits((uint32_t)((const uint16_t *)p)[i] << 16);
+  if (type == R_16BF) return emu_bf16(((const uint16_t *)p)[i]);
   float v = ((const float *)p)[i];
-  return cut ? tf32(v) : v;
+  return cut ? emu_tf32(v) : v;
 }
 // Whether the matrices of a description fit each other.
 bool fits(const Desc &d, const Layout &a, const Layout &b, const Layout &c, uint64_t *m, uint64_t *n, uint64_t *k) {

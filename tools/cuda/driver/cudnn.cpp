@@ -16,9 +16,7 @@ struct Conv { int pad, step, math; };
 struct Handle { H stream; };
 unsigned long runs[3];
 int bad(int status, const char *why) { fprintf(stderr, "emu: cuDNN: %s\n", why); return status; }
-float of_bits(uint32_t b) { float v; memcpy(&v, &b, 4); return v; }
-uint32_t bits_of(float v) { uint32_t b; memcpy(&b, &v, 4); return b; }
-float factor(float v, bool cut) { uint32_t b = bits_of(v); return cut && (b & 0x7f800000) != 0x7f800000 ? of_bits((b + 0x1000) & 0xffffe000) : v; }
+float factor(float v, bool cut) { return cut ? emu_tf32(v) : v; }
 bool fits(const Tensor &x, const Filter &w, const Conv &v, const Tensor &y) {
   auto side = [&](int n, int k) { return (n + 2 * v.pad - k) / v.step + 1; };
   return x.n == y.n && x.c == w.c && y.c == w.k && v.step > 0 && y.h == side(x.h, w.h) && y.w == side(x.w, w.w);

@@ -3,14 +3,11 @@
 use super::{Mode, Site};
 use crate::launch::{Arg, Ptr, args, argument};
 use crate::slide::{Divisor, Slide};
-use crate::sums::{Cut, Parts, chunk, columns};
+use crate::sums::{Cut, Parts, THREADS, chunk, columns};
 use crate::values::{Engine, Statistics};
 use candle_core::Result;
 use graph::op::BatchNorm;
 use graph::{Bounds, Geometry, Op};
-
-/// Threads of a block of depthwise kernels.
-const THREADS: u32 = 256;
 
 /// How depthwise kernels cut lines into tiles of four, and tiles into blocks.
 #[repr(C)]
@@ -72,7 +69,7 @@ impl Depthwise {
     ) -> Result<()> {
         let all = [&[s.into(), self.tiles.into()], args].concat();
         let [wide, high] = self.grid;
-        engine.kernels.grid(name, [wide, high, deep].map(|n| n as u32), THREADS, &all)
+        engine.kernels.grid(name, [wide, high, deep].map(|n| n as u32), THREADS as u32, &all)
     }
 }
 
