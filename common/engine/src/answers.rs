@@ -19,7 +19,7 @@ const SMALL: usize = 4 * 1024 * 1024;
 const TOGETHER: usize = 4 * 1024 * 1024;
 
 /// See the module.
-pub(crate) struct Answers {
+pub struct Answers {
     /// One for each group that runs at a time; all of one network.
     engines: Mutex<Vec<Engine>>,
     first: Engine,
@@ -36,7 +36,7 @@ impl Answers {
     ///
     /// # Errors
     /// Weights or pictures that do not fit it.
-    pub(crate) fn new(
+    pub fn new(
         (graph, weights): (Graph, Weights),
         size: usize,
         precision: Precision,
@@ -63,7 +63,7 @@ impl Answers {
     ///
     /// # Errors
     /// Pictures of another size.
-    pub(crate) fn logits(&mut self, pictures: &[f32]) -> Result<Vec<f32>> {
+    pub fn logits(&mut self, pictures: &[f32]) -> Result<Vec<f32>> {
         let n = pictures.len() / self.floats;
         ensure!(n * self.floats == pictures.len(), "{} values of pictures", pictures.len());
         let mut logits = vec![0.0; n * self.classes];

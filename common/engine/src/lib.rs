@@ -47,4 +47,5 @@ pub mod simd;
 mod values;
 mod windows;
 
+pub use answers::Answers;
 pub use network::Network;

@@ -11,8 +11,8 @@
 
 use anyhow::{Context, Result, ensure};
 use artifacts::Model;
-use engine::Network;
-use executor::Executor;
+use engine::Answers;
+use executor::Precision;
 use graph::limits::MAX_FLOATS;
 use graph::schedule::{Fusing, Schedule};
 use serde_json::json;
@@ -24,7 +24,7 @@ const MAX_PIXELS: u64 = 64 * 1024 * 1024;
 /// A model that is ready to answer.
 pub struct Classifier {
     model: Model,
-    network: Network,
+    answers: Answers,
     bytes: usize,
     hash: String,
 }
@@ -43,8 +43,10 @@ impl Classifier {
             floats <= MAX_FLOATS,
             "the results of one picture of {size} px are {floats} numbers, at most {MAX_FLOATS} fit in a page"
         );
-        let network = Network::new(&model.graph, &model.weights, &model.grids, size)?;
-        Ok(Self { network, bytes: source.bytes, hash: source.hash, model })
+        // What trains stays out of the page.
+        let Model { graph, weights, .. } = model.folded()?;
+        let answers = Answers::new((graph, weights), size, Precision::F32)?;
+        Ok(Self { answers, bytes: source.bytes, hash: source.hash, model })
     }
 
     /// What the model is, as JSON: class names, side of its pictures, parameters, bytes, hash.
@@ -87,7 +89,7 @@ impl Classifier {
                 0 => input.normalization.apply(planes, &mut x),
                 _ => views.render(k, planes, input.preparation.size, &input.normalization, &mut x),
             }
-            for (mean, logit) in mean.iter_mut().zip(self.network.logits(&x)?) {
+            for (mean, logit) in mean.iter_mut().zip(self.answers.logits(&x)?) {
                 *mean += logit;
             }
         }
