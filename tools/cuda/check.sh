@@ -233,9 +233,8 @@ P
 }
 in_library cudnn "a copy of cuDNN's" "->step = u;" "->step = u;" "$with_cudnn"
 in_library cublaslt "a copy of cuBLASLt's" "if (bias) v += bias[i];" "if (bias) v += bias[i];" "$dense"
-in_library cudnn "a stride forgotten in a description" "->step = u;" "->step = 1;" "$with_cudnn"
+# What cuDNN refuses, such as a description of another stride, is made by products: slower, and right.
 in_library cudnn "weights of another order" "* r.w.h + ky) * r.w.w + kx) * r.w.c + c" "* r.w.c + c) * r.w.h + ky) * r.w.w + kx" "$with_cudnn"
-in_library cudnn "a margin forgotten on the way" "->pad = ph;" "->pad = 0;" "$with_cudnn"
 in_library cudnn "tf32 where f32 is asked for" "->math == DEFAULT_MATH" "->math != 9" "$with_cudnn"
 in_library cublaslt "a bias of another layer" "if (bias) v += bias[i];" "if (bias) v += bias[0];" "$dense"
 CRUMB_CUDA=few-patches in_library cublaslt "a sum that begins anew" "be == 0 ? 0.f : be" "be == 0 ? 0.f : 0" "$dense"
