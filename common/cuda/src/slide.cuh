@@ -52,23 +52,19 @@ struct Place {
   u32 ch, x, y, b;
 };
 
-// Thread i of b·oh·ow·(c / lanes): a position.
-static __device__ inline Place position(u32 i, const Slide &s) {
+static __device__ inline Place place_of(u32 i, const Slide &s, const Divisor &by_columns, const Divisor &by_rows) {
   Place at;
-  const u32 row = divide(divide(i, s.by_c, &at.ch), s.by_ow, &at.x);
-  at.b = divide(row, s.by_oh, &at.y);
+  const u32 row = divide(divide(i, s.by_c, &at.ch), by_columns, &at.x);
+  at.b = divide(row, by_rows, &at.y);
   at.ch *= s.lanes;
   return at;
 }
 
+// Thread i of b·oh·ow·(c / lanes): a position.
+static __device__ inline Place position(u32 i, const Slide &s) { return place_of(i, s, s.by_ow, s.by_oh); }
+
 // Thread i of b·h·w·(c / lanes): a pixel that windows read.
-static __device__ inline Place pixel(u32 i, const Slide &s) {
-  Place at;
-  const u32 row = divide(divide(i, s.by_c, &at.ch), s.by_w, &at.x);
-  at.b = divide(row, s.by_h, &at.y);
-  at.ch *= s.lanes;
-  return at;
-}
+static __device__ inline Place pixel(u32 i, const Slide &s) { return place_of(i, s, s.by_w, s.by_h); }
 
 // Where channel ch of pixel (y, x) of picture b lies.
 static __device__ inline u32 index_of(const Slide &s, u32 b, u32 y, u32 x, u32 ch) {
@@ -90,4 +86,35 @@ template <u32 S> static __device__ inline u32 reader(u32 at, u32 k, const Slide 
   u32 rest;
   const u32 q = divide(from, s.by_stride, &rest);
   return rest ? positions : q;
+}
+
+// f(y, x, tap) for what the window at `at` reads inside the picture, row by row.
+template <u32 K, u32 S, class F> static __device__ inline void over_window(const Place &at, const Slide &s, F f) {
+  const u32 k = K ? K : s.k, stride = S ? S : s.stride;
+#pragma unroll
+  for (u32 ky = 0; ky < k; ++ky) {
+    const u32 y = at.y * stride + ky - s.pad;
+    if (y >= s.h) continue;
+#pragma unroll
+    for (u32 kx = 0; kx < k; ++kx) {
+      const u32 x = at.x * stride + kx - s.pad;
+      if (x < s.w) f(y, x, ky * k + kx);
+    }
+  }
+}
+
+// f(oy, ox, ky, kx) for each window that reads the pixel at `at`, at (oy, ox), by its tap (ky, kx): windows row by row, from
+// the one in which this is the last row to that in which it is the first.
+template <u32 K, u32 S, class F> static __device__ inline void over_readers(const Place &at, const Slide &s, F f) {
+  const u32 k = K ? K : s.k;
+#pragma unroll
+  for (u32 up = 1; up <= k; ++up) {
+    const u32 oy = reader<S>(at.y, k - up, s, s.oh);
+    if (oy >= s.oh) continue;
+#pragma unroll
+    for (u32 left = 1; left <= k; ++left) {
+      const u32 ox = reader<S>(at.x, k - left, s, s.ow);
+      if (ox < s.ow) f(oy, ox, k - up, k - left);
+    }
+  }
 }

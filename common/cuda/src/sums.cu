@@ -1,54 +1,49 @@
 // Sums of columns, and of what other kernels left in parts.
 #include "sums.cuh"
 
-// partials [chunks, c] of x [rows, c], times `factor`: columns in grid.x, chunks in grid.y.
+// partials [chunks, c] of term(width, at) added up, at = where in rows of c the V channels of a thread begin, V = the value
+// of width: columns in grid.x, chunks in grid.y.
+template <class Term> static __device__ inline void leave_sums(const Cut &cut, float *room, float *partials, Term term) {
+  by_lanes(cut.lanes, [&](auto width) {
+    constexpr u32 V = decltype(width)::value;
+    column_sums<V, 1>(
+        cut, room, [&](u32 row, u32 ch, float(&sum)[1][V]) { term(width, row * cut.c + ch, sum[0]); },
+        [&](u32, u32 ch, float v) { partials[blockIdx.y * cut.c + ch] = v; });
+  });
+}
+
+// Of x [rows, c], times `factor`.
 extern "C" __global__ void column_partials(Cut cut, const float *x, float factor, float *partials) {
   __shared__ float room[TREE(1)];
-  by_lanes(cut.lanes, [&](auto width) {
+  leave_sums(cut, room, partials, [&](auto width, u32 at, auto &sum) {
     constexpr u32 V = decltype(width)::value;
-    column_sums<V, 1>(
-        cut, room,
-        [&](u32 row, u32 ch, float(&sum)[1][V]) {
-          const Floats<V> v = load<V>(x + row * cut.c + ch);
-          for (u32 j = 0; j < V; ++j) sum[0][j] += v.v[j];
-        },
-        [&](u32, u32 ch, float v) { partials[blockIdx.y * cut.c + ch] = v * factor; });
+    const Floats<V> v = load<V>(x + at);
+    for (u32 j = 0; j < V; ++j) sum[j] = fmaf(v.v[j], factor, sum[j]);
   });
 }
 
-// The same of a gradient where the result y is inside its bounds, which is what becomes of the gradient.
+// Of a gradient where the result y is inside its bounds, which is what becomes of the gradient.
 extern "C" __global__ void masked_partials(Cut cut, const float *y, float lo, float hi, float *grad, float *partials) {
   __shared__ float room[TREE(1)];
-  by_lanes(cut.lanes, [&](auto width) {
+  leave_sums(cut, room, partials, [&](auto width, u32 at, auto &sum) {
     constexpr u32 V = decltype(width)::value;
-    column_sums<V, 1>(
-        cut, room,
-        [&](u32 row, u32 ch, float(&sum)[1][V]) {
-          const u32 at = row * cut.c + ch;
-          const Floats<V> v = load<V>(y + at);
-          Floats<V> g = load<V>(grad + at);
-          for (u32 j = 0; j < V; ++j) {
-            g.v[j] = v.v[j] > lo && v.v[j] < hi ? g.v[j] : 0.f;
-            sum[0][j] += g.v[j];
-          }
-          store<V>(grad + at, g);
-        },
-        [&](u32, u32 ch, float v) { partials[blockIdx.y * cut.c + ch] = v; });
+    const Floats<V> v = load<V>(y + at);
+    Floats<V> g = load<V>(grad + at);
+    for (u32 j = 0; j < V; ++j) {
+      g.v[j] = v.v[j] > lo && v.v[j] < hi ? g.v[j] : 0.f;
+      sum[j] += g.v[j];
+    }
+    store<V>(grad + at, g);
   });
 }
 
-// The same of x · y.
+// Of x · y.
 extern "C" __global__ void product_partials(Cut cut, const float *x, const float *y, float *partials) {
   __shared__ float room[TREE(1)];
-  by_lanes(cut.lanes, [&](auto width) {
+  leave_sums(cut, room, partials, [&](auto width, u32 at, auto &sum) {
     constexpr u32 V = decltype(width)::value;
-    column_sums<V, 1>(
-        cut, room,
-        [&](u32 row, u32 ch, float(&sum)[1][V]) {
-          const Floats<V> v = load<V>(x + row * cut.c + ch), w = load<V>(y + row * cut.c + ch);
-          for (u32 j = 0; j < V; ++j) sum[0][j] = fmaf(v.v[j], w.v[j], sum[0][j]);
-        },
-        [&](u32, u32 ch, float v) { partials[blockIdx.y * cut.c + ch] = v; });
+    const Floats<V> v = load<V>(x + at), w = load<V>(y + at);
+    for (u32 j = 0; j < V; ++j) sum[j] = fmaf(v.v[j], w.v[j], sum[j]);
   });
 }
 

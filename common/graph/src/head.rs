@@ -6,7 +6,7 @@
 //! neither be stored nor computed.
 
 use crate::array::Array;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure};
 use crate::fold::take;
 use crate::network::{Graph, Weights};
 use crate::op::{Conv, Linear, Op};
@@ -120,8 +120,10 @@ impl Graph {
         if c.bias || is_normed {
             let mut bias = Array::filled(&[width], 0.0);
             if !l.bias {
-                bias.values[..classes]
-                    .copy_from_slice(&take(&format!("{linear}.bias"), weights)?.values);
+                let name = format!("{linear}.bias");
+                let values = take(&name, weights)?.values;
+                ensure!(values.len() == classes, "tensor {name} has {} values", values.len());
+                bias.values[..classes].copy_from_slice(&values);
             }
             weights.insert(format!("{conv}.bias"), bias);
         }

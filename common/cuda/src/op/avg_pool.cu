@@ -12,18 +12,10 @@ static __device__ void means(u32 i, const Slide &s, const float *x, float *y) {
   const u32 k = K ? K : s.k, stride = S ? S : s.stride;
   const Place at = position(i, s);
   Floats<V> sum = {};
-#pragma unroll
-  for (u32 ky = 0; ky < k; ++ky) {
-    const u32 iy = at.y * stride + ky - s.pad;
-    if (iy >= s.h) continue;
-#pragma unroll
-    for (u32 kx = 0; kx < k; ++kx) {
-      const u32 ix = at.x * stride + kx - s.pad;
-      if (ix >= s.w) continue;
-      const Floats<V> v = load<V>(x + index_of(s, at.b, iy, ix, at.ch));
-      for (u32 j = 0; j < V; ++j) sum.v[j] += v.v[j];
-    }
-  }
+  over_window<K, S>(at, s, [&](u32 iy, u32 ix, u32) {
+    const Floats<V> v = load<V>(x + index_of(s, at.b, iy, ix, at.ch));
+    for (u32 j = 0; j < V; ++j) sum.v[j] += v.v[j];
+  });
   const float count = (float)(extent(at.y * stride, k, s.h, s.pad) * extent(at.x * stride, k, s.w, s.pad));
   for (u32 j = 0; j < V; ++j) sum.v[j] /= count;
   store<V>(y + i * V, sum);
@@ -40,19 +32,11 @@ static __device__ void spread_means(u32 i, const Slide &s, const float *grad, fl
   const u32 k = K ? K : s.k;
   const Place at = pixel(i, s);
   Floats<V> sum = {};
-#pragma unroll
-  for (u32 ky = 0; ky < k; ++ky) {
-    const u32 oy = reader<S>(at.y, ky, s, s.oh);
-    if (oy >= s.oh) continue;
-#pragma unroll
-    for (u32 kx = 0; kx < k; ++kx) {
-      const u32 ox = reader<S>(at.x, kx, s, s.ow);
-      if (ox >= s.ow) continue;
-      const Floats<V> g = load<V>(grad + index_of_position(s, at.b, oy, ox, at.ch));
-      const float count = (float)(extent(at.y + s.pad - ky, k, s.h, s.pad) * extent(at.x + s.pad - kx, k, s.w, s.pad));
-      for (u32 j = 0; j < V; ++j) sum.v[j] += g.v[j] / count;
-    }
-  }
+  over_readers<K, S>(at, s, [&](u32 oy, u32 ox, u32 ky, u32 kx) {
+    const Floats<V> g = load<V>(grad + index_of_position(s, at.b, oy, ox, at.ch));
+    const float count = (float)(extent(at.y + s.pad - ky, k, s.h, s.pad) * extent(at.x + s.pad - kx, k, s.w, s.pad));
+    for (u32 j = 0; j < V; ++j) sum.v[j] += g.v[j] / count;
+  });
   store<V>(dx + i * V, sum);
 }
 

@@ -61,26 +61,18 @@ extern "C" __global__ void patches_bf16(u32 n, Slide s, const float *x, unsigned
   BY_WINDOW(s, patch, i, s, x, out);
 }
 
-// Thread i of b·h·w·(c / lanes): windows in the order of their taps.
+// Thread i of b·h·w·(c / lanes).
 template <u32 V, u32 K, u32 S>
 static __device__ void together(u32 i, const Slide &s, const float *grad, float *dx) {
   const u32 k = K ? K : s.k;
   const Place at = pixel(i, s);
   Floats<V> sum = {};
+  over_readers<K, S>(at, s, [&](u32 oy, u32 ox, u32 ky, u32 kx) {
+    const u32 row = (at.b * s.oh + oy) * s.ow + ox;
+    const Floats<V> part = load<V>(grad + ((row * k + ky) * k + kx) * s.c + at.ch);
 #pragma unroll
-  for (u32 ky = 0; ky < k; ++ky) {
-    const u32 oy = reader<S>(at.y, ky, s, s.oh);
-    if (oy >= s.oh) continue;
-#pragma unroll
-    for (u32 kx = 0; kx < k; ++kx) {
-      const u32 ox = reader<S>(at.x, kx, s, s.ow);
-      if (ox >= s.ow) continue;
-      const u32 row = (at.b * s.oh + oy) * s.ow + ox;
-      const Floats<V> part = load<V>(grad + ((row * k + ky) * k + kx) * s.c + at.ch);
-#pragma unroll
-      for (u32 j = 0; j < V; ++j) sum.v[j] += part.v[j];
-    }
-  }
+    for (u32 j = 0; j < V; ++j) sum.v[j] += part.v[j];
+  });
   store<V>(dx + i * V, sum);
 }
 

@@ -18,31 +18,22 @@ template <u32 V> static __device__ void read_places(const unsigned char *from, u
 template <u32 V, u32 K, u32 S>
 static __device__ void maxima(u32 i, const Slide &s, const float *x, const float *scale, const float *shift, float lo,
                               float hi, float *y, unsigned char *places) {
-  const u32 k = K ? K : s.k, stride = S ? S : s.stride;
   const Place at = position(i, s);
   Floats<V> factor = {}, summand = {}, best = {};
   if (scale) factor = load<V>(scale + at.ch), summand = load<V>(shift + at.ch);
   u32 place[V] = {};
   bool found = false;
-#pragma unroll
-  for (u32 ky = 0; ky < k; ++ky) {
-    const u32 iy = at.y * stride + ky - s.pad;
-    if (iy >= s.h) continue;
-#pragma unroll
-    for (u32 kx = 0; kx < k; ++kx) {
-      const u32 ix = at.x * stride + kx - s.pad;
-      if (ix >= s.w) continue;
-      const Floats<V> here = load<V>(x + index_of(s, at.b, iy, ix, at.ch));
-      for (u32 j = 0; j < V; ++j) {
-        const float v = scale ? clamped(fmaf(here.v[j], factor.v[j], summand.v[j]), lo, hi) : here.v[j];
-        // What is no number is the largest, as in PyTorch: it must not hide.
-        if (found && !(v > best.v[j]) && v == v) continue;
-        best.v[j] = v;
-        place[j] = ky * k + kx;
-      }
-      found = true;
+  over_window<K, S>(at, s, [&](u32 iy, u32 ix, u32 tap) {
+    const Floats<V> here = load<V>(x + index_of(s, at.b, iy, ix, at.ch));
+    for (u32 j = 0; j < V; ++j) {
+      const float v = scale ? clamped(fmaf(here.v[j], factor.v[j], summand.v[j]), lo, hi) : here.v[j];
+      // What is no number is the largest, as in PyTorch: it must not hide.
+      if (found && !(v > best.v[j]) && v == v) continue;
+      best.v[j] = v;
+      place[j] = tap;
     }
-  }
+    found = true;
+  });
   store<V>(y + i * V, best);
   keep_places<V>(places + i * V, place);
 }
@@ -60,23 +51,14 @@ static __device__ void gathered(u32 i, const Slide &s, const float *grad, const 
   const u32 k = K ? K : s.k;
   const Place at = pixel(i, s);
   Floats<V> sum = {};
-  // Windows in row order: from the one in which this is the last row to that in which it is the first.
-#pragma unroll
-  for (u32 up = 0; up < k; ++up) {
-    const u32 ky = k - 1 - up, oy = reader<S>(at.y, ky, s, s.oh);
-    if (oy >= s.oh) continue;
-#pragma unroll
-    for (u32 left = 0; left < k; ++left) {
-      const u32 kx = k - 1 - left, ox = reader<S>(at.x, kx, s, s.ow);
-      if (ox >= s.ow) continue;
-      const u32 o = index_of_position(s, at.b, oy, ox, at.ch);
-      u32 place[V];
-      read_places<V>(places + o, place);
-      const Floats<V> g = load<V>(grad + o);
-      for (u32 j = 0; j < V; ++j)
-        if (place[j] == ky * k + kx) sum.v[j] += g.v[j];
-    }
-  }
+  over_readers<K, S>(at, s, [&](u32 oy, u32 ox, u32 ky, u32 kx) {
+    const u32 o = index_of_position(s, at.b, oy, ox, at.ch);
+    u32 place[V];
+    read_places<V>(places + o, place);
+    const Floats<V> g = load<V>(grad + o);
+    for (u32 j = 0; j < V; ++j)
+      if (place[j] == ky * k + kx) sum.v[j] += g.v[j];
+  });
   store<V>(dx + i * V, sum);
 }
 
