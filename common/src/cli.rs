@@ -48,8 +48,8 @@ pub struct Compute {
 pub struct Products {
     /// What factors of products are rounded to: f32 (not at all), bf16 (8 binary digits; sums stay f32), or tf32
     /// (11 binary digits, by tensor cores themselves). bf16 takes less time on CPUs with AVX512-BF16 and far more
-    /// on others; the products have the same bits there. --device cpu has f32 and bf16, cuda all three, from
-    /// compute capability 8.0 on.
+    /// on others; the products have the same bits there. --device cpu has f32 and bf16, cuda all three, bf16
+    /// and tf32 from compute capability 8.0 on.
     #[arg(long, value_name = "PRECISION", default_value_t)]
     pub precision: Precision,
 }

@@ -149,24 +149,3 @@ impl<'a> Asked<'a> {
         Ok(all)
     }
 }
-
-/// Logits `[n, classes]` of all pictures of `images` as they are.
-///
-/// # Errors
-/// Pictures of another size than the network's.
-pub fn forward_images(
-    executor: &mut dyn Executor,
-    images: &Images,
-    normalization: &Normalization,
-    tick: impl Fn(usize),
-) -> Result<Vec<f32>> {
-    let fill = |i: usize, x: &mut [f32]| {
-        normalization.apply(images.pixels(i), x);
-        Ok(())
-    };
-    let tick = |_: &[f32], n| {
-        tick(n);
-        Ok(())
-    };
-    forward_all(executor, images.len(), images.preparation.bytes(), fill, tick)
-}

@@ -6,7 +6,7 @@ use artifacts::artifact::Data;
 use artifacts::images::Unsaved;
 use artifacts::{Framing, Images, Input, Model, Preparation, Provenance};
 use common::device::Device;
-use common::training::{Optimizer, Pictures, Progress, Settings, Sizes, Targets, Training};
+use common::training::{Optimizer, Pictures, Progress, Settings, Targets, Training};
 use executor::Precision;
 use graph::Graph;
 use graph::grid::Grids;
@@ -58,7 +58,7 @@ fn settings(epochs: u32, sizes: &str) -> Settings {
         label_smoothing: 0.0,
         ema: 0.9,
         slim: 0.0,
-        sizes: if sizes.is_empty() { Sizes::FULL } else { sizes.parse().unwrap() },
+        sizes: sizes.parse().unwrap(),
         seed: 1,
         precision: Precision::F32,
     }

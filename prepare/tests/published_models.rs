@@ -8,13 +8,13 @@
 
 use artifacts::{Framing, Images, Input, Model, Preparation};
 use common::device::Device;
-use common::forward::forward_images;
+use common::forward::Asked;
 use common::share::Share;
 use photos::MAX_PIXELS;
 use prepare::folder::{Limits, prepare};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use views::Normalization;
+use views::{Normalization, View};
 
 include!("lite0.in");
 
@@ -66,7 +66,9 @@ fn efficientnet_lite0_answers_as_its_own_program() {
     prepare(&folder, middle, &[], all, &pictures, |_| {}).unwrap();
     let images = Images::load(&pictures).unwrap();
     let mut executor = Device::Cpu.executor(&model).unwrap();
-    let logits = forward_images(&mut *executor, &images, &normalization, |_| {}).unwrap();
+    let asked = Asked::new(&mut *executor, &images, &normalization).unwrap();
+    let plain = |i| (i, View::plain(i));
+    let logits = asked.logits(&mut *executor, images.len(), plain, |_, _| Ok(())).unwrap();
     assert_eq!(images.names.len(), ANSWERS.len());
     let mut worst = 0.0f64;
     for (name, row) in images.names.iter().zip(logits.chunks_exact(1000)) {

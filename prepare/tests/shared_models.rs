@@ -5,7 +5,7 @@
 
 use artifacts::{Framing, Images, Input, Model, Preparation};
 use common::device::Device;
-use common::forward::forward_images;
+use common::forward::Asked;
 use common::score;
 use common::share::Share;
 use graph::families::{self, Knobs};
@@ -14,7 +14,7 @@ use photos::MAX_PIXELS;
 use prepare::folder::{Limits, prepare};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use views::{FixedViews, Normalization};
+use views::{FixedViews, Normalization, View};
 
 fn shared() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
@@ -98,7 +98,9 @@ fn the_tutorials_student_answers_as_in_torch() {
         let all = Limits { unreadable: Share::of_parts(0, 1), max_pixels: MAX_PIXELS };
         prepare(&from, preparation, &[], all, &out, |_| {}).unwrap();
         let images = Images::load(&out).unwrap();
-        let logits = forward_images(&mut *executor, &images, &normalization, |_| {}).unwrap();
+        let asked = Asked::new(&mut *executor, &images, &normalization).unwrap();
+        let plain = |i| (i, View::plain(i));
+        let logits = asked.logits(&mut *executor, images.len(), plain, |_, _| Ok(())).unwrap();
         let rows: Vec<Vec<f32>> = logits.chunks_exact(11).map(<[f32]>::to_vec).collect();
         images
             .names

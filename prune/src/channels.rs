@@ -15,7 +15,8 @@ use serde::Serialize;
 ///
 /// Everything that shares a channel goes together: the filter that makes it, its batch norms and
 /// depthwise filters, the inputs that read it, through sums, concatenations and shuffles. The pruned
-/// network has real, smaller tensors. --dry-run prints what would become of every layer and of the coded
+/// network has real, smaller tensors. A layer that quantize pack joins with the last stays whole, as no file holds it.
+/// --dry-run prints what would become of every layer and of the coded
 /// file, and with --groups what belongs together. With --images batch norm is recalibrated afterwards.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:

@@ -18,9 +18,9 @@ use std::collections::BTreeMap;
 /// linear layers become two of them; a k × k convolution becomes one to few channels and a pointwise
 /// one, or a pointwise one to few channels and a k × k one, whichever is smaller at the same energy: the
 /// weights' own singular values decide (Denton et al. 2014, "Exploiting linear structure within
-/// convolutional networks"), not the layer's answers. Layer x
-/// becomes x.0 and x.1, as a Sequential in its place would in PyTorch. Layers that would not get
-/// smaller, and those with channel groups, stay. With --images batch norm is recalibrated afterwards.
+/// convolutional networks"), not the layer's answers. Layer x becomes x.0 and x.1, as a Sequential in its
+/// place would in PyTorch. Layers that would not get smaller, those with channel groups, and those that
+/// quantize pack joins with the last, stay. With --images batch norm is recalibrated afterwards.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   prune low-rank --model student.safetensors --energy 0.9 --dry-run

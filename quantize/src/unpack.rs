@@ -10,7 +10,8 @@ use std::path::PathBuf;
 /// Decode a coded file into a plain model: f32 tensors with PyTorch's names.
 ///
 /// Packing folded batch norm away. A network of a known family gets batch norms that change nothing, so that
-/// PyTorch's load_state_dict finds every name it expects; another stays folded. --epsilon is that of the
+/// PyTorch's load_state_dict finds every name it expects, and last layers that packing joined are two again: the
+/// convolution makes the logits, the last layer hands them on. Another stays folded. --epsilon is that of the
 /// program that will load them: no state dict holds it. --format torch writes what torch.load reads, of plain
 /// models and bundles too.
 #[derive(clap::Args)]

@@ -157,7 +157,7 @@ planted op/grouped.cu "taps that are read before they are there" "weight[first *
   }"
 planted op/grouped.cu "statistics about a pivot that is not the block's" "m.sum[0][j] = fmaf(n, delta, s);" "m.sum[0][j] = s;"
 planted op/batch_norm.cu "a variance without its second term" "delta * (s + s + n * delta)" "delta * (s + s)"
-planted op/batch_norm.cu "a mask that forgets the lower bound" "v > lo && v < hi ? grad" "v < hi ? grad"
+planted index.cuh "a mask that forgets the lower bound" "v > lo && v < hi ? grad" "v < hi ? grad"
 planted op/batch_norm.cu "a stored mean without the bias before it" "m + (bias ? bias[i] : 0.f) - running" "m - running"
 planted op/batch_norm.cu "a bias with no gradient where it has one" "inverse > 0.f ? 0.f : scale[i] * g" "0.f"
 planted op/max_pool.cu "a maximum that goes to the last of equals" "!(v > best.v[j])" "!(v >= best.v[j])"
@@ -183,9 +183,12 @@ planted optimizer.cu "an average of what is updated alone" "  follow(average, i,
 }
 
 // correct1"
-planted sums.cu "a bound that lets gradients pass" "v.v[j] > lo && v.v[j] < hi ? g" "v.v[j] >= lo && v.v[j] < hi ? g"
+planted sums.cu "a gradient that is added up before it is masked" "g.v[j] = inside(v.v[j], lo, hi, g.v[j]);
+      sum[j] += g.v[j];" "sum[j] += g.v[j];
+      g.v[j] = inside(v.v[j], lo, hi, g.v[j]);"
 planted op/add.cu "a sum that normalizes both by the factors of the first" "normalize(w, scale_b, shift_b);" "normalize(w, scale_a, shift_a);"
-planted loss.cu "a loss of the first 16 classes of 32" "for (u32 step = 16; step; step /= 2) v" "for (u32 step = 8; step; step /= 2) v"
+planted index.cuh "a loss of the first 16 classes of 32" "for (u32 step = 16; step; step /= 2) v" "for (u32 step = 8; step; step /= 2) v"
+planted loss.cu "a loss of the first 32 classes of 64" "c += 32) sum += exp" "c += 64) sum += exp"
 planted grid.cu "rounding half up" "rintf(u * top)" "floorf(u * top + 0.6f)"
 planted grid.cu "a grid that hides what is no number" "clamped(rintf(u * top), -top, top)" "fminf(fmaxf(rintf(u * top), -top), top)"
 planted render.cu "a mirror that is off by one" "2 * n - 1 - i" "2 * n - 2 - i"

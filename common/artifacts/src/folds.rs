@@ -169,7 +169,7 @@ impl Folds {
 
 /// The fold, from 0, of each of these pictures, of which label and digest are known.
 ///
-/// Pictures with one digest are one picture, and stay together: in the class of the first of their labels, or with those
+/// Pictures with one digest are one picture, and stay together: in the class of the lowest of their labels, or with those
 /// that have no label if one of them has none. Class by class, the largest groups first, those of a size by their
 /// digests, each goes to the fold that has the fewest pictures of its class; of several such to that with the fewest of
 /// all, then to the first. So where pictures are no copies, folds differ by one picture in each class, and by one in all.

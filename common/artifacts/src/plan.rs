@@ -2,7 +2,7 @@
 
 use crate::artifact::{self, Artifact, Data, Header, Kind, Provenance, Source, Tensor};
 use crate::model::Model;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use codec::{Choices, Quantized};
 use graph::Weights;
 use graph::grid::Grids;
@@ -73,14 +73,12 @@ impl Plan {
     /// # Errors
     /// A plan for others: one from before last layers were joined, say.
     pub fn check_for(&self, model: &Model) -> Result<()> {
-        let mut strange = self.choices.keys().filter(|name| !model.weights.contains_key(*name));
-        let found = strange.next();
-        ensure!(
-            found.is_none(),
-            "the plan is for {}, which the folded network does not have: run quantize plan again",
-            found.map_or("", String::as_str)
-        );
-        Ok(())
+        match self.choices.keys().find(|name| !model.weights.contains_key(*name)) {
+            None => Ok(()),
+            Some(name) => bail!(
+                "the plan is for {name}, which the folded network does not have: run quantize plan again"
+            ),
+        }
     }
 
     /// The weights of the folded `model` as this plan rounds them.

@@ -20,7 +20,7 @@ use result::CudnnError;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::{c_int, c_void};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 const FORWARD: sys::cudnnConvolutionFwdAlgo_t =
     sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
@@ -206,7 +206,7 @@ impl Convolutions {
             return Ok(None);
         }
         let Some(key) = key(g, *precision) else { return Ok(None) };
-        let mut described = self.described.lock().expect("what fails is not described");
+        let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
         let convolution = match described.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(Convolution::new(self.handle, &key)?),
@@ -221,7 +221,7 @@ impl Convolutions {
     /// A device that fails.
     pub(super) fn run(&self, call: &Call, stream: &CudaStream, room: *mut c_void) -> Result<bool> {
         let Call { g, precision, way, at } = call;
-        let mut described = self.described.lock().expect("what fails is not described");
+        let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
         let convolution = key(g, *precision).and_then(|key| described.get_mut(&key));
         let convolution = convolution.expect("whoever runs it has asked for its workspace");
         let bytes = convolution.workspaces[*way as usize].unwrap_or(0);

@@ -140,8 +140,11 @@ fn context(device: &CudaDevice) -> Arc<CudaContext> {
     device.cuda_stream().context().clone()
 }
 
-/// Major and minor.
-fn capability(device: &CudaDevice) -> Result<(i32, i32)> {
+/// Compute capability: major and minor.
+///
+/// # Errors
+/// A device that fails.
+pub(super) fn capability(device: &CudaDevice) -> Result<(i32, i32)> {
     context(device).compute_capability().told()
 }
 

@@ -17,6 +17,17 @@ typedef unsigned long long u64;
 // v within the bounds; what is no number stays none (fminf and fmaxf would make a bound of it, and hide it).
 static __device__ inline float clamped(float v, float lo, float hi) { return v < lo ? lo : v > hi ? hi : v; }
 
+// A gradient where the result v is inside its bounds, else 0.
+static __device__ inline float inside(float v, float lo, float hi, float grad) { return v > lo && v < hi ? grad : 0.f; }
+
+#define WHOLE_WARP 0xffffffffu
+
+// The sum of v over a warp, in all of its threads.
+static __device__ inline double warp_sum(double v) {
+  for (u32 step = 16; step; step /= 2) v += __shfl_xor_sync(WHOLE_WARP, v, step);
+  return v;
+}
+
 // V floats of neighbouring channels.
 template <u32 V> struct Floats {
   float v[V];

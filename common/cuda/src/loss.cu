@@ -2,17 +2,12 @@
 // picture, its threads taking classes in turns; sums over classes in f64, down a tree.
 #include "index.cuh"
 
-static __device__ double warp_sum(double v) {
-  for (u32 step = 16; step; step /= 2) v += __shfl_xor_sync(0xffffffffu, v, step);
-  return v;
-}
-
 // log Σ exp((row − largest) / t), and the largest, in every thread.
 static __device__ double log_sum(const float *row, u32 n, double t, float *largest) {
   float most = row[0];
   for (u32 c = threadIdx.x; c < n; c += 32) most = row[c] > most ? row[c] : most;
   for (u32 step = 16; step; step /= 2) {
-    const float other = __shfl_xor_sync(0xffffffffu, most, step);
+    const float other = __shfl_xor_sync(WHOLE_WARP, most, step);
     most = other > most ? other : most;
   }
   double sum = 0.;

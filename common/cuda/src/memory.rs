@@ -178,6 +178,21 @@ impl Memory {
         Ok(buffer)
     }
 
+    /// First and second momenta, of those that there are; none without first ones.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(super) fn hold_momenta(
+        &mut self,
+        [first, second]: [Vec<f32>; 2],
+    ) -> Result<Option<(Buffer, Option<Buffer>)>> {
+        if first.is_empty() {
+            return Ok(None);
+        }
+        let second = (!second.is_empty()).then(|| self.hold(&second)).transpose()?;
+        Ok(Some((self.hold(&first)?, second)))
+    }
+
     /// Where `values` lie, uploaded to the buffer in `slot`, or to a larger one there.
     ///
     /// # Errors

@@ -32,9 +32,8 @@ pub struct Network {
     steps: i32,
     variables: Buffer,
     average: Option<Buffer>,
-    momenta: Option<[Buffer; 2]>,
-    /// Whether the second ones are in use: those of SGD are not.
-    has_second: bool,
+    /// The first, and the second, which SGD has not.
+    momenta: Option<(Buffer, Option<Buffer>)>,
     /// Two doubles: the sum of the losses of steps, and the last.
     losses: Buffer,
     /// Pictures that stay on the device.
@@ -140,9 +139,12 @@ impl Network {
     /// # Errors
     /// A view of no picture; a device that fails.
     pub fn rendered(&mut self, album: Album, views: &[(usize, View)]) -> Result<Vec<f32>> {
+        if self.pictures.len() <= album.0 {
+            bail!("no album {}", album.0)
+        }
         let mut training = self.take_training()?;
         training.repeats = Repeats::No;
-        let Some(pictures) = self.pictures.get(album.0) else { bail!("no album {}", album.0) };
+        let pictures = &self.pictures[album.0];
         let engine = &mut training.engine;
         let drawn = engine.draw(pictures, views).and_then(|()| engine.render(pictures));
         let fed = drawn.and_then(|()| engine.fed());
@@ -175,7 +177,8 @@ impl Executor for Network {
         normalization: &Normalization,
     ) -> Result<Option<Album>> {
         let before = self.pictures.len();
-        let kept = Kept::new(pictures, normalization, &mut self.memory, &self.kernels)?;
+        let others = self.kept();
+        let kept = Kept::new(pictures, normalization, others, &mut self.memory, &self.kernels)?;
         self.pictures.extend(kept);
         Ok((self.pictures.len() > before).then_some(Album(before)))
     }
@@ -234,12 +237,13 @@ impl Executor for Network {
         let mut inference = self.take_inference()?;
         let floats = 3 * self.size * self.size;
         let mut logits = Vec::with_capacity(pictures.len() / floats * self.classes());
-        for x in pictures.chunks(inference.batch * floats) {
+        let answered = pictures.chunks(inference.batch * floats).try_for_each(|x| {
             inference.engine.feed(x)?;
             logits.extend(self.answer(&mut inference)?);
-        }
+            Ok(())
+        });
         self.inference = Some(inference);
-        Ok(logits)
+        answered.map(|()| logits)
     }
 
     fn counting(&self) -> Result<Vec<f32>> {
@@ -254,12 +258,14 @@ impl Executor for Network {
                 Ok::<_, candle_core::Error>(self.order.down(&b.read(device, n)?))
             })
         };
-        let second = self.momenta.as_ref().filter(|_| self.has_second).map(|m| &m[1]);
         Ok(State {
             steps: self.steps,
             variables: floats(Some(&self.variables))?,
             average: floats(self.average.as_ref())?,
-            momenta: [floats(self.momenta.as_ref().map(|m| &m[0]))?, floats(second)?],
+            momenta: [
+                floats(self.momenta.as_ref().map(|(first, _)| first))?,
+                floats(self.momenta.as_ref().and_then(|(_, second)| second.as_ref()))?,
+            ],
         })
     }
 
@@ -269,20 +275,14 @@ impl Executor for Network {
         let [variables, average, first, second] =
             [variables, average, first, second].map(|values| self.order.up(&values));
         // What is replaced is given back, for what comes next.
-        let replaced =
-            self.average.take().into_iter().chain(self.momenta.take().into_iter().flatten());
-        replaced.for_each(|b| self.memory.give(b));
+        let (old_first, old_second) = self.momenta.take().unzip();
+        let replaced = [self.average.take(), old_first, old_second.flatten()];
+        replaced.into_iter().flatten().for_each(|b| self.memory.give(b));
         let memory = &mut self.memory;
         self.steps = steps;
         self.variables.write(&self.kernels, &variables)?;
         self.average = if average.is_empty() { None } else { Some(memory.hold(&average)?) };
-        self.has_second = !second.is_empty();
-        self.momenta = if first.is_empty() {
-            None
-        } else {
-            let second = if second.is_empty() { vec![0.0] } else { second };
-            Some([memory.hold(&first)?, memory.hold(&second)?])
-        };
+        self.momenta = memory.hold_momenta([first, second])?;
         if let Some(inference) = &mut self.inference {
             inference.is_stale = true;
         }

@@ -1,4 +1,4 @@
-// An update is one launch over all variables. What is done to a variable stands in `kinds`: bit 0 = it is updated,
+// An update is one launch over all variables, after those of slim and clip. What is done to a variable stands in `kinds`: bit 0 = it is updated,
 // bit 1 = it decays, bit 2 = it is a γ, bit 3 = it is the head's, which has the learning rate `lr`, the others
 // `body_lr`. 256 threads a block.
 #include "index.cuh"
@@ -12,7 +12,7 @@ extern "C" __global__ void slim(u32 n, const unsigned char *kinds, const float *
 // Σ of 256 threads' doubles, in thread 0: a tree within each warp, then over the warps.
 static __device__ double block_sum(double v) {
   __shared__ double warps[8];
-  for (u32 step = 16; step; step /= 2) v += __shfl_xor_sync(0xffffffffu, v, step);
+  v = warp_sum(v);
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = v;
   __syncthreads();
   double sum = 0.;

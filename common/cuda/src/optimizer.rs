@@ -4,7 +4,7 @@ use crate::launch::{Arg, Kernels, Ptr, args};
 use crate::memory::{Buffer, Memory};
 use crate::transfer::table;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
-use candle_core::{CudaDevice, Result};
+use candle_core::{CudaDevice, Result, bail};
 use executor::update::{ADAM_FLOOR, BETA1, BETA2, SGD_MOMENTUM};
 use executor::{Parametrisation, Part, Rule, Update};
 use graph::grid::top;
@@ -46,7 +46,7 @@ impl Kinds {
 pub(super) struct Buffers<'a> {
     pub(super) variables: &'a Buffer,
     pub(super) gradient: &'a Buffer,
-    pub(super) momenta: &'a [Buffer; 2],
+    pub(super) momenta: &'a (Buffer, Option<Buffer>),
     pub(super) kinds: &'a Kinds,
     /// What follows the variables, and by which share of the way.
     pub(super) average: Option<(Ptr, f32)>,
@@ -68,7 +68,8 @@ pub(super) fn step(
     kernels: &Kernels,
     memory: &mut Memory,
 ) -> Result<()> {
-    let Buffers { variables, gradient, momenta: [first, second], kinds, average, n } = *buffers;
+    let Buffers { variables, gradient, momenta: (first, second), kinds, average, n } = buffers;
+    let n = *n;
     let (average, share) = average.unwrap_or((Ptr::NULL, 0.0));
     let kinds = address(&kinds.kinds, &kernels.device);
     let (p, g) = (variables.at, gradient.at);
@@ -95,6 +96,9 @@ pub(super) fn step(
             kernels.spread("sgd", n, &all)?;
         }
         Rule::AdamW => {
+            let Some(second) = second else {
+                bail!("AdamW goes on from a state of SGD, which has no second momenta")
+            };
             let corrections = |is_head| {
                 let step = update.count(step, is_head);
                 [1.0 - BETA1.powi(step), (1.0 - BETA2.powi(step)).sqrt()]

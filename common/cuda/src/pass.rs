@@ -21,7 +21,14 @@ impl Engine {
         if self.batch * floats != values || self.batch == 0 {
             bail!("a batch of {values} values, {floats} per picture")
         }
-        // Kernels count in 31 bits.
+        // Kernels count in 31 bits. Patches are those of at least one picture at a time.
+        if self.most_patches() > MOST {
+            bail!(
+                "a picture's patches are {} values, of which kernels count {MOST}: try smaller pictures, or \
+                 --device cpu",
+                self.most_patches()
+            )
+        }
         let largest = self.schedule.operations.iter().map(Fused::floats).max().unwrap_or(1);
         if self.batch.checked_mul(largest).is_none_or(|n| n > MOST) {
             bail!(
@@ -138,6 +145,18 @@ impl Engine {
         self.buffer(self.values.len() - 1).read(&self.kernels.device, n)
     }
 
+    /// Floats of the patches of a picture, of the convolution that makes most of them.
+    fn most_patches(&self) -> usize {
+        let operations = &self.schedule.operations;
+        let patches = operations.iter().filter_map(|o| {
+            let [h, w, _] = operations[*o.inputs.first()?].shape;
+            let conv = o.op.as_conv().filter(|c| c.groups == 1 && !c.is_pointwise())?;
+            let geometry = Geometry::new(&conv, [h, w], 1);
+            Some(geometry.positions() * geometry.patch())
+        });
+        patches.max().unwrap_or(0)
+    }
+
     /// What to say of `error`: where the device is full, how many pictures would about fit, by the results
     /// that a training step keeps and the gradients that are open at once.
     pub(super) fn explain(&self, error: candle_core::Error, pictures: usize) -> candle_core::Error {
@@ -148,12 +167,7 @@ impl Engine {
         let operations = &self.schedule.operations;
         let stored = || operations.iter().filter(|o| !o.lazy);
         let floats = || stored().map(Fused::floats);
-        let patches = operations.iter().filter_map(|o| {
-            let [h, w, _] = operations[*o.inputs.first()?].shape;
-            let geometry = Geometry::new(&o.op.as_conv()?, [h, w], 1);
-            Some(geometry.positions() * geometry.patch())
-        });
-        let open = 3 * floats().max().unwrap_or(0) + patches.max().unwrap_or(0);
+        let open = 3 * floats().max().unwrap_or(0) + self.most_patches();
         let each = 4 * (floats().sum::<usize>() + open);
         // Buffers are not reused without a gap: where this says that it fits, half does.
         let fit = room / each.max(1);

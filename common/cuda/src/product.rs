@@ -18,7 +18,7 @@ use executor::Precision;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::c_void;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use sys::cublasLtMatmulDescAttributes_t as Attribute;
 use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
 
@@ -310,7 +310,7 @@ impl Products {
     /// A library that fails.
     pub(super) fn workspace(&self, product: &Product) -> Result<Option<usize>> {
         let key = product.key();
-        let mut plans = self.plans.lock().expect("a plan that fails is not kept");
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = match plans.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -326,7 +326,7 @@ impl Products {
     /// A device that fails.
     pub(super) fn run(&self, product: &Product, stream: &CudaStream, room: Ptr) -> Result<()> {
         let Product { factors: [a, b], c, after, .. } = *product;
-        let plans = self.plans.lock().expect("a plan that fails is not kept");
+        let plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = plans.get(&product.key()).and_then(Option::as_ref);
         let plan = plan.expect("whoever runs it has asked for its workspace");
         if after.bias != Ptr::NULL {

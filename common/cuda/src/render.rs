@@ -55,8 +55,8 @@ pub(super) struct Kept {
 const TOGETHER: usize = 4 << 20;
 
 impl Kept {
-    /// All of `pictures`, one after the other; None where they would take more than half of the device's memory:
-    /// training needs some, too. What others have of it now does not count, as views that the device renders differ
+    /// All of `pictures`, one after the other; None where, with the `kept` bytes of others, they would take more than half
+    /// of the device's memory: training needs some, too. What others have of it now does not count, as views that the device renders differ
     /// from the CPU's by rounding: the same command gives the same bytes, or an error.
     ///
     /// # Errors
@@ -64,6 +64,7 @@ impl Kept {
     pub(super) fn new(
         pictures: &dyn Pictures,
         normalization: &Normalization,
+        kept: usize,
         memory: &mut Memory,
         kernels: &Kernels,
     ) -> Result<Option<Self>> {
@@ -71,15 +72,15 @@ impl Kept {
         let each = 3 * size * size;
         let (_, total) = kernels.stream.context().mem_get_info().told()?;
         // Kernels are told of pictures and sizes in 32 bits.
-        if 2 * count * each > total || u32::try_from(count.max(size)).is_err() {
+        if 2 * (kept + count * each) > total || u32::try_from(count.max(size)).is_err() {
             return Ok(None);
         }
         // SAFETY: written below, all of it.
         let bytes = unsafe { kernels.stream.alloc::<u8>((count * each).max(1)) };
         if bytes.as_ref().is_err_and(is_full) {
             bail!(
-                "the device has no room for {} MB of pictures, which would be {} % of its memory: other processes have \
-                 it, nvidia-smi lists them; or leave out --device",
+                "the device has no room for {} MB of pictures, which would be {} % of its memory: this program \
+                 or others have it, nvidia-smi lists them; or leave out --device",
                 (count * each).div_ceil(1 << 20),
                 (100 * count * each).div_ceil(total.max(1))
             )

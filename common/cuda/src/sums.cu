@@ -30,7 +30,7 @@ extern "C" __global__ void masked_partials(Cut cut, const float *y, float lo, fl
     const Floats<V> v = load<V>(y + at);
     Floats<V> g = load<V>(grad + at);
     for (u32 j = 0; j < V; ++j) {
-      g.v[j] = v.v[j] > lo && v.v[j] < hi ? g.v[j] : 0.f;
+      g.v[j] = inside(v.v[j], lo, hi, g.v[j]);
       sum[j] += g.v[j];
     }
     store<V>(grad + at, g);

@@ -8,7 +8,6 @@
 
 #define THREADS 256
 #define WARPS (THREADS / 32)
-#define WHOLE_WARP 0xffffffffu
 
 // How rows are cut; made by `Cut` in sums.rs.
 struct Cut {

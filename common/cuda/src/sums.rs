@@ -9,8 +9,8 @@ use graph::Bounds;
 /// Threads of a block, of depthwise kernels, too.
 pub(super) const THREADS: usize = 256;
 
-/// Blocks that a large sum is cut into: eight for each of the 132 multiprocessors of the largest GPU (H100). What a GPU
-/// has is not asked, so that all of one sort cut alike.
+/// Blocks that a large sum is cut into: about eight for each of an H100's 132 multiprocessors. What a GPU has is not asked,
+/// so that all cut alike.
 const BLOCKS: usize = 1024;
 
 /// Fewest rows of a thread.

@@ -16,7 +16,7 @@ extern "C" __global__ void mask(u32 n, const float *y, float lo, float hi, float
     constexpr u32 V = decltype(width)::value;
     const Floats<V> v = load<V>(y + at);
     Floats<V> g = load<V>(grad + at);
-    for (u32 j = 0; j < V; ++j) g.v[j] = v.v[j] > lo && v.v[j] < hi ? g.v[j] : 0.f;
+    for (u32 j = 0; j < V; ++j) g.v[j] = inside(v.v[j], lo, hi, g.v[j]);
     store<V>(grad + at, g);
   });
 }

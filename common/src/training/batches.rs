@@ -53,13 +53,11 @@ impl<'a> Batches<'a> {
         let weigh = !matches!(targets, Targets::Teacher { loss, .. } if loss.alpha == 1.0);
         let labels = weigh.then(|| images.labels_to_learn_from()).transpose()?;
         ensure!(shown.len() >= 2, "{}: too few pictures to train on", images.source.name);
-        let (policy, view_seed) = match targets {
-            Targets::Labels(policy) => (*policy, settings.seed),
-            Targets::Teacher { logits, .. } => (logits.views.policy, logits.views.seed),
-        };
-        let folds = match targets {
-            Targets::Labels(_) => None,
-            Targets::Teacher { logits, .. } => logits.views.folds,
+        let (policy, view_seed, folds) = match targets {
+            Targets::Labels(policy) => (*policy, settings.seed, None),
+            Targets::Teacher { logits, .. } => {
+                (logits.views.policy, logits.views.seed, logits.views.folds)
+            }
         };
         let folds = folds.map(|k| Folds::new(images, k)).transpose()?;
         Ok(Self {
@@ -130,8 +128,7 @@ impl<'a> Batches<'a> {
         let size = self.images.size();
         let side = self.settings.side(epoch, size);
         let view = |i: usize| {
-            let view = View::among(&self.policy, self.view_seed, i, k, self.peers(i), size);
-            if side == size { view } else { view.at(side, size) }
+            View::among(&self.policy, self.view_seed, i, k, self.peers(i), size).at(side, size)
         };
         let views: Vec<(usize, View)> = chosen.iter().map(|i| (*i, view(*i))).collect();
         let mut labels = vec![0.0; chosen.len() * self.classes];

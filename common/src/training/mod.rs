@@ -201,7 +201,12 @@ impl<'a> Training<'a> {
 
     /// The work of so much of the run, of epochs of `per_epoch` steps, in steps at full size.
     pub fn work(&self, progress: Progress, per_epoch: usize) -> u64 {
-        self.settings.sizes.work(progress, self.settings.epochs, per_epoch, self.validation.size())
+        self.settings.sizes.work(
+            progress,
+            self.settings.epochs,
+            per_epoch,
+            self.pictures.train.size(),
+        )
     }
 
     /// Pictures in a step.
@@ -264,7 +269,8 @@ impl<'a> Training<'a> {
         let side = self.side_in(epoch);
         if side != self.side {
             self.executor = executor(&self.model, side, self.settings, self.device)?;
-            self.side = side;
+            (self.side, self.kept) = (side, None);
+            self.validation.forget();
         }
         Ok(())
     }

@@ -55,7 +55,7 @@ pub struct Settings {
     /// Smaller pictures in the first epochs, as SIDE:SHARE of the epochs, or several, e.g. 40:0.5 or 32:0.3,48:0.3;
     /// then the pictures as they are. An epoch takes about (SIDE / size)² of the time. Views are the same but for the
     /// pixels, accuracy is measured at full size. With --device cuda views are then made on the CPU.
-    #[arg(long, value_name = "SIDE:SHARE", default_value = "", hide_default_value = true, value_parser = sizes)]
+    #[arg(long, value_name = "SIDE:SHARE", default_value_t, hide_default_value = true)]
     #[serde(skip_serializing_if = "Sizes::is_full")]
     pub sizes: Sizes,
     /// Seed of everything random.
@@ -69,10 +69,6 @@ pub struct Settings {
     #[arg(long, value_name = "PRECISION", default_value_t)]
     #[serde(skip_serializing_if = "Precision::is_f32", serialize_with = "by_name")]
     pub precision: Precision,
-}
-
-fn sizes(text: &str) -> Result<Sizes> {
-    if text.is_empty() { Ok(Sizes::default()) } else { text.parse() }
 }
 
 fn by_name<S: Serializer>(

@@ -84,6 +84,9 @@ impl FromStr for Sizes {
     fn from_str(text: &str) -> Result<Self> {
         let form = "expected SIDE:SHARE of the epochs, such as 40:0.5, or several of them, such as 32:0.3,48:0.3";
         let mut sizes = Vec::new();
+        if text.is_empty() {
+            return Ok(Self::FULL);
+        }
         for part in text.split(',').map(str::trim) {
             let (side, share) =
                 part.split_once(':').with_context(|| format!("{part:?}: {form}"))?;
@@ -139,13 +142,13 @@ mod tests {
         let of: Vec<_> = (0..10).map(|e| sizes.at(e, 10, 64)).collect();
         assert_eq!(of, [24, 24, 24, 40, 40, 64, 64, 64, 64, 64]);
         assert_eq!(sizes.to_string(), "24:0.3,40:0.25");
-        assert!(Sizes::default().is_full() && Sizes::default().at(0, 10, 64) == 64);
+        assert!("".parse::<Sizes>().unwrap() == Sizes::FULL && Sizes::FULL.is_full());
+        assert_eq!(Sizes::FULL.at(0, 10, 64), 64);
     }
 
     #[test]
     fn other_texts_are_refused() {
         for (text, expected) in [
-            ("", "expected SIDE:SHARE"),
             ("40", "expected SIDE:SHARE"),
             ("0:0.5", "expected SIDE:SHARE"),
             ("forty:0.5", "expected SIDE:SHARE"),

@@ -29,7 +29,12 @@ impl<'a> Validation<'a> {
         self.images.size()
     }
 
-    /// The share that `executor` answers right, which is the same in every call.
+    /// Another executor is asked from here on.
+    pub(super) fn forget(&mut self) {
+        self.asked = None;
+    }
+
+    /// The share that `executor` answers right, which is the same in every call until [`Validation::forget`].
     ///
     /// # Errors
     /// A device that fails.

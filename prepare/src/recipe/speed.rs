@@ -7,7 +7,7 @@ use artifacts::images::Unsaved;
 use artifacts::{Images, Model, Preparation, Provenance, classes};
 use codec::{Quantized, Rows};
 use common::device::Device;
-use common::forward::forward_all;
+use common::forward::Asked;
 use common::training::{OnGrids, Optimizer, Pictures, Settings, Sizes, Targets, Training};
 use executor::Precision;
 use graph::Role;
@@ -157,17 +157,13 @@ impl Sample {
     fn answer(&self, model: &Model, device: Device) -> Result<f64> {
         let policy = views()?;
         let mut executor = device.executor(model)?;
+        let asked = Asked::new(&mut *executor, &self.images, &model.input.normalization)?;
         let (n, size) = (self.images.len(), self.images.size());
         let mut took = 0.0;
         for k in 0..2 {
             let began = Instant::now();
-            let fill = |i: usize, x: &mut [f32]| {
-                let view = View::of(&policy, 1, i, k, n, size);
-                views::render(&self.images, i, &view, &model.input.normalization, x);
-                Ok(())
-            };
-            let floats = self.images.preparation.bytes();
-            forward_all(&mut *executor, n, floats, fill, |_, _| Ok(()))?;
+            let view = |i| (i, View::of(&policy, 1, i, k, n, size));
+            asked.logits(&mut *executor, n, view, |_, _| Ok(()))?;
             took = began.elapsed().as_secs_f64();
         }
         Ok(took / n as f64)

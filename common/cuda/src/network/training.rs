@@ -166,10 +166,7 @@ impl Network {
         self.passes(batch, views, target, mode)?;
         let (n, device) = (self.parametrisation.len(), self.kernels.device.clone());
         if self.momenta.is_none() {
-            let [first, second] = update.momenta(n);
-            self.has_second = !second.is_empty();
-            let second = if second.is_empty() { vec![0.0] } else { second };
-            self.momenta = Some([self.memory.hold(&first)?, self.memory.hold(&second)?]);
+            self.momenta = self.memory.hold_momenta(update.momenta(n))?;
         }
         self.steps += 1;
         let training = self.training.as_mut().expect("passes have run in it");

@@ -113,9 +113,6 @@ extern "C" __global__ void normalize(u32 n, u32 rows, u32 lanes, Divisor by_c, c
   });
 }
 
-// The gradient where the result v is inside the bounds.
-static __device__ inline float inside(float v, float lo, float hi, float grad) { return v > lo && v < hi ? grad : 0.f; }
-
 // partials [chunks, 2, c]: Σg and Σg · (x − mean), g the gradient where the result is inside the bounds.
 extern "C" __global__ void norm_partials(Cut cut, const float *x, const float *grad, const float *mean,
                                          const float *scale, const float *shift, float lo, float hi, float *partials) {

@@ -5,7 +5,7 @@ use crate::launch::{Arg, Ptr, args, argument};
 use crate::slide::{Divisor, Slide};
 use crate::sums::{Cut, Parts, THREADS, chunk, columns};
 use crate::values::{Engine, Statistics};
-use candle_core::Result;
+use candle_core::{Result, bail};
 use graph::op::BatchNorm;
 use graph::{Bounds, Geometry, Op};
 
@@ -123,6 +123,9 @@ pub(super) fn forward(
     Ok(())
 }
 
+/// Most numbers of a filter, which a grid has layers for: CUDA's limit of its third side.
+const DEEPEST: usize = 65_535;
+
 /// The gradients of the weights, to `dw`, and of x, to `dx`, of that of the result.
 ///
 /// # Errors
@@ -138,6 +141,12 @@ pub(super) fn backward(
         return dx.map_or(Ok(()), |dx| depthwise_input(engine, g, [grad, weight, dx]));
     }
     let (s, groups) = (Slide::new(g, &[]).narrow(), Groups::new(g));
+    if g.patch() > DEEPEST {
+        bail!(
+            "a filter of a grouped convolution of {} numbers: on CUDA at most {DEEPEST}",
+            g.patch()
+        )
+    }
     let rows = [g.rows(), g.output];
     let (log, wide) = columns(g.output, 1);
     let cut = Cut::every(chunk(g.rows(), log, wide), rows, 1);

@@ -1,6 +1,7 @@
 //! Products and convolutions by NVIDIA's libraries, with room for what they ask for besides.
 
 use crate::call::Call;
+use crate::device::capability;
 use crate::failure::Told;
 use crate::launch::{Kernels, Ptr, args};
 use crate::memory::Buffer;
@@ -8,7 +9,6 @@ use crate::product::Product;
 use crate::slide::{Divisor, lanes};
 use crate::values::Engine;
 use candle_core::Result;
-use candle_core::cuda_backend::cudarc::driver::sys::CUdevice_attribute as Of;
 use executor::Precision;
 
 impl Kernels {
@@ -34,11 +34,10 @@ impl Kernels {
     /// # Errors
     /// One that does not; one that fails.
     pub(crate) fn multiplies(&self, precision: Precision) -> Result<()> {
-        let major = Of::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
-        let generation = self.stream.context().attribute(major).told()?;
-        if generation < 8 && !precision.is_f32() {
+        let (major, minor) = capability(&self.device)?;
+        if major < 8 && !precision.is_f32() {
             candle_core::bail!(
-                "--precision {precision}: this GPU, of compute capability {generation}, has no such products; those \
+                "--precision {precision}: this GPU, of compute capability {major}.{minor}, has no such products; those \
                  from 8.0 on have, which NVIDIA calls Ampere"
             )
         }
