@@ -80,7 +80,6 @@ impl Network {
             steps: 0,
             average: None,
             momenta: None,
-            has_second: false,
             training: None,
             inference: None,
             graphs: !asked("no-graph"),

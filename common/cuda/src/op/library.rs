@@ -2,7 +2,6 @@
 
 use crate::call::Call;
 use crate::device::capability;
-use crate::failure::Told;
 use crate::launch::{Kernels, Ptr, args};
 use crate::memory::Buffer;
 use crate::product::Product;
