@@ -15,8 +15,11 @@ MISSING, FAILED = "not installed", "failed"
 RUNTIMES = ["numpy==2.*", "onnxruntime==1.*", "openvino==2026.*"]
 TORCH = ["torch==2.*", "torchvision==0.*"]
 
-# Name -> (packages, program, its arguments). Of onnx_forward.py the first argument is the file.
+# Name -> (packages, program, its arguments), rivals and our own other precision. Of onnx_forward.py the first argument is
+# the file.
+BF16 = ([], BIN / "bench", ["--precision", "bf16"])
 ANSWERING = {
+    "ours bf16": BF16,
     "onnxruntime": (["onnxruntime", "numpy"], "onnx_forward.py", ["--runtime", "onnxruntime"]),
     "OpenVINO f32": (["openvino", "numpy"], "onnx_forward.py", ["--runtime", "openvino-f32"]),
     "OpenVINO default": (["openvino", "numpy"], "onnx_forward.py", ["--runtime", "openvino"]),
@@ -24,6 +27,7 @@ ANSWERING = {
     "compiled": (["torch"], "torch_step.py", ["--compile"]),
 }
 TRAINING = {
+    "ours bf16": BF16,
     "PyTorch eager": (["torch"], "torch_step.py", []),
     "compiled": (["torch"], "torch_step.py", ["--compile"]),
     "autocast bf16": (["torch"], "torch_step.py", ["--autocast"]),
@@ -78,7 +82,8 @@ class Measurer:
         if program == "onnx_forward.py":
             own = [onnx(), *own]
             arguments = without(arguments, ["--arch", "--mode"])
-        return self.run(threads, [sys.executable, HERE / program, *own, *arguments])
+        start = [program] if program == BIN / "bench" else [sys.executable, HERE / program]
+        return self.run(threads, [*start, *own, *arguments])
 
     def run(self, threads, command):
         """What it printed; FAILED, with its last words on stderr, where it did not come to that."""

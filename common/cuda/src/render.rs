@@ -56,8 +56,8 @@ const TOGETHER: usize = 4 << 20;
 
 impl Kept {
     /// All of `pictures`, one after the other; None where, with the `kept` bytes of others, they would take more than half
-    /// of the device's memory: training needs some, too. What others have of it now does not count, as views that the device renders differ
-    /// from the CPU's by rounding: the same command gives the same bytes, or an error.
+    /// of the device's memory: training needs some, too. What others have of it now does not count, as views that the
+    /// device renders differ from the CPU's by rounding: the same command gives the same bytes, or an error.
     ///
     /// # Errors
     /// A device that fails, or has no room left for them.
