@@ -175,15 +175,26 @@ fn time(steps: usize, mut f: impl FnMut() -> Result<()>) -> Result<Times> {
     Times::of(steps, f)
 }
 
-/// A training step as PyTorch's side of the comparison makes it: all pictures are of class 0.
-fn step(executor: &mut dyn Executor, x: &[f32], pictures: usize) -> Result<()> {
-    let mut labels = vec![0.0; pictures * CLASSES];
+/// What a training step is given, as PyTorch's side of the comparison makes it: `pictures`, which are `n`, all of class 0.
+fn step_on(pictures: Vec<f32>, n: usize) -> (Batch, Update) {
+    let mut labels = vec![0.0; n * CLASSES];
     labels.iter_mut().step_by(CLASSES).for_each(|l| *l = 1.0);
-    let batch = Batch { pictures: x.to_vec(), labels, teacher: Vec::new() };
     let update = Update { weight_decay: 1e-2, ..Update::new(Rule::AdamW, 1e-3) };
+    (Batch { pictures, labels, teacher: Vec::new() }, update)
+}
+
+/// A training step that is waited for.
+fn step(executor: &mut dyn Executor, x: &[f32], n: usize) -> Result<()> {
+    let (batch, update) = step_on(x.to_vec(), n);
     executor.step(batch, Loss::LABELS, &update)?;
     executor.losses()?; // waits for the device
     Ok(())
+}
+
+/// Bytes of noise, as pixels.
+fn noise(n: usize) -> Vec<u8> {
+    let mut rng = Rng::new(1, "pixels", 0);
+    (0..n).map(|_| (rng.bits() >> 56) as u8).collect()
 }
 
 /// The times between the steps of a run of `train` on pictures of noise.
@@ -191,8 +202,7 @@ fn training(model: Model, args: &Bench, device: Device) -> Result<Times> {
     let folder = tempfile::tempdir().context("a folder for pictures")?;
     let path = folder.path().join("images.safetensors");
     let (n, preparation) = (args.batch as usize * (args.steps.max(1) + 2), model.input.preparation);
-    let mut rng = Rng::new(1, "pixels", 0);
-    let pixels = (0..n * preparation.bytes()).map(|_| (rng.bits() >> 56) as u8).collect();
+    let pixels = noise(n * preparation.bytes());
     Unsaved {
         preparation,
         classes: model.classes.clone(),

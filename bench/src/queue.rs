@@ -1,12 +1,11 @@
 //! Training steps on a device that works through a queue, without waiting for each: what a training run does.
 
-use super::{Bench, CLASSES};
+use super::{Bench, noise, step_on};
 use crate::timing::Times;
 use anyhow::{Result, bail};
 use artifacts::Model;
 use common::device::Device;
-use executor::{Batch, Executor, Kept, Loss, Rule, Update};
-use graph::rng::Rng;
+use executor::{Executor, Kept, Loss};
 use std::time::Instant;
 use views::{Normalization, Pictures, Policy, View};
 
@@ -24,9 +23,7 @@ struct Noise {
 
 impl Noise {
     fn new(count: usize, size: usize) -> Self {
-        let mut rng = Rng::new(1, "pixels", 0);
-        let n = count * 3 * size * size;
-        Self { size, pixels: (0..n).map(|_| (rng.bits() >> 56) as u8).collect() }
+        Self { size, pixels: noise(count * 3 * size * size) }
     }
 }
 
@@ -79,11 +76,8 @@ pub(crate) fn steps(model: &Model, args: &Bench, device: Device) -> Result<Times
     Ok(Times::new(seconds))
 }
 
-/// A step as PyTorch's side of the comparison makes it: all pictures are of class 0.
+/// A step that is not waited for.
 fn queue(executor: &mut dyn Executor, kept: Kept, views: &[(usize, View)]) -> Result<()> {
-    let mut labels = vec![0.0; views.len() * CLASSES];
-    labels.iter_mut().step_by(CLASSES).for_each(|l| *l = 1.0);
-    let batch = Batch { pictures: Vec::new(), labels, teacher: Vec::new() };
-    let update = Update { weight_decay: 1e-2, ..Update::new(Rule::AdamW, 1e-3) };
+    let (batch, update) = step_on(Vec::new(), views.len());
     executor.step_on(kept, views, batch, Loss::LABELS, &update)
 }

@@ -147,9 +147,8 @@ fn start(
 /// Checks that the model to go on from has not learnt from the fold that is left out.
 fn check_unseen(init: &Source, train: &Images, fold: Option<Fold>) -> Result<()> {
     let Some(fold) = fold else { return Ok(()) };
-    let saw_these = init.provenance.parents.get("images") == Some(&train.source.hash);
     ensure!(
-        !saw_these || Fold::left_out(init, train)? == Some(fold),
+        !Fold::has_learnt_from(init, train) || Fold::left_out(init, train)? == Some(fold),
         "{}: it was made with these pictures, those of fold {fold} among them, and going on from it leaves nothing \
          out: go on from a model that has seen others, or was trained with --fold {fold}",
         init.name

@@ -67,10 +67,12 @@ impl Fold {
     /// # Errors
     /// A header that names no fold.
     pub fn left_out(source: &Source, images: &Images) -> Result<Option<Self>> {
-        if source.provenance.parents.get("images") != Some(&images.source.hash) {
-            return Ok(None);
-        }
-        Self::told(source)
+        if Self::has_learnt_from(source, images) { Self::told(source) } else { Ok(None) }
+    }
+
+    /// Whether what is in `source` was made with `images`.
+    pub fn has_learnt_from(source: &Source, images: &Images) -> bool {
+        source.provenance.parents.get("images") == Some(&images.source.hash)
     }
 
     /// The fold that the header in `source` names, of whichever pictures.
