@@ -150,6 +150,33 @@ impl Convolution {
         }
         Ok(())
     }
+
+    fn run(
+        &self,
+        handle: sys::cudnnHandle_t,
+        way: Way,
+        [a, b, c]: [Ptr; 3],
+        (room, bytes): (*mut c_void, usize),
+    ) -> std::result::Result<(), CudnnError> {
+        let Self { x, y, weight, conv, .. } = *self;
+        let (one, zero) = (1.0f32, 0.0f32);
+        let (one, zero) = ((&raw const one).cast(), (&raw const zero).cast());
+        let [a, b, c] = [a, b, c].map(|Ptr(at)| at as *mut c_void);
+        // SAFETY: buffers of the sizes that the descriptions have, as for launches.
+        unsafe {
+            match way {
+                Way::Forward => result::convolution_forward(
+                    handle, one, x, a, weight, b, conv, FORWARD, room, bytes, zero, y, c,
+                ),
+                Way::Input => result::convolution_backward_data(
+                    handle, one, weight, b, y, a, conv, INPUT, room, bytes, zero, x, c,
+                ),
+                Way::Weight => result::convolution_backward_filter(
+                    handle, one, x, a, y, b, conv, WEIGHT, room, bytes, zero, weight, c,
+                ),
+            }
+        }
+    }
 }
 
 /// A description of floats `[n, c, h, w]` that lie as `[n, h, w, c]`.
@@ -232,35 +259,6 @@ impl Convolutions {
                 Ok(false)
             }
             Err(e) => Err(blamed(stream, failed(e))),
-        }
-    }
-}
-
-impl Convolution {
-    fn run(
-        &self,
-        handle: sys::cudnnHandle_t,
-        way: Way,
-        [a, b, c]: [Ptr; 3],
-        (room, bytes): (*mut c_void, usize),
-    ) -> std::result::Result<(), CudnnError> {
-        let Self { x, y, weight, conv, .. } = *self;
-        let (one, zero) = (1.0f32, 0.0f32);
-        let (one, zero) = ((&raw const one).cast(), (&raw const zero).cast());
-        let [a, b, c] = [a, b, c].map(|Ptr(at)| at as *mut c_void);
-        // SAFETY: buffers of the sizes that the descriptions have, as for launches.
-        unsafe {
-            match way {
-                Way::Forward => result::convolution_forward(
-                    handle, one, x, a, weight, b, conv, FORWARD, room, bytes, zero, y, c,
-                ),
-                Way::Input => result::convolution_backward_data(
-                    handle, one, weight, b, y, a, conv, INPUT, room, bytes, zero, x, c,
-                ),
-                Way::Weight => result::convolution_backward_filter(
-                    handle, one, x, a, y, b, conv, WEIGHT, room, bytes, zero, weight, c,
-                ),
-            }
         }
     }
 }
