@@ -137,7 +137,7 @@ P
         done
     done
     has_run "$2"
-    pass "found: $2 ($(grep -m1 -oE 'test [a-z_]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
+    pass "found: $2 ($(grep -m1 -oE 'test [a-z_0-9:]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
 }
 planted
 planted op/dense.cu "a bound that is one too far" "xx < s.w) values" "xx <= s.w) values"
@@ -232,7 +232,7 @@ P
     fi
     [ "$3" != "$4" ] || fail "$2: $(tail -5 "$work/log")"
     has_run "$2"
-    pass "found: $2 ($(grep -m1 -oE 'test [a-z_0-9]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
+    pass "found: $2 ($(grep -m1 -oE 'test [a-z_0-9:]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
 }
 in_library cudnn "a copy of cuDNN's" "->step = u;" "->step = u;" "$with_cudnn"
 in_library cublaslt "a copy of cuBLASLt's" "if (bias) v += bias[i];" "if (bias) v += bias[i];" "$dense"
