@@ -15,6 +15,7 @@ STUDENT := --arch studentnet --width 1.4 --epochs 12 --batch 32 --lr 3e-3 --warm
   --ema 0.998 --alpha 0.7 --temperature 4 --seed 3
 PLAN := --pictures 300
 QUANT := --epochs 4 --batch 32 --lr 1e-3 --ema 0.998 --alpha 0.7 --temperature 4 --seed 5
+VIEWS :=
 HAND_IN :=
 
 LEARN := --epochs 8 --batch 32 --lr 3e-3 --warmup 1 --weight-decay 2e-2 --ema 0.998
