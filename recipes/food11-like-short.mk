@@ -1,5 +1,5 @@
-# Recipe food11-like with everything cut short: for the report's experiments on two cores. All networks are
-# far from what longer training would make of them, so its answers are about short training.
+# For the report's experiments on two cores, on the pictures of recipe food11-like: smaller networks, on smaller maps, and
+# everything cut short. All are far from what longer training would make of them, so its answers are about short training.
 #
 #   make report RECIPE=food11-like-short DATA=food11-like
 

@@ -63,8 +63,9 @@ mended = $(DISTILL) --init $(OUT)/$1.safetensors $(call seeded,$(MEND) $2,$3)
 UNLIMITED := --budget 100000000
 
 # --- 1: one big model, the teacher, to Q1_PARAMS parameters; each way alone, so from labels but for distillation
-# The teacher's family, made narrow.
-FAMILY := $(patsubst arch=%,--arch %,$(filter arch=%,$(subst --arch ,arch=,$(strip $(TEACHER)))))
+# The teacher's family, its maps as large, made narrow.
+FAMILY := $(foreach flag,arch stem-stride,$(patsubst $(flag)=%,--$(flag) %,$(filter $(flag)=%,\
+  $(subst --$(flag) ,$(flag)=,$(strip $(TEACHER))))))
 NARROW := $(FAMILY) --params $(Q1_PARAMS) $(Q1_LEARN)
 
 $(OUT)/q1/none-%.safetensors: command = $(call labelled,$(NARROW))

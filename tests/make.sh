@@ -152,6 +152,11 @@ pass "$kills kills of the pipeline, each run again with the same or another seed
 [ "$(wc -l <"$work/stages")" = 1 ] && [ "$(cat "$work/stages")" -gt 150 ] || fail "not in .PRECIOUS: $(cat "$work/stages")"
 pass "$(cat "$work/stages") artifacts are never removed by make"
 
+# --- question 1's narrow networks have maps as large as the teacher's that is cut
+make -n report OUT="$out" TEACHER="--arch resnet18 --stem-stride 2 --width 0.25" 2>/dev/null \
+    | heard -e "--arch resnet18 --stem-stride 2 --params .*q1/none-1" || fail "the teacher's family without its stem"
+pass "the teacher's family is made narrow with its stem"
+
 # --- who may read and write what stages leave is the user's umask
 for mask in 077:600 002:664; do
     (umask ${mask%:*} && submission OUT="$work/masked" HAND_IN="$work/masked/hand-in.bin") || fail "umask $mask: $(tail -3 "$work/log")"

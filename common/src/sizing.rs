@@ -25,8 +25,8 @@ pub struct Sizing {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<usize>,
-    /// What --bytes reckons with for each weight that is stored. Files of 300,000 bytes lost nothing at 2.4 bits of
-    /// studentnet, before last layers were joined, and 0.2 points at 1.7 of resnet18 (RESULTS.md).
+    /// What --bytes reckons with for each weight that is stored. At 2.4, before last layers were joined, files of
+    /// 300,000 bytes lost nothing of studentnet once trained; at 1.7 those of resnet18 lost 0.1 points (RESULTS.md).
     #[arg(long, value_name = "B", default_value_t = BITS_PER_WEIGHT, requires = "bytes")]
     #[arg(conflicts_with_all = ["width", "params"])]
     #[serde(skip_serializing_if = "is_usual")]
