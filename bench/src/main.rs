@@ -175,8 +175,9 @@ fn time(steps: usize, mut f: impl FnMut() -> Result<()>) -> Result<Times> {
     Times::of(steps, f)
 }
 
-/// What a training step is given, as PyTorch's side of the comparison makes it: `pictures`, which are `n`, all of class 0.
-fn step_on(pictures: Vec<f32>, n: usize) -> (Batch, Update) {
+/// What a training step is given, as PyTorch's side of the comparison makes it: `pictures`, `n` of them, all of
+/// class 0.
+fn batch_and_update(pictures: Vec<f32>, n: usize) -> (Batch, Update) {
     let mut labels = vec![0.0; n * CLASSES];
     labels.iter_mut().step_by(CLASSES).for_each(|l| *l = 1.0);
     let update = Update { weight_decay: 1e-2, ..Update::new(Rule::AdamW, 1e-3) };
@@ -185,7 +186,7 @@ fn step_on(pictures: Vec<f32>, n: usize) -> (Batch, Update) {
 
 /// A training step that is waited for.
 fn step(executor: &mut dyn Executor, x: &[f32], n: usize) -> Result<()> {
-    let (batch, update) = step_on(x.to_vec(), n);
+    let (batch, update) = batch_and_update(x.to_vec(), n);
     executor.step(batch, Loss::LABELS, &update)?;
     executor.losses()?; // waits for the device
     Ok(())

@@ -1,6 +1,6 @@
 //! Training steps on a device that works through a queue, without waiting for each: what a training run does.
 
-use super::{Bench, noise, step_on};
+use super::{Bench, batch_and_update, noise};
 use crate::timing::Times;
 use anyhow::{Result, bail};
 use artifacts::Model;
@@ -78,6 +78,6 @@ pub(crate) fn steps(model: &Model, args: &Bench, device: Device) -> Result<Times
 
 /// A step that is not waited for.
 fn queue(executor: &mut dyn Executor, kept: Kept, views: &[(usize, View)]) -> Result<()> {
-    let (batch, update) = step_on(Vec::new(), views.len());
+    let (batch, update) = batch_and_update(Vec::new(), views.len());
     executor.step_on(kept, views, batch, Loss::LABELS, &update)
 }

@@ -88,6 +88,8 @@ for mode in "EMU_LAZY=1 EMU_POOLS=1" "EMU_LAZY=1 CRUMB_CUDA=exact"; do
 done
 # A bug is found by a test that has run, not by a driver that does not load or a program that is not there.
 has_run() { grep -qE '^running [0-9]+ tests?$' "$work/log" || fail "$1: no test has run: $(tail -5 "$work/log")"; }
+# The test that failed; what was said last where a program ended before it could say so.
+by_what() { grep -m1 -oE 'test [a-z_0-9:]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"; }
 # Whether a test program fails, told at the first failure: the others would go on for a minute.
 finds() {
     "$1" >"$work/log" 2>&1 &
@@ -137,7 +139,7 @@ P
         done
     done
     has_run "$2"
-    pass "found: $2 ($(grep -m1 -oE 'test [a-z_0-9:]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
+    pass "found: $2 ($(by_what))"
 }
 planted
 planted op/dense.cu "a bound that is one too far" "xx < s.w) values" "xx <= s.w) values"
@@ -232,7 +234,7 @@ P
     fi
     [ "$3" != "$4" ] || fail "$2: $(tail -5 "$work/log")"
     has_run "$2"
-    pass "found: $2 ($(grep -m1 -oE 'test [a-z_0-9:]+ \.\.\. FAILED' "$work/log" || tail -1 "$work/log"))"
+    pass "found: $2 ($(by_what))"
 }
 in_library cudnn "a copy of cuDNN's" "->step = u;" "->step = u;" "$with_cudnn"
 in_library cublaslt "a copy of cuBLASLt's" "if (bias) v += bias[i];" "if (bias) v += bias[i];" "$dense"

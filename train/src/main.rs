@@ -148,7 +148,7 @@ fn start(
 fn check_unseen(init: &Source, train: &Images, fold: Option<Fold>) -> Result<()> {
     let Some(fold) = fold else { return Ok(()) };
     ensure!(
-        !Fold::has_learnt_from(init, train) || Fold::left_out(init, train)? == Some(fold),
+        !train.made(init) || Fold::left_out(init, train)? == Some(fold),
         "{}: it was made with these pictures, those of fold {fold} among them, and going on from it leaves nothing \
          out: go on from a model that has seen others, or was trained with --fold {fold}",
         init.name

@@ -67,12 +67,7 @@ impl Fold {
     /// # Errors
     /// A header that names no fold.
     pub fn left_out(source: &Source, images: &Images) -> Result<Option<Self>> {
-        if Self::has_learnt_from(source, images) { Self::told(source) } else { Ok(None) }
-    }
-
-    /// Whether what is in `source` was made with `images`.
-    pub fn has_learnt_from(source: &Source, images: &Images) -> bool {
-        source.provenance.parents.get("images") == Some(&images.source.hash)
+        if images.made(source) { Self::told(source) } else { Ok(None) }
     }
 
     /// The fold that the header in `source` names, of whichever pictures.

@@ -83,6 +83,11 @@ impl Images {
         Ok(Self { preparation, classes, labels, names, source, artifact })
     }
 
+    /// Whether what is in `source` was made with these very pictures.
+    pub fn made(&self, source: &Source) -> bool {
+        source.provenance.parents.get("images") == Some(&self.source.hash)
+    }
+
     fn check(artifact: &Artifact, body: &Body) -> Result<(Vec<Option<usize>>, Vec<String>)> {
         let size = body.preparation.size;
         let (shape, _) = artifact.u8("pixels")?;

@@ -1,5 +1,6 @@
 //! The engine's schedule on a CUDA device: the same fused steps and buffer lifetimes as on the CPU, with
-//! kernels of our own; device, stream and cuBLAS handle are candle's ([`candle_core::CudaDevice`]); no autograd tape.
+//! kernels of our own; device, stream and cuBLAS handle are candle's ([`candle_core::CudaDevice`]); no autograd
+//! tape.
 //!
 //! | file | what it is |
 //! |---|---|
