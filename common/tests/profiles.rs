@@ -11,10 +11,11 @@ use std::path::Path;
 /// What these use themselves is as cold.
 const COLD: &str = "
     adler2 anyhow arrayvec base64 bitflags bumpalo bytemuck_derive byteorder-lite candle-nn cc cfg-if clap
-    color_quant comfy-table constant_time_eq cpufeatures criterion crunchy csv cudaforge document-features either
-    hashbrown indicatif kuva libc log moxcms num-traits quick-error rand rand_distr rustix serde serde_json
-    signal-hook statrs tempfile thiserror ttf-parser typst-as-lib typst-assets typst-layout typst-pdf
-    zerocopy-derive zip zlib-rs";
+    color_quant comfy-table constant_time_eq cpufeatures criterion crunchy csv cudaforge document-features
+    dyn-stack either hashbrown indicatif kuva libc libm log moxcms num-complex num-traits once_cell paste
+    pulp-wasm-simd-flag quick-error rand rand_distr raw-cpuid reborrow rustix seq-macro serde serde_json
+    signal-hook statrs sysctl tempfile thiserror ttf-parser typst-as-lib typst-assets typst-layout typst-pdf
+    version_check zerocopy-derive zip zlib-rs";
 
 fn read(file: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file)).unwrap()

@@ -29,6 +29,7 @@ use graph::grid::{Grid, MOST_BITS, Scale, top};
 use graph::{Array, Graph, Role, Shape, Weights};
 use moments::{Moments, Site};
 use rayon::prelude::*;
+use reference::Matrix;
 use reference::look::{self, Map};
 use std::collections::BTreeMap;
 
@@ -116,7 +117,7 @@ impl<'a> Rounding<'a> {
         for (i, node) in graph.nodes().iter().enumerate() {
             if let Some(site) = site(graph, &self.shapes, i) {
                 let [float, now] = [0, 1].map(|k| results[k][node.inputs[0]].as_slice());
-                let layer = self.layer(i, &site, &site.moments(float, now), price)?;
+                let layer = self.layer(i, &site, &site.moments(float, now)?, price)?;
                 let name = |end: &str| format!("{}.{end}", node.name);
                 if let Some(bias) = layer.bias {
                     let bias = self.bias(i, &site, &bias, price)?;
@@ -152,18 +153,22 @@ impl<'a> Rounding<'a> {
         let array = array.with_context(|| format!("{name}.weight is missing"))?;
         let (n, importance) = (site.columns(), &self.importance[&node]);
         let per_group = site.conv.output / site.conv.groups;
-        let factors: Vec<Factor> = moments.par_iter().map(|m| Factor::new(&m.second, n)).collect();
+        let factors = moments.par_iter().map(|m| Factor::new(&m.second, n));
+        let factors = factors.collect::<Result<Vec<Factor>>>()?;
         let pivots = pivots(&factors);
-        let rows: Vec<(Scale, Vec<i16>)> = (array.values.par_chunks(n).enumerate())
-            .map(|(o, row)| {
-                let (row, g): (Vec<f64>, _) =
-                    (row.iter().map(|v| f64::from(*v)).collect(), o / per_group);
-                let aim = aim(&row, &moments[g], &factors[g]);
-                let scale = scale(price, importance[o] * pivots[g], &aim);
-                (scale, factors[g].round(&aim, f64::from(scale.value()), top(MOST_BITS)))
-            })
-            .collect();
-        let (scales, codes): (Vec<Scale>, Vec<Vec<i16>>) = rows.into_iter().unzip();
+        let group = |(g, rows): (usize, &[f32])| -> Result<(Vec<Scale>, Vec<i16>)> {
+            let rows: Vec<f64> = rows.iter().map(|v| f64::from(*v)).collect();
+            let aims = aims(&rows, &moments[g], &factors[g], n)?;
+            let own = &importance[g * per_group..];
+            let scales = aims.chunks(n).zip(own).map(|(aim, i)| scale(price, i * pivots[g], aim));
+            let scales: Vec<Scale> = scales.collect();
+            let steps: Vec<f64> = scales.iter().map(|s| f64::from(s.value())).collect();
+            Ok((scales, factors[g].round(&aims, &steps, top(MOST_BITS))?))
+        };
+        let groups = array.values.par_chunks(per_group * n).enumerate().map(group);
+        let groups = groups.collect::<Result<Vec<_>>>()?;
+        let (scales, codes): (Vec<Vec<Scale>>, Vec<Vec<i16>>) = groups.into_iter().unzip();
+        let scales = scales.into_iter().flatten().collect();
         let codes: Vec<i16> = codes.into_iter().flatten().collect();
         let grid = Grid { bits: bits(&codes), scales };
         let weight = Integers::from_codes(array.shape.clone(), grid, codes)?;
@@ -206,17 +211,12 @@ fn scale(price: f64, cost: f64, row: &[f64]) -> Scale {
     Scale::nearest((price / (VARIANCE * cost)).sqrt() as f32).max(reaching)
 }
 
-/// The weights that make of the inputs as they are what comes nearest to the float network's result.
-fn aim(row: &[f64], moments: &Moments, factor: &Factor) -> Vec<f64> {
-    let n = row.len();
-    let mut missing = vec![0.0; n];
-    for (i, w) in row.iter().enumerate() {
-        let at = i * n..(i + 1) * n;
-        let pairs = moments.cross[at.clone()].iter().zip(&moments.second[at]);
-        missing.iter_mut().zip(pairs).for_each(|(m, (c, s))| *m += w * (c - s));
-    }
-    let added = factor.solve(&missing);
-    row.iter().zip(added).map(|(w, a)| w + a).collect()
+/// The weights that make of the inputs as they are what comes nearest to the float network's result: of each of `rows`,
+/// of `n` numbers.
+fn aims(rows: &[f64], moments: &Moments, factor: &Factor, n: usize) -> Result<Vec<f64>> {
+    let gaps: Vec<f64> = moments.cross.iter().zip(&moments.second).map(|(c, s)| c - s).collect();
+    let added = factor.solve(&Matrix::new(rows, n)?.times(&Matrix::new(&gaps, n)?)?)?;
+    Ok(rows.iter().zip(added).map(|(w, a)| w + a).collect())
 }
 
 /// `bias` with what the rounded weight and its inputs do to the mean of every output.

@@ -1,7 +1,9 @@
 //! What a layer's inputs are like: means and second moments of its patches.
 
+use anyhow::Result;
 use graph::op::Conv;
 use rayon::prelude::*;
+use reference::Matrix;
 use reference::look::Map;
 
 /// Multiplications that the second moments of one group may take.
@@ -10,8 +12,8 @@ const WORK: usize = 4_000_000_000;
 const PATCHES: usize = 4;
 /// Numbers that the patches of one group may hold: 128 MB of each network.
 const NUMBERS: usize = 32_000_000;
-/// Rows of the moments that are added up in one pass over the patches.
-const ROWS: usize = 16;
+/// Numbers of the patches that are multiplied at a time, in f64: 16 MB of each network.
+const TOGETHER: usize = 2_000_000;
 
 /// Of the patches x that one group of a layer reads in the float network, and x̂, what they are where the layers before
 /// are rounded. Columns are input channel × place in the window, as in a row of the weight. Second moments are sums
@@ -92,7 +94,10 @@ impl Site {
     }
 
     /// Of every group, `maps` being the inputs in the float network and `rounded` those behind rounded layers.
-    pub(super) fn moments(&self, maps: &[Map], rounded: &[Map]) -> Vec<Moments> {
+    ///
+    /// # Errors
+    /// What products of matrices say.
+    pub(super) fn moments(&self, maps: &[Map], rounded: &[Map]) -> Result<Vec<Moments>> {
         let stride = self.stride(maps.iter().map(|m| m.shape[0]).sum());
         let groups = (0..self.conv.groups).into_par_iter();
         groups
@@ -100,37 +105,36 @@ impl Site {
             .collect()
     }
 
-    fn of(&self, float: &[f32], rounded: &[f32]) -> Moments {
+    fn of(&self, float: &[f32], rounded: &[f32]) -> Result<Moments> {
         let n = self.columns();
-        let count = (float.len() / n).max(1) as f64;
         let (mean, mean_rounded) = (means(float, n), means(rounded, n));
-        let scale = self.positions() as f64;
+        let (mut second, mut cross) = (vec![0.0; n * n], vec![0.0; n * n]);
+        let rows = (TOGETHER / n).max(1) * n;
+        for (float, rounded) in float.chunks(rows).zip(rounded.chunks(rows)) {
+            let (float, rounded) = (matrix(float, n)?, matrix(rounded, n)?);
+            add(&mut second, &rounded.transposed()?.times(&rounded)?);
+            add(&mut cross, &float.transposed()?.times(&rounded)?);
+        }
+        let (count, scale) = ((float.len() / n).max(1) as f64, self.positions() as f64);
         // A bias takes up what an error does to the mean.
         let centred = if self.conv.bias { 1.0 } else { 0.0 };
-        let moments = |left: &[f32], left_mean: &[f64]| {
-            let mut sums = vec![0.0f64; n * n];
-            // A thread has some rows of the sums: every sum is added up in the patches' order.
-            sums.par_chunks_mut((ROWS * n).max(1)).enumerate().for_each(|(block, sums)| {
-                let first = block * ROWS;
-                for (a, b) in left.chunks_exact(n).zip(rounded.chunks_exact(n)) {
-                    for (a, sums) in a[first..].iter().zip(sums.chunks_mut(n)) {
-                        let a = f64::from(*a);
-                        if a != 0.0 {
-                            sums.iter_mut().zip(b).for_each(|(s, b)| *s += a * f64::from(*b));
-                        }
-                    }
-                }
-                for (mean, sums) in left_mean[first..].iter().zip(sums.chunks_mut(n)) {
-                    for (s, m) in sums.iter_mut().zip(&mean_rounded) {
-                        *s = scale * (*s / count - centred * mean * m);
-                    }
-                }
-            });
-            sums
-        };
-        let (second, cross) = (moments(rounded, &mean_rounded), moments(float, &mean));
-        Moments { second, cross, mean, mean_rounded }
+        for (sums, left_mean) in [(&mut second, &mean_rounded), (&mut cross, &mean)] {
+            for (row, mean) in sums.chunks_mut(n).zip(left_mean) {
+                let of = |(s, m): (&mut f64, &f64)| *s = scale * (*s / count - centred * mean * m);
+                row.iter_mut().zip(&mean_rounded).for_each(of);
+            }
+        }
+        Ok(Moments { second, cross, mean, mean_rounded })
     }
+}
+
+fn matrix(patches: &[f32], n: usize) -> Result<Matrix> {
+    let patches: Vec<f64> = patches.iter().map(|v| f64::from(*v)).collect();
+    Ok(Matrix::new(&patches, n)?)
+}
+
+fn add(sums: &mut [f64], part: &[f64]) {
+    sums.iter_mut().zip(part).for_each(|(s, p)| *s += p);
 }
 
 fn means(patches: &[f32], n: usize) -> Vec<f64> {
