@@ -11,9 +11,12 @@ use comfy_table::{CellAlignment, Table, presets};
 use common::cli;
 use common::device::Device;
 use common::interrupt::{Partial, Watch};
-use sensitivity::{Layer, Measure};
+use sensitivity::{Layer, Measure, spread};
 use serde::Serialize;
 use std::path::PathBuf;
+
+/// Of the pictures that decide, so many show what each tensor alone would cost: seven widths of every tensor are tried.
+const MEASURED: usize = 100;
 
 /// Choose grids for every tensor so that the finished file keeps to a budget.
 ///
@@ -22,8 +25,9 @@ use std::path::PathBuf;
 /// integer makes up for the errors of those before it, and each layer for those of the layers before it; the price of
 /// an error lands the file just below the budget. The plan holds the rounded network, which needs no further
 /// training: quantize pack writes its file; distill --quant trains it further on its grids.
-/// Prints the exact size and how far its answers are from the float network's before anything is written, and how far
-/// they are when one tensor alone is rounded to the nearest.
+/// Prints the exact size before anything is written, how far its answers are from the float network's, to as many other
+/// pictures of --images and to those that decided (where these are much nearer, more --pictures help), and how far they
+/// are, on a hundred, when one tensor alone is rounded to the nearest.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   quantize plan --model student.safetensors --images training.safetensors --budget 300000 \\
@@ -95,19 +99,22 @@ impl Plan {
         }
         let partial = self.out.as_deref().map(|out| Partial::beside(out, &provenance, &()));
         let partial = partial.transpose()?;
-        let mut measure = Measure::new(&model, &images, self.flags.pictures as usize, device)?;
+        let all: Vec<usize> = (0..images.len()).collect();
+        let chosen = spread(&all, self.flags.pictures as usize);
         let budget = self.flags.budget;
         let (plan, quantized) = match self.flags.bits {
             Some(bits) => even(&model, bits, budget)?,
             None => {
                 let mut watch = Watch::start()?;
                 let kept = partial.as_ref();
+                let some = spread(&chosen, MEASURED);
+                let mut measure = Measure::new(&model, &images, some, device)?;
                 let layers = sensitivity::layers(&model, &mut measure, kept, &mut watch)?;
                 let mut between = || {
                     let all = layers.iter().flat_map(|l| &l.divergence);
                     watch.between(|| sensitivity::keep(kept, all))
                 };
-                let rounding = Rounding::new(&model, &images, measure.chosen())?;
+                let rounding = Rounding::new(&model, &images, &chosen)?;
                 let rounded = rounding::to_budget(&rounding, budget, &mut between);
                 let (rounded, price) = rounded.with_context(|| source.name.clone())?;
                 cli::print(&table(&layers, &rounded)?)?;
@@ -115,13 +122,11 @@ impl Plan {
             }
         };
         let bytes = plan.bytes;
-        let (divergence, same) = measure.of(&quantized.weights()?)?;
-        let n = measure.pictures();
         let found = format!(
-            "{} bytes, {} below the budget; of {n} pictures a share of {same:.4} gets the float \
-             network's class; divergence {divergence:.5} nats; {}",
+            "{} bytes, {} below the budget; {}; {}",
             cli::count(bytes),
             cli::count(budget - bytes),
+            judged(&model, &images, &chosen, &quantized, device)?,
             plan.price(),
         );
         let Some(out) = self.out else { return Ok(found) };
@@ -132,6 +137,33 @@ impl Plan {
         }
         Ok(format!("{}: {found}", out.display()))
     }
+}
+
+/// How the answers of `quantized` are, to as many other pictures as were `chosen`, and to these.
+fn judged(
+    model: &Model,
+    images: &Images,
+    chosen: &[usize],
+    quantized: &Quantized,
+    device: Device,
+) -> Result<String> {
+    let weights = quantized.weights()?;
+    let (divergence, same) = Measure::new(model, images, chosen.to_vec(), device)?.of(&weights)?;
+    let others: Vec<usize> = (0..images.len()).filter(|i| !chosen.contains(i)).collect();
+    if others.is_empty() {
+        let n = chosen.len();
+        return Ok(format!(
+            "of the {n} pictures, none of which is left to judge by, a share of {same:.4} gets the float network's class; \
+             divergence {divergence:.5} nats"
+        ));
+    }
+    let others = spread(&others, chosen.len());
+    let n = others.len();
+    let (beside, same) = Measure::new(model, images, others, device)?.of(&weights)?;
+    Ok(format!(
+        "of {n} other pictures a share of {same:.4} gets the float network's class; divergence {beside:.5} nats, \
+         {divergence:.5} on those that decided"
+    ))
 }
 
 /// The plan of so many `bits` for every weight, and its network.

@@ -22,11 +22,17 @@ pub(super) struct Layer {
     pub(super) divergence: Vec<f64>,
 }
 
-/// Answers of the float network on calibration pictures.
+/// `count` of `all` pictures, spread over them, as they are often sorted by class.
+pub(super) fn spread(all: &[usize], count: usize) -> Vec<usize> {
+    let count = count.min(all.len());
+    (0..count).map(|i| all[i * all.len() / count]).collect()
+}
+
+/// Answers of the float network to some pictures.
 pub(super) struct Measure<'a> {
     model: &'a Model,
     asked: Asked<'a>,
-    /// The calibration pictures.
+    /// These pictures.
     chosen: Vec<usize>,
     /// Of the network, whatever weights it is given.
     executor: Box<dyn Executor>,
@@ -51,13 +57,10 @@ impl<'a> Measure<'a> {
     pub(super) fn new(
         model: &'a Model,
         images: &'a Images,
-        pictures: usize,
+        chosen: Vec<usize>,
         device: Device,
     ) -> Result<Self> {
-        let (all, count) = (images.len(), pictures.min(images.len()));
-        ensure!(count > 0, "{}: no pictures", images.source.name);
-        // Spread over all, as pictures are often sorted by class.
-        let chosen: Vec<usize> = (0..count).map(|i| i * all / count).collect();
+        ensure!(!chosen.is_empty(), "{}: no pictures", images.source.name);
         let mut executor = device.executor(model)?;
         let asked = Asked::new(&mut *executor, images, &model.input.normalization)?;
         let (classes, answers) = (Vec::new(), Vec::new());
@@ -66,15 +69,6 @@ impl<'a> Measure<'a> {
         measure.classes = logits.chunks(model.classes.len().max(1)).map(score::argmax).collect();
         measure.answers = log_probabilities(&logits, model.classes.len());
         Ok(measure)
-    }
-
-    /// The calibration pictures.
-    pub(super) fn chosen(&self) -> &[usize] {
-        &self.chosen
-    }
-
-    pub(super) fn pictures(&self) -> usize {
-        self.chosen.len()
     }
 
     fn logits(&mut self, weights: &Weights) -> Result<Vec<f32>> {
@@ -88,7 +82,7 @@ impl<'a> Measure<'a> {
     /// float network's, in nats, and the share of pictures that get the same class.
     pub(super) fn of(&mut self, weights: &Weights) -> Result<(f64, f64)> {
         let logits = self.logits(weights)?;
-        let pictures = self.pictures() as f64;
+        let pictures = self.chosen.len() as f64;
         let same = score::correct(&logits, &self.classes) as f64 / pictures;
         let answers = log_probabilities(&logits, self.model.classes.len());
         let terms = self.answers.iter().zip(&answers).map(|(p, q)| p.exp() * (p - q));

@@ -14,6 +14,7 @@
 //! Networks run in the reference executor, which can be looked into; only the CPU computes here, and sums are added up
 //! in an order that no number of threads changes.
 
+mod budget;
 mod factor;
 mod importance;
 mod moments;
@@ -22,8 +23,8 @@ mod tests;
 
 use anyhow::{Context, Result, ensure};
 use artifacts::{Images, Model};
+pub(crate) use budget::to_budget;
 use codec::{Integers, Quantized, Rows, uniform_choices};
-use common::cli;
 use factor::Factor;
 use graph::grid::{Grid, MOST_BITS, Scale, top};
 use graph::{Array, Graph, Role, Shape, Weights};
@@ -240,67 +241,4 @@ fn biases(bias: &Array, float: &Array, rounded: &Array, moments: &[Moments]) -> 
 fn bits(codes: &[i16]) -> u8 {
     let most = codes.iter().map(|q| q.abs()).max().unwrap_or(0);
     (2..MOST_BITS).find(|b| top(*b) >= most).unwrap_or(MOST_BITS)
-}
-
-/// Roundings tried on the way to a budget.
-const TRIES: usize = 9;
-/// Share of the budget that may be left over.
-const SPARE: usize = 1000;
-/// Nats that all errors together cost at the price that is tried first.
-const FIRST: f64 = 0.01;
-/// Factor of the price where nothing is known of one side.
-const STEP: f64 = 8.0;
-
-/// The network rounded at the lowest price, to about a thousandth of the bytes, at which its finished file keeps to
-/// `budget`; and that price, in nats for the error of one number. `between` is called after every rounding.
-///
-/// # Errors
-/// A budget that is out of reach; what `between` says.
-pub(crate) fn to_budget(
-    rounding: &Rounding,
-    budget: usize,
-    between: &mut dyn FnMut() -> Result<()>,
-) -> Result<(Quantized, f64)> {
-    let model = rounding.model;
-    // (ln price, bytes) of what is too large and of what fits.
-    let (mut large, mut fits): (Option<[f64; 2]>, Option<[f64; 2]>) = (None, None);
-    let mut best: Option<(Quantized, f64)> = None;
-    let mut least = usize::MAX;
-    let mut at = (FIRST / model.graph.parameter_count() as f64).ln();
-    let bar = cli::progress(TRIES, "rounding");
-    for _ in 0..TRIES {
-        let quantized = rounding.at(at.exp())?;
-        let bytes = model.coded_bytes(&quantized)?;
-        least = least.min(bytes);
-        bar.inc(1);
-        between()?;
-        if bytes <= budget {
-            fits = Some([at, bytes as f64]);
-            best = Some((quantized, at.exp()));
-            if budget - bytes <= budget / SPARE {
-                break;
-            }
-        } else {
-            large = Some([at, bytes as f64]);
-        }
-        at = match (large, fits) {
-            (Some(l), Some(f)) => {
-                // A straight line between them, a little on the side that fits; never onto an end.
-                let aim = budget as f64 * (1.0 - 0.3 / SPARE as f64);
-                let share = ((l[1] - aim) / (l[1] - f[1]).max(1.0)).clamp(0.05, 0.95);
-                l[0] + share * (f[0] - l[0])
-            }
-            (Some(l), None) => l[0] + STEP.ln(),
-            (None, Some(f)) => f[0] - STEP.ln(),
-            (None, None) => at,
-        };
-    }
-    bar.finish_and_clear();
-    best.with_context(|| {
-        format!(
-            "at the coarsest grids tried the network takes {} bytes, the budget is {}: prune it, or raise --budget",
-            cli::count(least),
-            cli::count(budget)
-        )
-    })
 }

@@ -10,6 +10,8 @@ use reference::look::Map;
 const WORK: usize = 4_000_000_000;
 /// Patches per column that are looked at, however many multiplications that takes.
 const PATCHES: usize = 4;
+/// Patches that are enough, however small they are: moments are then known to a hundredth.
+const ENOUGH: usize = 20_000;
 /// Numbers that the patches of one group may hold: 128 MB of each network.
 const NUMBERS: usize = 32_000_000;
 /// Numbers of the patches that are multiplied at a time, in f64: 16 MB of each network.
@@ -54,7 +56,7 @@ impl Site {
     /// Every how manieth position of `pictures` is looked at: a number that meets all places of a picture.
     fn stride(&self, pictures: usize) -> usize {
         let (n, all) = (self.columns(), pictures * self.positions());
-        let enough = (WORK / (n * n)).max(PATCHES * n).min(NUMBERS / n).max(1);
+        let enough = (WORK / (n * n)).min(ENOUGH).max(PATCHES * n).min(NUMBERS / n).max(1);
         let mut stride = all.div_ceil(enough).max(1);
         while divisor(self.positions(), stride) > 1 {
             stride += 1;
