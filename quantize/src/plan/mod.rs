@@ -14,6 +14,7 @@ use common::interrupt::{Partial, Watch};
 use sensitivity::{Layer, Measure, spread};
 use serde::Serialize;
 use std::path::PathBuf;
+use views::{Policy, View};
 
 /// Of the pictures that decide, so many show what each tensor alone would cost: seven widths of every tensor are tried.
 const MEASURED: usize = 100;
@@ -67,6 +68,30 @@ struct Flags {
     /// makes of all of them is held, four bytes a number, by the float network and by the rounded one.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pictures: u32,
+    /// Calibrate on a view of each, drawn as in train, instead of on the pictures as they are. What a network has learnt
+    /// by heart it answers with certainty, and then little seems to matter: such networks need it.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    augment: Option<Policy>,
+    /// Seed of the views [default: 0].
+    #[arg(long, requires = "augment")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+}
+
+impl Flags {
+    /// Of `images`, what to calibrate on, and as many others as they are.
+    fn calibration(&self, images: &Images) -> [Vec<(usize, View)>; 2] {
+        let (policy, seed) = (self.augment.unwrap_or_default(), self.seed.unwrap_or(0));
+        let size = images.preparation.size;
+        let all: Vec<usize> = (0..images.len()).collect();
+        let chosen = spread(&all, self.pictures as usize);
+        let others: Vec<usize> = all.iter().copied().filter(|i| !chosen.contains(i)).collect();
+        let view = |i: &usize| (*i, View::of(&policy, seed, *i, 0, images.len(), size));
+        let plain = |i: usize| (i, View::plain(i));
+        let others = spread(&others, chosen.len()).into_iter().map(plain).collect();
+        [chosen.iter().map(view).collect(), others]
+    }
 }
 
 #[derive(Serialize)]
@@ -99,8 +124,7 @@ impl Plan {
         }
         let partial = self.out.as_deref().map(|out| Partial::beside(out, &provenance, &()));
         let partial = partial.transpose()?;
-        let all: Vec<usize> = (0..images.len()).collect();
-        let chosen = spread(&all, self.flags.pictures as usize);
+        let [chosen, others] = self.flags.calibration(&images);
         let budget = self.flags.budget;
         let (plan, quantized) = match self.flags.bits {
             Some(bits) => even(&model, bits, budget)?,
@@ -126,7 +150,7 @@ impl Plan {
             "{} bytes, {} below the budget; {}; {}",
             cli::count(bytes),
             cli::count(budget - bytes),
-            judged(&model, &images, &chosen, &quantized, device)?,
+            judged(&model, &images, [chosen, others], &quantized, device)?,
             plan.price(),
         );
         let Some(out) = self.out else { return Ok(found) };
@@ -139,30 +163,26 @@ impl Plan {
     }
 }
 
-/// How the answers of `quantized` are, to as many other pictures as were `chosen`, and to these.
+/// How the answers of `quantized` are, to what was chosen to calibrate on and to others.
 fn judged(
     model: &Model,
     images: &Images,
-    chosen: &[usize],
+    [chosen, others]: [Vec<(usize, View)>; 2],
     quantized: &Quantized,
     device: Device,
 ) -> Result<String> {
-    let weights = quantized.weights()?;
-    let (divergence, same) = Measure::new(model, images, chosen.to_vec(), device)?.of(&weights)?;
-    let others: Vec<usize> = (0..images.len()).filter(|i| !chosen.contains(i)).collect();
-    if others.is_empty() {
-        let n = chosen.len();
+    let (n, weights) = (others.len(), quantized.weights()?);
+    let (decided, same) = Measure::new(model, images, chosen, device)?.of(&weights)?;
+    if n == 0 {
         return Ok(format!(
-            "of the {n} pictures, none of which is left to judge by, a share of {same:.4} gets the float network's class; \
-             divergence {divergence:.5} nats"
+            "of the pictures, none of which is left to judge by, a share of {same:.4} gets the float network's class; \
+             divergence {decided:.5} nats"
         ));
     }
-    let others = spread(&others, chosen.len());
-    let n = others.len();
-    let (beside, same) = Measure::new(model, images, others, device)?.of(&weights)?;
+    let (divergence, same) = Measure::new(model, images, others, device)?.of(&weights)?;
     Ok(format!(
-        "of {n} other pictures a share of {same:.4} gets the float network's class; divergence {beside:.5} nats, \
-         {divergence:.5} on those that decided"
+        "of {n} other pictures a share of {same:.4} gets the float network's class; divergence {divergence:.5} nats, \
+         {decided:.5} on those that decided"
     ))
 }
 

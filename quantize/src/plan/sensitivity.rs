@@ -22,18 +22,18 @@ pub(super) struct Layer {
     pub(super) divergence: Vec<f64>,
 }
 
-/// `count` of `all` pictures, spread over them, as they are often sorted by class.
-pub(super) fn spread(all: &[usize], count: usize) -> Vec<usize> {
+/// `count` of `all`, spread over them, as pictures are often sorted by class.
+pub(super) fn spread<T: Copy>(all: &[T], count: usize) -> Vec<T> {
     let count = count.min(all.len());
     (0..count).map(|i| all[i * all.len() / count]).collect()
 }
 
-/// Answers of the float network to some pictures.
+/// Answers of the float network to some views.
 pub(super) struct Measure<'a> {
     model: &'a Model,
     asked: Asked<'a>,
-    /// These pictures.
-    chosen: Vec<usize>,
+    /// These views, each with its picture.
+    chosen: Vec<(usize, View)>,
     /// Of the network, whatever weights it is given.
     executor: Box<dyn Executor>,
     /// The float network's classes.
@@ -57,7 +57,7 @@ impl<'a> Measure<'a> {
     pub(super) fn new(
         model: &'a Model,
         images: &'a Images,
-        chosen: Vec<usize>,
+        chosen: Vec<(usize, View)>,
         device: Device,
     ) -> Result<Self> {
         ensure!(!chosen.is_empty(), "{}: no pictures", images.source.name);
@@ -74,8 +74,8 @@ impl<'a> Measure<'a> {
     fn logits(&mut self, weights: &Weights) -> Result<Vec<f32>> {
         let variables = self.executor.parametrisation().variables(weights, &self.model.grids)?;
         self.executor.upload(State { variables, ..State::default() })?;
-        let plain = |i: usize| (self.chosen[i], View::plain(self.chosen[i]));
-        self.asked.logits(&mut *self.executor, self.chosen.len(), plain, |_, _| Ok(()))
+        let view = |i: usize| self.chosen[i];
+        self.asked.logits(&mut *self.executor, self.chosen.len(), view, |_, _| Ok(()))
     }
 
     /// Of the network with these weights: mean Kullback–Leibler divergence of its answers from the

@@ -14,6 +14,11 @@ const FIRST: f64 = 0.01;
 /// How much the logarithm of the price has to rise for that of the bytes to fall by one: 2 to 4 around a bit per weight.
 const STEEP: f64 = 3.0;
 
+/// Prices whose logarithms are nearer than that take bytes that differ by chance: another number rounded up changes what
+/// all after it make up for. At 0.3 bits a weight, where few numbers are not zero, bytes at one price are off by up to a
+/// hundredth.
+const NARROW: f64 = 0.004;
+
 /// What prices were tried, and what came of it.
 struct Search {
     budget: usize,
@@ -22,24 +27,28 @@ struct Search {
 }
 
 impl Search {
-    /// The logarithm of the price to try next: where a curve through the nearest of what was seen meets the budget, between
-    /// what is too large and what fits.
-    fn next(&self) -> f64 {
+    /// The highest price that is too low, and the lowest that fits, with their bytes.
+    fn ends(&self) -> [Option<[f64; 2]>; 2] {
         let most = (self.budget as f64).ln();
-        let aim = most - 0.3 * SPARE;
         let (large, fits): (Vec<[f64; 2]>, Vec<[f64; 2]>) =
             self.seen.iter().partition(|[_, bytes]| *bytes > most);
         let large = large.into_iter().max_by(|a, b| a[0].total_cmp(&b[0]));
-        let fits = fits.into_iter().min_by(|a, b| a[0].total_cmp(&b[0]));
-        match (large, fits) {
-            (Some(l), Some(f)) if l[0] < f[0] => {
+        [large, fits.into_iter().min_by(|a, b| a[0].total_cmp(&b[0]))]
+    }
+
+    /// The logarithm of the price to try next: where a curve through the nearest of what was seen meets the budget, between
+    /// what is too large and what fits. None where only chance is left to try.
+    fn next(&self) -> Option<f64> {
+        let aim = (self.budget as f64).ln() - 0.3 * SPARE;
+        match self.ends() {
+            [Some(l), Some(f)] => {
                 let ends = [0.02, 0.98].map(|share| l[0] + share * (f[0] - l[0]));
-                self.meeting(aim).clamp(ends[0], ends[1])
+                (f[0] - l[0] > NARROW).then(|| self.meeting(aim).clamp(ends[0], ends[1]))
             }
-            (Some([at, bytes]), _) | (None, Some([at, bytes])) => {
-                at + self.steep(aim) * (bytes - aim)
+            [Some([at, bytes]), _] | [_, Some([at, bytes])] => {
+                Some(at + self.steep(aim) * (bytes - aim))
             }
-            (None, None) => 0.0,
+            [None, None] => None,
         }
     }
 
@@ -106,7 +115,8 @@ pub(crate) fn to_budget(
                 break;
             }
         }
-        at = search.next();
+        let Some(next) = search.next() else { break };
+        at = next;
     }
     bar.finish_and_clear();
     best.with_context(|| {
@@ -144,7 +154,7 @@ mod tests {
                 let mut at = first.ln();
                 while !(budget - budget / 1000..=budget).contains(&bytes(at)) {
                     search.seen.push([at, (bytes(at) as f64).ln()]);
-                    at = search.next();
+                    at = search.next().unwrap();
                 }
                 tries.push(search.seen.len() + 1);
             }

@@ -33,6 +33,7 @@ use rayon::prelude::*;
 use reference::Matrix;
 use reference::look::{self, Map};
 use std::collections::BTreeMap;
+use views::{View, render};
 
 /// Pictures run together.
 const BATCH: usize = 32;
@@ -66,18 +67,18 @@ struct Layer {
 }
 
 impl<'a> Rounding<'a> {
-    /// Of the folded `model`, by the pictures `chosen` of `images`.
+    /// Of the folded `model`, by the views `chosen` of `images`, each with its picture.
     ///
     /// # Errors
     /// Pictures of another size than the network's, or none.
-    pub(crate) fn new(model: &'a Model, images: &Images, chosen: &[usize]) -> Result<Self> {
+    pub(crate) fn new(model: &'a Model, images: &Images, chosen: &[(usize, View)]) -> Result<Self> {
         ensure!(!chosen.is_empty(), "{}: no pictures", images.source.name);
         let size = model.input.preparation.size;
-        let batch = |chosen: &[usize]| {
+        let batch = |chosen: &[(usize, View)]| {
             let floats = images.preparation.bytes();
             let mut values = vec![0.0; chosen.len() * floats];
-            for (x, i) in values.chunks_mut(floats.max(1)).zip(chosen) {
-                model.input.normalization.apply(images.pixels(*i), x);
+            for (x, (i, view)) in values.chunks_mut(floats.max(1)).zip(chosen) {
+                render(images, *i, view, &model.input.normalization, x);
             }
             Map { shape: [chosen.len(), size, size, 3], values }
         };

@@ -68,12 +68,11 @@ impl Site {
     fn patches(&self, maps: &[Map], group: usize, stride: usize) -> Vec<f32> {
         let (n, window) = (self.columns(), self.conv.window);
         let inputs = self.conv.input / self.conv.groups;
-        let positions = maps.iter().flat_map(|map| {
-            let places = (0..map.shape[0]).flat_map(|b| (0..self.positions()).map(move |p| (b, p)));
-            places.map(move |(b, p)| (map, b, p))
-        });
+        let pictures: Vec<(&Map, usize)> =
+            maps.iter().flat_map(|map| (0..map.shape[0]).map(move |b| (map, b))).collect();
         let mut all = Vec::new();
-        for (map, b, p) in positions.step_by(stride) {
+        for at in (0..pictures.len() * self.positions()).step_by(stride) {
+            let ((map, b), p) = (pictures[at / self.positions()], at % self.positions());
             let [_, h, w, channels] = map.shape;
             let start = all.len();
             all.resize(start + n, 0.0);
