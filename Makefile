@@ -122,6 +122,7 @@ MANY := $(strip $(FOLDS)$(TEACHERS))
 $(if $(and $(MANY),$(TEACHER_FILE)),$(error TEACHER_FILE and $(if $(FOLDS),FOLDS,TEACHERS): a teacher that is there \
   already is not trained; leave one of them out))
 ifneq ($(MANY),)
+$(if $(strip $(STUDENT)),,$(error without STUDENT one teacher is made smaller: leave $(if $(FOLDS),FOLDS,TEACHERS) out))
 # As text: for a shell 2.9 or 1e1 are numbers, too.
 $(if $(and $(filter 1,$(words $(MANY))),$(filter $(shell seq 2 100),$(MANY))),,$(error \
   $(if $(FOLDS),FOLDS,TEACHERS)=$(MANY): expected a whole number, 2 to 100))
@@ -324,14 +325,15 @@ $(OUT)/suspects/logits.safetensors: command = $(call ask,$(TAUGHT_BY))
 $(OUT)/suspects/logits.safetensors: $(TAUGHT_BY:%=$(OUT)/%.safetensors) $(TRAINING) $$(changed) | tools lock
 	$(stage)
 
-# --- student, then (cut, tune) x PRUNE_STEPS
+# --- student, then (cut, tune) x PRUNE_STEPS; a recipe without STUDENT makes the teacher itself smaller
+FIRST := $(if $(strip $(STUDENT)),student,teacher)
 DISTILL := distill --reuse $(TRAIN_ON) --logits $(OUT)/logits.safetensors
 $(OUT)/student.safetensors: command = $(DISTILL) $(STUDENT)
 $(OUT)/student.safetensors: $(PICTURES) $(OUT)/logits.safetensors $$(changed) | tools lock
 	$(stage)
 
 STEPS := $(shell seq 1 $(PRUNE_STEPS))
-STUDENTS := $(OUT)/student.safetensors $(STEPS:%=$(OUT)/tuned%.safetensors)
+STUDENTS := $(OUT)/$(FIRST).safetensors $(STEPS:%=$(OUT)/tuned%.safetensors)
 LAST := $(lastword $(STUDENTS))
 # $(call cut,how,model): without some of its channels, or of low rank.
 cut = prune $1 --model $2 --images $(TRAINING) $(ON_DEVICE)
@@ -375,7 +377,7 @@ $(OUT)/prediction.csv: $(OUT)/model.bin $(patsubst %,$(FOLDER),testing) $$(chang
 include report/questions.mk
 
 # --- what each model is worth: a row, and beside it the answers
-TABLE := $(foreach row,$(TAUGHT_BY) student $(if $(STEPS),pruned) shipped,$(OUT)/eval/$(row).csv) \
+TABLE := $(foreach row,$(TAUGHT_BY) $(filter student,$(FIRST)) $(if $(STEPS),pruned) shipped,$(OUT)/eval/$(row).csv) \
   $(if $(TESTED),$(OUT)/test/shipped.csv)
 NAMES := teacher $(SEVERAL) student pruned shipped $(EXPERIMENTS)
 ROWS := $(NAMES:%=$(OUT)/eval/%.csv)

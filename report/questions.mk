@@ -27,7 +27,7 @@ TEACHER_B ?=
 # Words of the report: en or zh.
 LANG_REPORT ?= en
 
-NEEDED := LEARN LABELS FROM MEND Q1_PARAMS Q1_ARCH Q2_STUDENT Q3_CHAINS
+NEEDED := STUDENT LEARN LABELS FROM MEND Q1_PARAMS Q1_ARCH Q2_STUDENT Q3_CHAINS
 settled:
 	@$(foreach setting,$(NEEDED),$(if $($(setting)),,echo "error: the report needs $(setting), which recipe \
 	  $(RECIPE) does not set: see recipes/smoke.mk" >&2; exit 1;)):

@@ -29,6 +29,8 @@ struct Flags {
     alpha: Option<f32>,
     #[arg(long)]
     temperature: Option<f32>,
+    #[arg(long)]
+    body_lr: Option<f32>,
 }
 
 #[test]
