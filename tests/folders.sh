@@ -44,10 +44,11 @@ done) >"$work/photos.csv"
 cp "$work/photos.csv" "$photos/all.csv"
 $bin/prepare catalogue "$photos/all.csv" --out "$work/of-table.csv" >/dev/null || fail "a table of files and labels"
 cmp "$work/of-table.csv" "$out/catalogue.csv" || fail "a table says other than the folders"
-table() { make --no-print-directory -n "$@" DATA="$photos/all.csv" OUT="$work/tabled" HOURS=0.003 BUDGET=40000 >"$work/log" 2>&1; }
+table() { make --no-print-directory -n DATA="$photos/all.csv" OUT="$work/tabled" HOURS=0.003 BUDGET=40000 "$@" >"$work/log" 2>&1; }
 table submission || fail "make of a table: $(tail -3 "$work/log")"
 table submission || fail "make of a table, again: $(tail -3 "$work/log")"
 if grep -q '^target/release/prepare catalogue' "$work/log"; then fail "a table is read anew each time"; fi
+table submission OUT="$work/doubted" TEACHERS=2 || fail "two teachers before there is a recipe: $(tail -3 "$work/log")"
 rm "$photos/all.csv"
 pass "a table of files and labels makes the same catalogue"
 

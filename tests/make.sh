@@ -168,11 +168,11 @@ done
 
 # --- without STUDENT the teacher itself is cut, tuned and stored
 submission OUT="$work/itself" STUDENT= || fail "without STUDENT: $(tail -3 "$work/log")"
-[ ! -e "$work/itself/student.safetensors" ] && ! grep -q '^ *student' "$work/itself/table.txt" || fail "a student all the same"
+[ ! -e "$work/itself/student.safetensors" ] && ! grep -q '^| student ' "$work/itself/table.txt" || fail "a student all the same"
 grep -q -- "--model $work/itself/teacher.safetensors" "$work/itself/cut1.safetensors.flags" || fail "$(cat "$work/itself/cut1.safetensors.flags")"
 rm -r "$work/itself"
 refused "folds where the teacher itself is made smaller" "without STUDENT one teacher is made smaller: leave FOLDS out" STUDENT= FOLDS=3
-refused "weights that are not given" "give INIT=efficientnet-lite0-57934424.pth" RECIPE=food11-like-b
+refused "weights that are not given" "INIT=efficientnet-lite0-57934424.pth" RECIPE=food11-like-b
 pass "without STUDENT the teacher itself is made smaller"
 
 # --- a teacher from elsewhere, and no word about how its pictures were cut

@@ -159,6 +159,8 @@ fn flags_that_exclude_each_other_are_refused() {
         ("pack", "--format crumb --grid tensor", "cannot read none"),
         ("pack", "--format encode8", "cannot read none"),
         ("plan", "--images none --bits 4 --pictures 5", "cannot read none"),
+        ("plan", "--images none --bits 4 --augment flip", "cannot be used with '--bits <BITS>'"),
+        ("plan", "--images none --seed 1", "not provided:\n  --augment <AUGMENT>"),
     ];
     let table = table.map(|(command, flags, told)| {
         (format!("{command} --model none {flags} --out {out}"), told)

@@ -23,7 +23,7 @@ impl Matrix {
         self.0.t().map(Self)
     }
 
-    /// The product with `right`, row after row; the same bits for any number of threads.
+    /// The product with `right`, row after row; on one machine the same bits for any number of threads.
     ///
     /// # Errors
     /// A `right` of other rows than this one's columns.

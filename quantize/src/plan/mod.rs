@@ -26,9 +26,10 @@ const MEASURED: usize = 100;
 /// integer makes up for the errors of those before it, and each layer for those of the layers before it; the price of
 /// an error lands the file just below the budget. The plan holds the rounded network, which needs no further
 /// training: quantize pack writes its file; distill --quant trains it further on its grids.
-/// Prints the exact size before anything is written, how far its answers are from the float network's, to as many other
-/// pictures of --images and to those that decided (where these are much nearer, more --pictures help), and how far they
-/// are, on a hundred, when one tensor alone is rounded to the nearest.
+/// Prints the exact size before anything is written; how far its answers are from the float network's, to as many other
+/// pictures of --images, as far as there are, and to those that decided: where the divergence of the latter is much
+/// smaller, more --pictures help; and how far they are, on a hundred pictures, when one tensor alone is rounded to the
+/// nearest.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   quantize plan --model student.safetensors --images training.safetensors --budget 300000 \\
@@ -70,7 +71,7 @@ struct Flags {
     pictures: u32,
     /// Calibrate on a view of each, drawn as in train, instead of on the pictures as they are. What a network has learnt
     /// by heart it answers with certainty, and then little seems to matter: such networks need it.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "bits")]
     #[serde(skip_serializing_if = "Option::is_none")]
     augment: Option<Policy>,
     /// Seed of the views [default: 0].
@@ -80,17 +81,19 @@ struct Flags {
 }
 
 impl Flags {
-    /// Of `images`, what to calibrate on, and as many others as they are.
-    fn calibration(&self, images: &Images) -> [Vec<(usize, View)>; 2] {
+    /// Of `count` pictures of `size` pixels, what to calibrate on, and of as many others, as far as there are, what to judge by: views of the same
+    /// kind, mixed with none of the former.
+    fn calibration(&self, count: usize, size: usize) -> [Vec<(usize, View)>; 2] {
         let (policy, seed) = (self.augment.unwrap_or_default(), self.seed.unwrap_or(0));
-        let size = images.preparation.size;
-        let all: Vec<usize> = (0..images.len()).collect();
+        let all: Vec<usize> = (0..count).collect();
         let chosen = spread(&all, self.pictures as usize);
-        let others: Vec<usize> = all.iter().copied().filter(|i| !chosen.contains(i)).collect();
-        let view = |i: &usize| (*i, View::of(&policy, seed, *i, 0, images.len(), size));
-        let plain = |i: usize| (i, View::plain(i));
-        let others = spread(&others, chosen.len()).into_iter().map(plain).collect();
-        [chosen.iter().map(view).collect(), others]
+        let others: Vec<usize> =
+            all.into_iter().filter(|i| chosen.binary_search(i).is_err()).collect();
+        let others = spread(&others, chosen.len());
+        [chosen, others].map(|pictures| {
+            let view = |i: &usize| (*i, View::among(&policy, seed, *i, 0, &pictures, size));
+            pictures.iter().map(view).collect()
+        })
     }
 }
 
@@ -122,9 +125,9 @@ impl Plan {
         {
             return Ok(cli::keep(out));
         }
-        let partial = self.out.as_deref().map(|out| Partial::beside(out, &provenance, &()));
+        let partial = self.out.as_deref().map(|out| Partial::beside(out, &provenance, &MEASURED));
         let partial = partial.transpose()?;
-        let [chosen, others] = self.flags.calibration(&images);
+        let [chosen, others] = self.flags.calibration(images.len(), images.preparation.size);
         let budget = self.flags.budget;
         let (plan, quantized) = match self.flags.bits {
             Some(bits) => even(&model, bits, budget)?,
@@ -145,12 +148,15 @@ impl Plan {
                 (told(&model, &layers, &rounded, price, budget)?, rounded)
             }
         };
+        // Where all weights have the same bits, no picture decided.
+        let judges =
+            if self.flags.bits.is_some() { [chosen, Vec::new()] } else { [chosen, others] };
         let bytes = plan.bytes;
         let found = format!(
             "{} bytes, {} below the budget; {}; {}",
             cli::count(bytes),
             cli::count(budget - bytes),
-            judged(&model, &images, [chosen, others], &quantized, device)?,
+            judged(&model, &images, judges, &quantized, device)?,
             plan.price(),
         );
         let Some(out) = self.out else { return Ok(found) };
@@ -163,7 +169,7 @@ impl Plan {
     }
 }
 
-/// How the answers of `quantized` are, to what was chosen to calibrate on and to others.
+/// How the answers of `quantized` are, to what was chosen to calibrate on and to others, if there are others.
 fn judged(
     model: &Model,
     images: &Images,
@@ -171,17 +177,16 @@ fn judged(
     quantized: &Quantized,
     device: Device,
 ) -> Result<String> {
-    let (n, weights) = (others.len(), quantized.weights()?);
+    let ([n, m], weights) = ([chosen.len(), others.len()], quantized.weights()?);
     let (decided, same) = Measure::new(model, images, chosen, device)?.of(&weights)?;
-    if n == 0 {
+    if m == 0 {
         return Ok(format!(
-            "of the pictures, none of which is left to judge by, a share of {same:.4} gets the float network's class; \
-             divergence {decided:.5} nats"
+            "of {n} pictures a share of {same:.4} gets the float network's class; divergence {decided:.5} nats"
         ));
     }
     let (divergence, same) = Measure::new(model, images, others, device)?.of(&weights)?;
     Ok(format!(
-        "of {n} other pictures a share of {same:.4} gets the float network's class; divergence {divergence:.5} nats, \
+        "of {m} other pictures a share of {same:.4} gets the float network's class; divergence {divergence:.5} nats, \
          {decided:.5} on those that decided"
     ))
 }
@@ -245,4 +250,33 @@ fn table(layers: &[Layer], rounded: &Quantized) -> Result<String> {
         column.set_cell_alignment(CellAlignment::Right);
     }
     Ok(table.trim_fmt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What judges is no picture that decided, nor mixed with one; another seed draws other views.
+    #[test]
+    fn judges_are_mixed_with_nothing_that_decided() {
+        let policy: Policy = "flip,cutmix=1".parse().unwrap();
+        let flags = |pictures, seed| Flags {
+            budget: 1,
+            bits: None,
+            pictures,
+            augment: Some(policy),
+            seed: Some(seed),
+        };
+        let seen = |views: &[(usize, View)]| -> Vec<usize> {
+            views.iter().flat_map(|(i, v)| [*i, v.partner.0]).collect()
+        };
+        let [chosen, others] = flags(20, 1).calibration(50, 8);
+        assert_eq!([chosen.len(), others.len()], [20, 20]);
+        let (decided, judges) = (seen(&chosen), seen(&others));
+        assert!(decided.iter().all(|i| !judges.contains(i)), "{decided:?} {judges:?}");
+        assert!(chosen.iter().any(|(i, v)| v.partner.0 != *i), "nothing is mixed");
+        assert_ne!(flags(20, 2).calibration(50, 8)[0], chosen);
+        assert_eq!(flags(40, 1).calibration(50, 8)[1].len(), 10);
+        assert!(flags(50, 1).calibration(50, 8)[1].is_empty());
+    }
 }

@@ -24,7 +24,7 @@ const PANEL: usize = 64;
 pub(super) struct Factor {
     n: usize,
     /// U, row-major, its upper half alone.
-    upper: Vec<f64>,
+    pub(super) upper: Vec<f64>,
     /// D.
     pub(super) pivots: Vec<f64>,
 }
@@ -34,10 +34,10 @@ fn panels(n: usize) -> impl DoubleEndedIterator<Item = Range<usize>> {
     (0..n).step_by(PANEL).map(move |start| start..(start + PANEL).min(n))
 }
 
-/// Some columns of the rows `values`, each of `n` numbers.
-fn columns(values: &[f64], n: usize, columns: Range<usize>) -> Result<Matrix> {
-    let width = columns.len();
-    let part: Vec<f64> = values.chunks(n).flat_map(|row| &row[columns.clone()]).copied().collect();
+/// The numbers `range` of each of the rows `values`, which have `n`.
+fn part(values: &[f64], n: usize, range: Range<usize>) -> Result<Matrix> {
+    let width = range.len();
+    let part: Vec<f64> = values.chunks(n).flat_map(|row| &row[range.clone()]).copied().collect();
     Ok(Matrix::new(&part, width)?)
 }
 
@@ -91,8 +91,8 @@ impl Factor {
         if behind.is_empty() {
             return Ok(vec![0.0; left.len() / n * (right.len() / n)]);
         }
-        let right = columns(right, n, behind.clone())?.transposed()?;
-        Ok(columns(left, n, behind)?.times(&right)?)
+        let right = part(right, n, behind.clone())?.transposed()?;
+        Ok(part(left, n, behind)?.times(&right)?)
     }
 
     /// What the columns of `rows` before `panel` bring into it: rows · U, `[rows, panel]`.
@@ -101,8 +101,8 @@ impl Factor {
         if before.is_empty() {
             return Ok(vec![0.0; rows.len() / n * panel.len()]);
         }
-        let upper = columns(&self.upper[..panel.start * n], n, panel.clone())?;
-        Ok(columns(rows, n, before)?.times(&upper)?)
+        let upper = part(&self.upper[..panel.start * n], n, panel.clone())?;
+        Ok(part(rows, n, before)?.times(&upper)?)
     }
 
     /// The integers of each of `rows` on its step of `steps`, one column after the other, each the nearest to its value

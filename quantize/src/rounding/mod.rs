@@ -161,7 +161,7 @@ impl<'a> Rounding<'a> {
         let group = |(g, rows): (usize, &[f32])| -> Result<(Vec<Scale>, Vec<i16>)> {
             let rows: Vec<f64> = rows.iter().map(|v| f64::from(*v)).collect();
             let aims = aims(&rows, &moments[g], &factors[g], n)?;
-            let own = &importance[g * per_group..];
+            let own = &importance[g * per_group..][..per_group];
             let scales = aims.chunks(n).zip(own).map(|(aim, i)| scale(price, i * pivots[g], aim));
             let scales: Vec<Scale> = scales.collect();
             let steps: Vec<f64> = scales.iter().map(|s| f64::from(s.value())).collect();

@@ -10,7 +10,7 @@ use reference::look::Map;
 const WORK: usize = 4_000_000_000;
 /// Patches per column that are looked at, however many multiplications that takes.
 const PATCHES: usize = 4;
-/// Patches that are enough, however small they are: moments are then known to a hundredth.
+/// Patches that are enough, however small they are: those of a picture are much alike, and more of them say little.
 const ENOUGH: usize = 20_000;
 /// Numbers that the patches of one group may hold: 128 MB of each network.
 const NUMBERS: usize = 32_000_000;

@@ -71,6 +71,28 @@ fn the_factors_multiply_to_the_whole() {
     }
 }
 
+/// Of more columns than are gone through together, rows with steps of their own: the integers of the plain loop, where
+/// each error moves all columns behind it at once.
+#[test]
+fn errors_are_fed_forward_across_panels() {
+    let n = 150;
+    let factor = Factor::new(&moments(n, 400, &mut Rng::new(1, "factor", 0)), n).unwrap();
+    let rng = &mut Rng::new(2, "rows", 0);
+    let rows: Vec<f64> = (0..3 * n).map(|_| f64::from(rng.normal())).collect();
+    let steps = [0.1, 0.7, 2.0];
+    let mut plain = Vec::new();
+    for (row, step) in rows.chunks(n).zip(steps) {
+        let mut wanted = row.to_vec();
+        for i in 0..n {
+            let code = (wanted[i] / step).round_ties_even().clamp(-9.0, 9.0);
+            let error = row[i] - step * code;
+            (i + 1..n).for_each(|j| wanted[j] += error * factor.upper[i * n + j]);
+            plain.push(code as i16);
+        }
+    }
+    assert_eq!(factor.round(&rows, &steps, 9).unwrap(), plain);
+}
+
 /// Inputs that have nothing in common: the nearest integers, those of `codec`.
 #[test]
 fn without_correlation_integers_are_the_nearest() {
@@ -155,6 +177,30 @@ fn moments_are_those_of_the_patches() {
                 assert!((m.cross[i * 18 + j] - moment(&float, i, &rounded, j)).abs() < 1e-9);
             }
         }
+    }
+}
+
+/// So many patches that they are multiplied in parts: beside plain sums.
+#[test]
+fn moments_are_those_of_all_parts() {
+    let conv = Conv { input: 16, output: 2, window: Window::new(3, 1, 1), groups: 1, bias: false };
+    let rng = &mut Rng::new(4, "maps", 0);
+    let mut map =
+        || Map { shape: [70, 16, 16, 16], values: (0..70 * 4096).map(|_| rng.normal()).collect() };
+    let (float, rounded) = (map(), map());
+    let site = Site { conv, height: 16, width: 16 };
+    let found =
+        &site.moments(std::slice::from_ref(&float), std::slice::from_ref(&rounded)).unwrap()[0];
+    // The middle of a window is the picture itself.
+    let place = |channel: usize| channel * 9 + 4;
+    for (i, j) in [(0, 0), (3, 3), (5, 11), (15, 2)] {
+        let sum = |a: &Map, b: &Map| -> f64 {
+            let places = a.values.chunks(16).zip(b.values.chunks(16));
+            places.map(|(a, b)| f64::from(a[i]) * f64::from(b[j])).sum::<f64>() / 70.0
+        };
+        let at = place(i) * 144 + place(j);
+        assert!((found.second[at] - sum(&rounded, &rounded)).abs() < 1e-8, "{i} {j}");
+        assert!((found.cross[at] - sum(&float, &rounded)).abs() < 1e-8, "{i} {j}");
     }
 }
 
