@@ -159,7 +159,11 @@ fn flags_that_exclude_each_other_are_refused() {
         ("pack", "--format crumb --grid tensor", "cannot read none"),
         ("pack", "--format encode8", "cannot read none"),
         ("plan", "--images none --bits 4 --pictures 5", "cannot read none"),
-        ("plan", "--images none --bits 4 --augment flip", "cannot be used with '--bits <BITS>'"),
+        (
+            "plan",
+            "--images none --bits 4 --augment flip",
+            "'--bits <BITS>' cannot be used with '--augment <AUGMENT>'",
+        ),
         ("plan", "--images none --seed 1", "not provided:\n  --augment <AUGMENT>"),
     ];
     let table = table.map(|(command, flags, told)| {

@@ -25,6 +25,8 @@ struct Search {
     budget: usize,
     /// (price, bytes), as logarithms.
     seen: Vec<[f64; 2]>,
+    /// The lowest price tried, its logarithm, at which hardly a number but zero is left, which no file holds.
+    nothing: f64,
 }
 
 impl Search {
@@ -50,7 +52,8 @@ impl Search {
                 (f[0] - l[0] > NARROW).then(|| curve.unwrap_or(line).clamp(first, last))
             }
             [Some([at, bytes]), _] | [_, Some([at, bytes])] => {
-                Some(at + self.steep(aim) * (bytes - aim))
+                let next = at + self.steep(aim) * (bytes - aim);
+                Some(if next < self.nothing { next } else { 0.5 * (at + self.nothing) })
             }
             [None, None] => None,
         }
@@ -99,22 +102,27 @@ pub(crate) fn to_budget(
     between: &mut dyn FnMut() -> Result<()>,
 ) -> Result<(Quantized, f64)> {
     let model = rounding.model;
-    let mut search = Search { budget, seen: Vec::new() };
+    let mut search = Search { budget, seen: Vec::new(), nothing: f64::INFINITY };
     let mut best: Option<(Quantized, f64)> = None;
     let mut least = usize::MAX;
     let mut at = (FIRST / model.graph.parameter_count() as f64).ln();
     let bar = cli::progress(TRIES, "rounding");
     for _ in 0..TRIES {
         let quantized = rounding.at(at.exp())?;
-        let bytes = model.coded_bytes(&quantized)?;
-        least = least.min(bytes);
         bar.inc(1);
         between()?;
-        search.seen.push([at, (bytes as f64).ln()]);
-        if bytes <= budget && best.as_ref().is_none_or(|(_, price)| at.exp() < *price) {
-            best = Some((quantized, at.exp()));
-            if (budget - bytes) as f64 <= budget as f64 * SPARE {
-                break;
+        match model.coded_bytes(&quantized) {
+            Err(told) if search.seen.is_empty() => return Err(told),
+            Err(_) => search.nothing = at,
+            Ok(bytes) => {
+                search.seen.push([at, (bytes as f64).ln()]);
+                least = least.min(bytes);
+                if bytes <= budget && best.as_ref().is_none_or(|(_, price)| at.exp() < *price) {
+                    best = Some((quantized, at.exp()));
+                    if (budget - bytes) as f64 <= budget as f64 * SPARE {
+                        break;
+                    }
+                }
             }
         }
         let Some(next) = search.next() else { break };
@@ -144,7 +152,8 @@ mod tests {
         };
         let mut at = first.ln();
         let budget = (share * bytes(at)) as usize;
-        let (mut search, mut best) = (Search { budget, seen: Vec::new() }, f64::INFINITY);
+        let (mut search, mut best) =
+            (Search { budget, seen: Vec::new(), nothing: f64::INFINITY }, f64::INFINITY);
         for tries in 1..=TRIES {
             let now = bytes(at);
             search.seen.push([at, now.ln()]);
