@@ -192,6 +192,27 @@ fn rounding_lands_below_the_budget() {
     assert!(e.to_string().contains("at least"), "{e}");
 }
 
+/// Of a network so large that no file holds it at the dearest price, all of it being zero: budgets are met as well.
+#[test]
+fn large_networks_keep_to_a_budget_too() {
+    let mut m = model();
+    m.graph =
+        "input 3;a:conv 3>64 k3;relu;b:conv 64>512 k3;gap;f:linear 512>11 bias".parse().unwrap();
+    m.weights = graph::init::weights(&m.graph, 1);
+    let grids = quantized(&m, Rows::Tensor, 4).grids();
+    let at = |price| Quantized::on(&m.graph, &m.weights, &grids, price).unwrap();
+    assert!(m.coded_bytes(&at(1000.0)).is_err(), "too small to show anything");
+    let nearest = m.coded_bytes(&at(0.0)).unwrap();
+    for budget in [nearest - nearest / 1000, nearest / 2] {
+        let (rounded, _) =
+            artifacts::plan::round_to_budget(&m, &m.weights, &grids, budget).unwrap();
+        let bytes = m.coded_bytes(&rounded).unwrap();
+        assert!(bytes <= budget && bytes > budget - budget / 500, "{bytes} of {budget}");
+    }
+    let told = artifacts::plan::round_to_budget(&m, &m.weights, &grids, 100).unwrap_err();
+    assert!(told.to_string().contains("no price of a bit keeps to 100 bytes"), "{told}");
+}
+
 #[test]
 fn tensors_without_a_grid_are_refused() {
     let m = model().folded().unwrap();
