@@ -28,8 +28,6 @@ PRUNE := channels --by taylor --scope global --params 1400000
 TUNE := --epochs 12 --batch 32 --lr 1e-3 --warmup 1 --weight-decay 1e-2 --ema 0.999 --alpha 0.7 --temperature 4 \
   --sizes 96:0.4 --seed 4
 
-# Rows of a thousand weights make up for each other's errors; with few pictures they fit what these have by chance.
-PLAN := --pictures 1000 --augment flip,scale=0.4,rotate=15,colour=0.2,cutmix=1,plain=0.5
 QUANT := --epochs 6 --batch 32 --lr 3e-4 --ema 0.999 --alpha 0.7 --temperature 4 --seed 5
 
 VIEWS := flip,zoom=16

@@ -25,7 +25,7 @@ PRUNE := channels --share 0.05
 TUNE := --epochs 30 --batch 32 --lr 5e-4 --ema 0.999 --alpha 0.9 --temperature 4 --seed 4
 
 # A grid for every tensor, chosen for the budget, then training on these grids.
-PLAN := --pictures 300
+PLAN := --pictures 1000 --augment flip,scale=0.4,rotate=15,colour=0.2,cutmix=1,plain=0.5
 QUANT := --epochs 40 --batch 32 --lr 3e-4 --ema 0.999 --alpha 0.9 --temperature 4 --seed 5
 
 # Four views answer together: at 64 px zoom=8 was worth a point, and 16 of 128 px is the same share; not measured here.
