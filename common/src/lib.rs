@@ -3,6 +3,7 @@
 //! | module | what it is | its customers |
 //! |---|---|---|
 //! | [`share`] | a share of n things, counted as it was written | `training`, `prepare images`, `prune` |
+//! | [`spread`](spread::spread) | some of many, evenly | `prepare recipe`, `prune`, `quantize plan` |
 //! | [`catalogue`] | which pictures a folder holds, their classes and splits | `prepare`, `infer` |
 //! | [`sheet`] | a page of small pictures with a line each | `prepare check`, `report suspects` |
 //! | [`device`] | which executor stands behind a name | every stage that computes |
@@ -30,4 +31,5 @@ pub mod score;
 pub mod share;
 pub mod sheet;
 pub mod sizing;
+pub mod spread;
 pub mod training;

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use artifacts::{Images, Model, Source};
 use common::cli;
 use common::device::Device;
+use common::spread::spread;
 use executor::{Batch, Loss};
 use graph::Weights;
 use serde::Serialize;
@@ -47,9 +48,9 @@ impl Pictures {
         let Some(path) = &self.images else { return Ok(None) };
         let images = Images::load(path)?;
         model.check_images(&images)?;
-        let count = images.len().min(self.count.pictures as usize);
-        ensure!(count >= 2, "{}: too few pictures", images.source.name);
-        let chosen = (0..count).map(|i| i * images.len() / count).collect();
+        let all: Vec<usize> = (0..images.len()).collect();
+        let chosen = spread(&all, self.count.pictures as usize);
+        ensure!(chosen.len() >= 2, "{}: too few pictures", images.source.name);
         Ok(Some(Calibration { images, chosen, device }))
     }
 }

@@ -291,12 +291,13 @@ impl Model {
         artifact::size(&header, &tensors)
     }
 
-    /// Bytes of the finished file that holds this folded model as `quantized`.
+    /// Bytes of the finished file that holds this folded model as `quantized`; where nearly all of it is zero, which
+    /// [`Quantized::encode`] refuses, those of the smallest file that could.
     ///
     /// # Errors
-    /// As [`Quantized::encode`].
+    /// As [`Quantized::padded`].
     pub fn coded_bytes(&self, quantized: &Quantized) -> Result<usize> {
-        self.file_bytes(Spec::Grids, quantized.encode(&self.graph)?)
+        self.file_bytes(Spec::Grids, quantized.padded(&self.graph)?)
     }
 
     /// Checks that prepared pictures are what this model expects.

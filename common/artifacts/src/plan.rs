@@ -2,7 +2,7 @@
 
 use crate::artifact::{self, Artifact, Data, Header, Kind, Provenance, Source, Tensor};
 use crate::model::Model;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail, ensure};
 use codec::{Choices, Quantized};
 use graph::Weights;
 use graph::grid::Grids;
@@ -128,25 +128,23 @@ pub fn round_to_budget(
     if nearest.1 <= budget {
         return Ok((nearest.0, 0.0));
     }
-    let (mut low, mut high, mut best) = (0.0f32, DEAREST, None);
+    let (mut low, mut high) = (0.0f32, DEAREST);
+    let mut best = rounded(high)?;
+    ensure!(
+        best.1 <= budget,
+        "on these grids the network takes at least {} bytes, the budget is {budget}: \
+         choose fewer bits, or prune the model",
+        best.1
+    );
     // Prices span several octaves, so the interval is cut at its geometric middle.
-    let mut price = high;
-    for _ in 0..=HALVINGS {
-        match rounded(price) {
-            Ok(found) if found.1 <= budget => (high, best) = (price, Some(found.0)),
-            Ok(found) if price >= DEAREST => bail!(
-                "on these grids the network takes at least {} bytes, the budget is {budget}: \
-                 choose fewer bits, or prune the model",
-                found.1
-            ),
-            Ok(_) => low = price,
-            // What rounds at no price can fail at another only where nothing is left that a file could hold.
-            Err(_) => high = price,
+    for _ in 0..HALVINGS {
+        let middle = (high * low.max(high / 1e6)).sqrt();
+        let found = rounded(middle)?;
+        if found.1 <= budget {
+            (high, best) = (middle, found);
+        } else {
+            low = middle;
         }
-        price = (high * low.max(high / 1e6)).sqrt();
     }
-    let best = best.with_context(|| {
-        format!("on these grids no price of a bit keeps to {budget} bytes: choose fewer bits, or prune the model")
-    })?;
-    Ok((best, high))
+    Ok((best.0, high))
 }

@@ -234,6 +234,24 @@ impl Quantized {
     /// # Errors
     /// Tensors missing; more than 256 values to a byte.
     pub fn encode(&self, graph: &Graph) -> Result<Vec<u8>> {
+        let (out, least) = self.stream(graph)?;
+        ensure!(out.len() >= least, "nearly all weights are zero: choose more bits");
+        Ok(out)
+    }
+
+    /// As long as the stream, and no shorter than any with so many values may be: for sizes, so that whoever looks for
+    /// one never falls off its end. Nothing reads it.
+    ///
+    /// # Errors
+    /// Tensors missing.
+    pub fn padded(&self, graph: &Graph) -> Result<Vec<u8>> {
+        let (mut out, least) = self.stream(graph)?;
+        out.resize(out.len().max(least), 0);
+        Ok(out)
+    }
+
+    /// The stream, and the fewest bytes for its values.
+    fn stream(&self, graph: &Graph) -> Result<(Vec<u8>, usize)> {
         let (mut out, mut contexts) = (Encoder::new(), integers::Contexts::new());
         let mut count = 0;
         for slot in slots(graph) {
@@ -246,12 +264,7 @@ impl Quantized {
             integers::put(&mut out, &mut contexts, slot.kind, columns, &tensor.codes);
             count += tensor.codes.len();
         }
-        let out = out.finish();
-        ensure!(
-            count <= out.len().saturating_mul(VALUES_PER_BYTE),
-            "nearly all weights are zero: choose more bits"
-        );
-        Ok(out)
+        Ok((out.finish(), count.div_ceil(VALUES_PER_BYTE)))
     }
 
     /// The tensors in a stream, and where its bytes go.

@@ -8,6 +8,7 @@ use artifacts::{Images, Model, Preparation, Provenance, classes};
 use codec::{Quantized, Rows};
 use common::device::Device;
 use common::forward::Asked;
+use common::spread::spread;
 use common::training::{OnGrids, Optimizer, Pictures, Settings, Sizes, Targets, Training};
 use executor::Precision;
 use graph::Role;
@@ -55,8 +56,9 @@ impl Sample {
         classes: usize,
         out: &Path,
     ) -> Result<Self> {
-        let count = paths.len().min(DECODED);
-        let chosen: Vec<&PathBuf> = (0..count).map(|i| &paths[i * paths.len() / count]).collect();
+        let all: Vec<&PathBuf> = paths.iter().collect();
+        let chosen = spread(&all, DECODED);
+        let count = chosen.len();
         let began = Instant::now();
         let decoded: Vec<Vec<u8>> =
             chosen.par_iter().filter_map(|p| photos::prepare(p, &how, MAX_PIXELS).ok()).collect();

@@ -11,7 +11,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use common::cli;
 use common::device::Device;
 use common::interrupt::{Partial, Watch};
-use sensitivity::{Layer, Measure, spread};
+use common::spread::spread;
+use sensitivity::{Layer, Measure};
 use serde::Serialize;
 use std::path::PathBuf;
 use views::{Policy, View};
@@ -69,8 +70,8 @@ struct Flags {
     /// makes of all of them is held, four bytes a number, by the float network and by the rounded one.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pictures: u32,
-    /// Calibrate on a view of each, drawn as in train, instead of on the pictures as they are. What a network has learnt
-    /// by heart it answers with certainty, and then little seems to matter: such networks need it.
+    /// Calibrate on a view of each, drawn as in train, and judge by such views of others, instead of by the pictures as
+    /// they are. At a quarter of a bit a weight that brought a little (RESULTS.md).
     #[arg(long, conflicts_with = "bits")]
     #[serde(skip_serializing_if = "Option::is_none")]
     augment: Option<Policy>,
@@ -81,8 +82,8 @@ struct Flags {
 }
 
 impl Flags {
-    /// Of `count` pictures of `size` pixels, what to calibrate on, and of as many others, as far as there are, what to judge by: views of the same
-    /// kind, mixed with none of the former.
+    /// Of `count` pictures of `size` pixels, what to calibrate on, and of as many others, as far as there are, what to
+    /// judge by: views of the same kind, mixed with none of the former.
     fn calibration(&self, count: usize, size: usize) -> [Vec<(usize, View)>; 2] {
         let (policy, seed) = (self.augment.unwrap_or_default(), self.seed.unwrap_or(0));
         let all: Vec<usize> = (0..count).collect();

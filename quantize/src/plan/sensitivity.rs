@@ -22,12 +22,6 @@ pub(super) struct Layer {
     pub(super) divergence: Vec<f64>,
 }
 
-/// `count` of `all`, spread over them, as pictures are often sorted by class.
-pub(super) fn spread<T: Copy>(all: &[T], count: usize) -> Vec<T> {
-    let count = count.min(all.len());
-    (0..count).map(|i| all[i * all.len() / count]).collect()
-}
-
 /// Answers of the float network to some views.
 pub(super) struct Measure<'a> {
     model: &'a Model,

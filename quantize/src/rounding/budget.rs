@@ -12,7 +12,7 @@ const SPARE: f64 = 1e-3;
 /// Nats that all errors together cost at the price that is tried first.
 const FIRST: f64 = 0.01;
 /// How much the logarithm of the price has to rise for that of the bytes to fall by one: 2 to 4 around a bit per weight,
-/// as many bits as a weight has above that.
+/// above that 1.4 for every bit.
 const STEEP: std::ops::RangeInclusive<f64> = 3.0..=12.0;
 
 /// Prices whose logarithms are nearer than that take bytes that differ by chance: another number rounded up changes what
@@ -25,8 +25,6 @@ struct Search {
     budget: usize,
     /// (price, bytes), as logarithms.
     seen: Vec<[f64; 2]>,
-    /// The lowest price tried, its logarithm, at which hardly a number but zero is left, which no file holds.
-    nothing: f64,
 }
 
 impl Search {
@@ -52,8 +50,7 @@ impl Search {
                 (f[0] - l[0] > NARROW).then(|| curve.unwrap_or(line).clamp(first, last))
             }
             [Some([at, bytes]), _] | [_, Some([at, bytes])] => {
-                let next = at + self.steep(aim) * (bytes - aim);
-                Some(if next < self.nothing { next } else { 0.5 * (at + self.nothing) })
+                Some(at + self.steep(aim) * (bytes - aim))
             }
             [None, None] => None,
         }
@@ -102,27 +99,22 @@ pub(crate) fn to_budget(
     between: &mut dyn FnMut() -> Result<()>,
 ) -> Result<(Quantized, f64)> {
     let model = rounding.model;
-    let mut search = Search { budget, seen: Vec::new(), nothing: f64::INFINITY };
+    let mut search = Search { budget, seen: Vec::new() };
     let mut best: Option<(Quantized, f64)> = None;
     let mut least = usize::MAX;
     let mut at = (FIRST / model.graph.parameter_count() as f64).ln();
     let bar = cli::progress(TRIES, "rounding");
     for _ in 0..TRIES {
         let quantized = rounding.at(at.exp())?;
+        let bytes = model.coded_bytes(&quantized)?;
         bar.inc(1);
         between()?;
-        match model.coded_bytes(&quantized) {
-            Err(told) if search.seen.is_empty() => return Err(told),
-            Err(_) => search.nothing = at,
-            Ok(bytes) => {
-                search.seen.push([at, (bytes as f64).ln()]);
-                least = least.min(bytes);
-                if bytes <= budget && best.as_ref().is_none_or(|(_, price)| at.exp() < *price) {
-                    best = Some((quantized, at.exp()));
-                    if (budget - bytes) as f64 <= budget as f64 * SPARE {
-                        break;
-                    }
-                }
+        search.seen.push([at, (bytes as f64).ln()]);
+        least = least.min(bytes);
+        if bytes <= budget && best.as_ref().is_none_or(|(_, price)| at.exp() < *price) {
+            best = Some((quantized, at.exp()));
+            if (budget - bytes) as f64 <= budget as f64 * SPARE {
+                break;
             }
         }
         let Some(next) = search.next() else { break };
@@ -152,8 +144,7 @@ mod tests {
         };
         let mut at = first.ln();
         let budget = (share * bytes(at)) as usize;
-        let (mut search, mut best) =
-            (Search { budget, seen: Vec::new(), nothing: f64::INFINITY }, f64::INFINITY);
+        let (mut search, mut best) = (Search { budget, seen: Vec::new() }, f64::INFINITY);
         for tries in 1..=TRIES {
             let now = bytes(at);
             search.seen.push([at, now.ln()]);
