@@ -27,8 +27,8 @@ PRUNE_STEPS := 0
 PRUNE := channels --share 0.05
 TUNE := --epochs 10 --batch 32 --lr 1e-3 --ema 0.999 --alpha 0.7 --temperature 4 --seed 4
 
-# A grid for every tensor, chosen for the budget, then training on these grids. At 50 kB 1,000 pictures decide a point
-# better than 300 (RESULTS.md).
+# A grid for every tensor, chosen for the budget, then training on these grids. At 50 kB 1,000 pictures in views
+# decide a point better than 300 (RESULTS.md).
 PLAN := --pictures 1000 --augment flip,scale=0.4,rotate=15,colour=0.2,cutmix=1,plain=0.5
 QUANT := --epochs 6 --batch 32 --lr 3e-4 --ema 0.999 --alpha 0.7 --temperature 4 --seed 5
 
