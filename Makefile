@@ -31,8 +31,8 @@ RUN ?=
 # A teacher from elsewhere (a PyTorch file, see prepare model --help), instead of training one.
 TEACHER_FILE ?=
 # Weights from elsewhere that the teacher goes on from, with a new last layer for other classes (train --init);
-# recipe auto is written for them. INIT_FLAGS: how they must be read (prepare model --help), and the pictures be
-# prepared: the middle of each, turned as cameras say.
+# recipe auto is written for them, and makes this teacher itself smaller. INIT_FLAGS: how they must be read
+# (prepare model --help), and the pictures be prepared: the middle of each, turned as cameras say.
 INIT ?=
 INIT_FLAGS ?= --fit crop --exif
 # How many teachers answer together: TEACHERS=3 trains the recipe's with the seeds 1 to 3, and the student follows the
@@ -123,9 +123,10 @@ MANY := $(strip $(FOLDS)$(TEACHERS))
 $(if $(and $(MANY),$(TEACHER_FILE)),$(error TEACHER_FILE and $(if $(FOLDS),FOLDS,TEACHERS): a teacher that is there \
   already is not trained; leave one of them out))
 ifneq ($(MANY),)
-# Recipe auto, which may not be written yet, has a student; labels are doubted without one.
-$(if $(filter auto,$(RECIPE))$(strip $(STUDENT))$(filter suspects,$(MAKECMDGOALS)),,$(error without STUDENT one teacher is \
-  made smaller: leave $(if $(FOLDS),FOLDS,TEACHERS) out))
+# Recipe auto may not be written yet; labels are doubted without a student.
+UNWRITTEN := $(if $(filter auto,$(RECIPE)),$(if $(wildcard $(OUT)/recipe.mk),,$(OUT)/recipe.mk))
+$(if $(UNWRITTEN)$(strip $(STUDENT))$(filter suspects,$(MAKECMDGOALS)),,$(error without STUDENT (recipe auto has none \
+  for weights of INIT) one teacher is made smaller: leave $(if $(FOLDS),FOLDS,TEACHERS) out))
 # As text: for a shell 2.9 or 1e1 are numbers, too.
 $(if $(and $(filter 1,$(words $(MANY))),$(filter $(shell seq 2 100),$(MANY))),,$(error \
   $(if $(FOLDS),FOLDS,TEACHERS)=$(MANY): expected a whole number, 2 to 100))

@@ -37,6 +37,8 @@ pub(super) struct Counts {
     pub(super) side: u32,
     /// Whether the teacher goes on from weights that were trained elsewhere.
     pub(super) has_init: bool,
+    /// Parameters that such a teacher is cut to, instead of teaching a student that begins afresh.
+    pub(super) cut_to: Option<usize>,
 }
 
 impl Counts {
@@ -77,15 +79,28 @@ pub(super) struct Speed {
     pub(super) tensors: usize,
 }
 
-/// How often `quantize plan` measures a tensor, and pictures it does so on: at seven widths, and what looking into the
-/// network and rounding it takes is fifteen times as much (StudentNets of 450,000 and 640,000 weights at 36 and 64 px).
-const MEASURED: usize = 22;
+/// How long `quantize plan` looks into the network, in answers of it to each of so many pictures and every tensor: 11 for a
+/// StudentNet of 450,000 weights at 36 px, 7 for a ResNet-18 and 6.5 for an EfficientNet-Lite0 of 1.4 million each, at 64 and
+/// 128 px (processor time of `--pictures 300` at commit 971eb60, less what weights take).
+const MEASURED: usize = 9;
 pub(super) const PLANNED_ON: usize = 300;
 
 /// Seconds that `quantize plan` rounds and codes a weight, at all widths and as often as it searches, by its cost.csv: 4 to
 /// 6 s a million on an AMD EPYC. An epoch on grids rounds and codes it once more.
 const PLANNING: f64 = 5e-6;
 const CODING: f64 = 1e-7;
+
+/// Parameters of a network per byte of its file, where it has been cut to them: 1.4 million in 300,000 bytes, 1.7 bits each
+/// (recipe food11-like-b).
+const PER_BYTE: f64 = 14.0 / 3.0;
+
+/// What a teacher is cut to for a file of so many bytes, parameters.
+pub(super) fn cut_for(budget: usize) -> usize {
+    (budget as f64 * PER_BYTE) as usize
+}
+
+/// Pictures that `prune channels --by taylor` looks at, a step of training each.
+const RANKED_ON: usize = 2048;
 
 /// Most views that logits are kept of, as in recipe food11-like.
 const VIEWS: u32 = 40;
@@ -98,6 +113,7 @@ const TUNED: f64 = 40.0;
 pub(super) struct Epochs {
     pub(super) teacher: u32,
     pub(super) views: u32,
+    /// Of the student, or of the teacher once it is cut.
     pub(super) student: u32,
     pub(super) quantized: u32,
 }
@@ -105,12 +121,12 @@ pub(super) struct Epochs {
 impl Epochs {
     /// `factor` times what the training pictures ask for at least: 30 epochs of the teacher where there are 5,000
     /// and more, up to 150 where there are few, a third of it and at most 40 if it goes on from other weights; half as many again
-    /// of the student, a third on grids.
+    /// of the student, a third on grids and of a teacher that was cut.
     pub(super) fn of(counts: &Counts, factor: f64) -> Self {
         let n = counts.training as f64;
         let epochs = (30.0 * (5000.0 / n).sqrt()).clamp(30.0, 150.0) * factor;
         let whole = |epochs: f64| epochs.round().max(2.0) as u32;
-        let student = whole(1.5 * epochs);
+        let student = whole(if counts.cut_to.is_some() { epochs / 3.0 } else { 1.5 * epochs });
         Self {
             teacher: whole(if counts.has_init { (epochs / 3.0).min(TUNED) } else { epochs }),
             views: student.min(VIEWS),
@@ -122,7 +138,7 @@ impl Epochs {
 
 /// Seconds of each stage.
 #[derive(Clone, Debug)]
-pub(super) struct Takes(pub(super) [(&'static str, f64); 7]);
+pub(super) struct Takes(pub(super) Vec<(&'static str, f64)>);
 
 impl Takes {
     pub(super) fn of(counts: &Counts, speed: &Speed, epochs: Epochs) -> Self {
@@ -135,15 +151,20 @@ impl Takes {
         let (planned_on, weights) = (PLANNED_ON.min(training) as f64, speed.weights as f64);
         let measured = (speed.tensors * MEASURED) as f64 * planned_on * student_answer;
         let on_grids = student_epoch + CODING * weights;
-        Self([
+        let cut = counts.cut_to.map(|_| ("cut", n.min(RANKED_ON as f64) * speed.teacher_step));
+        let student = if cut.is_some() { "tuned" } else { "student" };
+        let before = [
             ("pictures", (n + v + 2.0 * t) * speed.decode),
             ("teacher", run(epochs.teacher, speed.teacher_step, teacher_answer, teacher_epoch)),
             ("logits", f64::from(epochs.views) * n * teacher_answer),
-            ("student", run(epochs.student, speed.student_step, student_answer, student_epoch)),
+        ];
+        let after = [
+            (student, run(epochs.student, speed.student_step, student_answer, student_epoch)),
             ("plan", measured + PLANNING * weights),
             ("quantized", run(epochs.quantized, speed.grids_step, student_answer, on_grids)),
             ("answers", v * teacher_answer + (3.0 * v + 2.0 * t) * student_answer),
-        ])
+        ];
+        Self(before.into_iter().chain(cut).chain(after).collect())
     }
 
     pub(super) fn total(&self) -> f64 {
@@ -186,8 +207,14 @@ pub(super) fn told(seconds: f64) -> String {
 mod tests {
     use super::*;
 
-    const COUNTS: Counts =
-        Counts { training: 1000, validation: 200, testing: 100, side: 100, has_init: false };
+    const COUNTS: Counts = Counts {
+        training: 1000,
+        validation: 200,
+        testing: 100,
+        side: 100,
+        has_init: false,
+        cut_to: None,
+    };
     const SPEED: Speed = Speed {
         decode: 0.001,
         teacher_step: 0.01,
@@ -209,22 +236,24 @@ mod tests {
         assert_eq!(of(9866), Epochs { teacher: 30, views: 40, student: 45, quantized: 10 });
         assert_eq!(of(28), Epochs { teacher: 150, views: 40, student: 225, quantized: 50 });
         assert_eq!(Epochs::of(&COUNTS, 0.01).quantized, 2);
-        let on = Epochs::of(&Counts { has_init: true, ..COUNTS }, 1.0);
-        assert_eq!(on, Epochs { teacher: 22, ..of(1000) });
+        let on = Counts { has_init: true, ..COUNTS };
+        assert_eq!(Epochs::of(&on, 1.0), Epochs { teacher: 22, ..of(1000) });
+        let cut = Epochs::of(&Counts { cut_to: Some(1), ..on }, 1.0);
+        assert_eq!(cut, Epochs { teacher: 22, views: 22, student: 22, quantized: 22 });
     }
 
     /// By hand, 10 epochs of everything but 20 of the student: 1.4 s of pictures; 10 · (10 + 0.4 + 0.1) of the teacher;
-    /// 10 · 2 of its answers; 20 · (4 + 0.2 + 0.05); 44 measurements of 0.3 s and 5 s; 10 · (6 + 0.2 + 0.05 + 0.1);
+    /// 10 · 2 of its answers; 20 · (4 + 0.2 + 0.05); 18 measurements of 0.3 s and 5 s; 10 · (6 + 0.2 + 0.05 + 0.1);
     /// 0.4 + 0.6 + 0.2.
     #[test]
     fn stages_take_what_pictures_and_epochs_make() {
         let epochs = Epochs { teacher: 10, views: 10, student: 20, quantized: 10 };
         let takes = Takes::of(&COUNTS, &SPEED, epochs);
-        let expected = [1.4, 105.0, 20.0, 85.0, 18.2, 63.5, 1.2];
+        let expected = [1.4, 105.0, 20.0, 85.0, 10.4, 63.5, 1.2];
         for ((stage, seconds), expected) in takes.0.iter().zip(expected) {
             assert!((seconds - expected).abs() < 1e-9, "{stage}: {seconds}");
         }
-        assert!((takes.total() - 294.3).abs() < 1e-9);
+        assert!((takes.total() - 286.5).abs() < 1e-9);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `prepare recipe`: pictures and hours → the flags of every stage.
 
+mod cut;
 mod level;
 mod speed;
 mod text;
@@ -42,7 +43,8 @@ pub(crate) struct Recipe {
     /// Largest size of the shipped file, bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 300_000)]
     budget: usize,
-    /// Weights that the teacher goes on from, as train --init does.
+    /// Weights that the teacher goes on from, as train --init does. The recipe then cuts the teacher itself for --budget and
+    /// tunes it by its own answers; no student begins afresh, unless the network cannot be made so small.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
     /// Do nothing if --out was written by this very command for this very catalogue before.
@@ -82,7 +84,8 @@ impl Recipe {
         }
         let catalogue = Catalogue::load(&self.catalogue)?;
         let paths = self.training_paths(&catalogue);
-        let counts = counts(&catalogue, &paths, self.init.is_some())?;
+        let init = self.init.as_deref().map(Model::load).transpose()?.map(|(model, _)| model);
+        let counts = counts(&catalogue, &paths, init.as_ref(), self.budget)?;
         let classes = catalogue.classes().len();
         ensure!(
             classes >= 2,
@@ -91,7 +94,6 @@ impl Recipe {
             self.folder.display()
         );
         let seconds = self.hours * 3600.0;
-        let init = self.init.as_deref().map(Model::load).transpose()?.map(|(model, _)| model);
         let preparation = init.as_ref().map_or(UPRIGHT, |model| model.input.preparation);
         let task = Task { paths: &paths, classes, preparation, init: init.as_ref(), device };
         let began = Instant::now();
@@ -121,10 +123,11 @@ impl Recipe {
             ));
         }
         Ok(format!(
-            "{}: {} px, teacher {} epochs, student {} epochs, about {told}",
+            "{}: {} px, teacher {} epochs, {} {} epochs, about {told}",
             self.out.display(),
             level.size,
             epochs.teacher,
+            if counts.cut_to.is_some() { "cut" } else { "student" },
             epochs.student
         ))
     }
@@ -164,9 +167,9 @@ impl Recipe {
         for level in levels.iter().copied() {
             let how = Preparation { size: level.size.into(), ..task.preparation };
             let sample = Sample::of(task.paths, how, task.classes, &self.out)?;
-            let sizing = Sizing { bytes: Some(self.budget), ..Sizing::default() };
-            let student = sample.fresh(|n| sizing.graph(level.student, n))?;
-            let speed = sample.speed(task.teacher(level, &sample)?, student, task.device)?;
+            let teacher = task.teacher(level, &sample)?;
+            let student = self.student(level, counts, &sample, &teacher)?;
+            let speed = sample.speed(teacher, student, task.device)?;
             bar.inc(1);
             let fits = level::fits(counts, &speed, self.hours * 3600.0);
             misses = if fits { 0 } else { misses + 1 };
@@ -179,6 +182,22 @@ impl Recipe {
         }
         bar.finish_and_clear();
         best.context("no level")
+    }
+
+    /// What is planned and shipped, as far as its speed goes.
+    fn student(
+        &self,
+        level: Level,
+        counts: &Counts,
+        sample: &Sample,
+        teacher: &Model,
+    ) -> Result<Model> {
+        let cut = counts.cut_to.map(|most| cut::to_parameters(teacher, most)).transpose()?;
+        if let Some(cut) = cut.flatten() {
+            return Ok(cut);
+        }
+        let sizing = Sizing { bytes: Some(self.budget), ..Sizing::default() };
+        sample.fresh(|n| sizing.graph(level.student, n))
     }
 }
 
@@ -208,7 +227,12 @@ impl Task<'_> {
     }
 }
 
-fn counts(catalogue: &Catalogue, training: &[PathBuf], has_init: bool) -> Result<Counts> {
+fn counts(
+    catalogue: &Catalogue,
+    training: &[PathBuf],
+    init: Option<&Model>,
+    budget: usize,
+) -> Result<Counts> {
     let count = |split| catalogue.of(split).count();
     ensure!(!training.is_empty(), "no training pictures in the catalogue");
     // Some tell: photos of a folder mostly come from one camera or one program.
@@ -220,9 +244,12 @@ fn counts(catalogue: &Catalogue, training: &[PathBuf], has_init: bool) -> Result
     let mut sides: Vec<u32> = (0..some).into_par_iter().filter_map(look).collect();
     sides.sort_unstable();
     let side = *sides.get(sides.len() / 2).context("none of the training pictures can be read")?;
+    let most = level::cut_for(budget);
+    let cut = init.map(|model| cut::to_parameters(model, most)).transpose()?.flatten();
     Ok(Counts {
         training: training.len(),
-        has_init,
+        has_init: init.is_some(),
+        cut_to: cut.map(|_| most),
         validation: count(Split::Validation),
         testing: count(Split::Testing),
         side,

@@ -36,14 +36,13 @@ impl Recipe<'_> {
     pub(super) fn text(&self) -> String {
         let Counts { training, validation, testing, side, .. } = *self.counts;
         let Epochs { views, student, quantized, .. } = self.epochs;
-        let Self { made, classes, level, budget, threads, .. } = self;
+        let Self { made, classes, level, threads, .. } = self;
         let framed = framed(self.preparation);
-        let (size, arch, few) = (level.size, level.student, (student / 4).max(2));
+        let (size, few) = (level.size, (student / 4).max(2));
         let tested = if self.is_tested { "yes" } else { "" };
         let (took, all) = (self.expected(), told(self.takes.total()));
-        let (teacher, learn, learn_few) = (self.teacher(), self.learn(student), self.learn(few));
-        let tune =
-            format!("--epochs {quantized} --batch 32 --lr 1e-3 --ema {}", self.average(quantized));
+        let (teacher, smaller, learn_few) = (self.teacher(), self.smaller(), self.learn(few));
+        let on_grids = self.tune(quantized);
         format!(
             "\
 {made}
@@ -60,12 +59,9 @@ CLASSES :=
 PREPARE := --size {size}{framed}
 TEACHER := {teacher} --seed 1
 LOGITS := --augment {AUGMENT} --views {views} --seed 2
-STUDENT := --arch {arch} --bytes {budget} {learn} {FROM} --seed 3
-PRUNE_STEPS := 0
-PRUNE := channels --share 0.05
-TUNE := {tune} {FROM} --seed 4
+{smaller}
 PLAN := --pictures {PLANNED_ON}
-QUANT := {tune} {FROM} --seed 5
+QUANT := {on_grids} {FROM} --seed 5
 TESTED := {tested}
 
 # What make report trains besides, which is no part of the time above.
@@ -108,6 +104,36 @@ Q3_CHAINS := 0.05:10 0.1:5
         )
     }
 
+    /// From the teacher to the network that is planned: a student that begins afresh, or the teacher itself, cut and tuned
+    /// by what it answered before. What was learnt of other pictures is kept by its weights (RESULTS.md, "Weights to
+    /// start from").
+    fn smaller(&self) -> String {
+        let Epochs { student, quantized, .. } = self.epochs;
+        let Some(parameters) = self.counts.cut_to else {
+            let (arch, budget, learn) = (self.level.student, self.budget, self.learn(student));
+            return format!(
+                "\
+STUDENT := --arch {arch} --bytes {budget} {learn} {FROM} --seed 3
+PRUNE_STEPS := 0
+PRUNE := channels --share 0.05
+TUNE := {} {FROM} --seed 4",
+                self.tune(quantized)
+            );
+        };
+        format!(
+            "\
+STUDENT :=
+PRUNE_STEPS := 1
+PRUNE := channels --by taylor --scope global --params {parameters}
+TUNE := {} --warmup 1 --weight-decay 1e-2 {FROM} --seed 4",
+            self.tune(student)
+        )
+    }
+
+    fn tune(&self, epochs: u32) -> String {
+        format!("--epochs {epochs} --batch 32 --lr 1e-3 --ema {}", self.average(epochs))
+    }
+
     fn learn(&self, epochs: u32) -> String {
         let (warm_up, average) = (warm_up(epochs), self.average(epochs));
         format!(
@@ -139,7 +165,47 @@ fn warm_up(epochs: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::level::LEVELS;
     use super::*;
+
+    /// 1.4 million parameters in 300,000 bytes, as recipe food11-like-b has them.
+    #[test]
+    fn a_teacher_with_weights_from_elsewhere_is_itself_made_smaller() {
+        let text = |cut_to| {
+            let counts = Counts {
+                training: 298,
+                validation: 490,
+                testing: 0,
+                side: 64,
+                has_init: true,
+                cut_to,
+            };
+            Recipe {
+                made: "#",
+                counts: &counts,
+                classes: 11,
+                is_tested: false,
+                level: LEVELS[4],
+                preparation: Preparation { size: 128, framing: Framing::Crop, exif: true },
+                budget: 300_000,
+                epochs: Epochs { teacher: 20, views: 40, student: 40, quantized: 10 },
+                takes: &Takes(Vec::new()),
+                threads: 2,
+            }
+            .text()
+        };
+        let has = |text: &str, line: &str| text.lines().any(|l| l.starts_with(line));
+        let (cut, fresh) = (text(Some(crate::recipe::level::cut_for(300_000))), text(None));
+        let line = "PRUNE := channels --by taylor --scope global --params 1400000";
+        assert!(
+            cut.lines().any(|l| l == "STUDENT :=")
+                && has(&cut, "PRUNE_STEPS := 1")
+                && has(&cut, line)
+        );
+        assert!(has(&cut, "TUNE := --epochs 40 ") && has(&cut, "QUANT := --epochs 10 "), "{cut}");
+        assert!(has(&fresh, "STUDENT := --arch studentnet --bytes 300000 --epochs 40 "), "{fresh}");
+        assert!(has(&fresh, "PRUNE_STEPS := 0") && has(&fresh, "TUNE := --epochs 10 "), "{fresh}");
+    }
 
     /// By hand: a tenth of 10,000 steps is what 0.999 remembers, a tenth of 1,000 what 0.99 does.
     #[test]
