@@ -43,11 +43,11 @@ fn classes() -> Vec<String> {
     vec!["a".into(), "b".into()]
 }
 
-/// The program in `folder`; what it says where it fails.
-fn quantize(folder: &Path, flags: &str) -> Result<(), String> {
+/// The program in `folder`; what it prints, or says where it fails.
+fn quantize(folder: &Path, flags: &str) -> Result<String, String> {
     let done = Command::new(QUANTIZE).current_dir(folder).args(flags.split(' ')).output().unwrap();
-    let told = String::from_utf8(done.stderr).unwrap();
-    if done.status.success() { Ok(()) } else { Err(told) }
+    let [printed, told] = [done.stdout, done.stderr].map(|said| String::from_utf8(said).unwrap());
+    if done.status.success() { Ok(printed) } else { Err(told) }
 }
 
 /// Files from before last layers were joined hold them apart: what is on grids keeps them, through plan and pack, and a
@@ -99,7 +99,17 @@ fn a_plan_is_packed_as_it_stands() {
     }
     .save(&folder.join("pictures"), &Provenance::new("test", &()).unwrap())
     .unwrap();
-    quantize(&folder, "plan --model plain --images pictures --budget 900 --out p").unwrap();
+    let plan = "plan --model plain --images pictures --budget 900";
+    // Of the 20 pictures those that decide on a plan say little of others, and are not taken for them.
+    for (flags, judged) in [
+        ("", "; of 20 pictures that decided a share"),
+        (" --pictures 12", "; of 8 other pictures a share"),
+        (" --bits 8", "; of 20 pictures a share"),
+    ] {
+        let printed = quantize(&folder, &format!("{plan}{flags}")).unwrap();
+        assert!(printed.contains(judged), "{flags}: {printed}");
+    }
+    quantize(&folder, &format!("{plan} --out p")).unwrap();
     quantize(&folder, "pack --model plain --plan p --out m.bin").unwrap();
     let (plan, _) = Plan::load(&folder.join("p")).unwrap();
     let file = std::fs::read(folder.join("m.bin")).unwrap();

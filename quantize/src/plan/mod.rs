@@ -151,7 +151,7 @@ impl Plan {
         };
         // Where all weights have the same bits, no picture decided.
         let judges =
-            if self.flags.bits.is_some() { [chosen, Vec::new()] } else { [chosen, others] };
+            if self.flags.bits.is_some() { [Vec::new(), chosen] } else { [chosen, others] };
         let bytes = plan.bytes;
         let found = format!(
             "{} bytes, {} below the budget; {}; {}",
@@ -170,26 +170,39 @@ impl Plan {
     }
 }
 
-/// How the answers of `quantized` are, to what was chosen to calibrate on and to others, if there are others.
+/// How the answers of `quantized` are, to what decided on it and to others, as far as there are either.
 fn judged(
     model: &Model,
     images: &Images,
-    [chosen, others]: [Vec<(usize, View)>; 2],
+    [decided, others]: [Vec<(usize, View)>; 2],
     quantized: &Quantized,
     device: Device,
 ) -> Result<String> {
-    let ([n, m], weights) = ([chosen.len(), others.len()], quantized.weights()?);
-    let (decided, same) = Measure::new(model, images, chosen, device)?.of(&weights)?;
-    if m == 0 {
-        return Ok(format!(
-            "of {n} pictures a share of {same:.4} gets the float network's class; divergence {decided:.5} nats"
-        ));
-    }
-    let (divergence, same) = Measure::new(model, images, others, device)?.of(&weights)?;
-    Ok(format!(
-        "of {m} other pictures a share of {same:.4} gets the float network's class; divergence {divergence:.5} nats, \
-         {decided:.5} on those that decided"
-    ))
+    let weights = quantized.weights()?;
+    let of = |pictures: Vec<_>, whose: &str| -> Result<Option<(String, f64)>> {
+        let n = pictures.len();
+        if n == 0 {
+            return Ok(None);
+        }
+        let (divergence, same) = Measure::new(model, images, pictures, device)?.of(&weights)?;
+        let told = format!(
+            "of {n} {whose} a share of {same:.4} gets the float network's class; divergence {divergence:.5} nats"
+        );
+        Ok(Some((told, divergence)))
+    };
+    let whose = if decided.is_empty() { "pictures" } else { "other pictures" };
+    let (decided, others) = (of(decided, "pictures that decided")?, of(others, whose)?);
+    Ok(match (decided, others) {
+        (Some((_, decided)), Some((told, _))) => {
+            format!("{told}, {decided:.5} on those that decided")
+        }
+        (Some((told, _)), None) => {
+            format!(
+                "{told}; there are no others, and the answers to others may be much further off"
+            )
+        }
+        (None, others) => others.map(|(told, _)| told).unwrap_or_default(),
+    })
 }
 
 /// The plan of so many `bits` for every weight, and its network.
