@@ -10,6 +10,7 @@ use common::share::Share;
 use graph::Graph;
 use graph::channels::{Axis, Group, Unit};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Cut the channels that matter least.
 ///
@@ -48,6 +49,40 @@ enum Scope {
     Global,
 }
 
+/// What channels are compared by, once each has its score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Per {
+    /// The score of the channel.
+    #[default]
+    Channel,
+    /// The score per parameter that goes with it, counted in the whole network: of two channels that matter equally the one
+    /// goes that makes it smaller by more.
+    Parameter,
+}
+
+/// Shapes of all tensors.
+type Shapes = BTreeMap<String, Vec<usize>>;
+
+impl Per {
+    /// What the score of a channel of `group` is divided by.
+    fn divisor(self, group: &Group, shapes: &Shapes) -> f64 {
+        let slice = |axis: &Axis| -> usize {
+            let others = shapes.get(&axis.tensor).into_iter().flatten().enumerate();
+            others.filter(|(dim, _)| *dim != axis.dim).map(|(_, n)| n).product()
+        };
+        match self {
+            Self::Channel => 1.0,
+            Self::Parameter => group.axes.iter().map(slice).sum::<usize>().max(1) as f64,
+        }
+    }
+}
+
+/// Headers leave out what nobody asked for.
+fn is_usual(per: &Per) -> bool {
+    *per == Per::default()
+}
+
 /// What decides which channels go.
 #[derive(Serialize, clap::Args)]
 struct Selection {
@@ -65,6 +100,10 @@ struct Selection {
     /// How channels are compared.
     #[arg(long, value_enum, default_value = "layer")]
     scope: Scope,
+    /// What is compared across the network.
+    #[arg(long, value_enum, default_value = "channel")]
+    #[serde(skip_serializing_if = "is_usual")]
+    per: Per,
     /// Channels no layer goes below.
     #[arg(long, default_value_t = 8)]
     floor: usize,
@@ -85,7 +124,7 @@ impl Channels {
         let model = &opened.model;
         let groups = worth_cutting(&model.graph)?;
         let scores = importance::scores(*by, model, &groups, opened.calibration.as_ref(), *seed)?;
-        let ranking = Ranking::new(&groups, scores, &selection)?;
+        let ranking = Ranking::new(&model.graph, &groups, scores, &selection)?;
         let cut = |share: Share| -> Result<Model> {
             let (graph, weights) = model.graph.cut(&model.weights, &ranking.least(share))?;
             Ok(Model { graph, weights, ..model.clone() })
@@ -124,8 +163,14 @@ struct Ranking<'a> {
 }
 
 impl<'a> Ranking<'a> {
-    fn new(groups: &'a [Group], scores: Vec<Vec<f64>>, selection: &Selection) -> Result<Self> {
-        let Selection { by, scope, floor, .. } = *selection;
+    fn new(
+        graph: &Graph,
+        groups: &'a [Group],
+        scores: Vec<Vec<f64>>,
+        selection: &Selection,
+    ) -> Result<Self> {
+        let Selection { by, scope, floor, per, .. } = *selection;
+        let shapes: Shapes = graph.parameters().map(|p| (p.name, p.shape)).collect();
         let mut candidates = Vec::new();
         for (g, (group, scores)) in groups.iter().zip(scores).enumerate() {
             if !group.removable {
@@ -133,7 +178,7 @@ impl<'a> Ranking<'a> {
             }
             let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
             let relative = matches!(by, By::L1 | By::L2 | By::Median) && mean > 0.0;
-            let unit = if relative { mean } else { 1.0 };
+            let unit = if relative { mean } else { 1.0 } * per.divisor(group, &shapes);
             candidates.extend(scores.into_iter().enumerate().map(|(u, s)| (s / unit, g, u)));
         }
         ensure!(
@@ -189,8 +234,9 @@ mod tests {
             let scores = groups.iter().map(|g| vec![1.0; g.units.len()]).collect();
             let (by, share) = (By::Random, Some(share.parse().unwrap()));
             let limits = Limits::default();
-            let selection = Selection { share, limits, by, scope, floor: 1, seed: 0 };
-            let ranking = Ranking::new(&groups, scores, &selection).unwrap();
+            let selection =
+                Selection { share, limits, by, scope, floor: 1, seed: 0, per: Per::Channel };
+            let ranking = Ranking::new(&graph, &groups, scores, &selection).unwrap();
             let cut = ranking.least(share.unwrap());
             cut.iter().filter(|(g, _)| g.removable).map(|(g, c)| g.units.len() - c.len()).collect()
         };
@@ -219,8 +265,9 @@ mod tests {
             let of = |g: &Group| if g.removable { scores.next().unwrap() } else { Vec::new() };
             let scores = groups.iter().map(of).collect();
             let limits = Limits::default();
-            let selection = Selection { share: None, limits, by, scope, floor, seed: 0 };
-            let ranking = Ranking::new(&groups, scores, &selection).unwrap();
+            let selection =
+                Selection { share: None, limits, by, scope, floor, seed: 0, per: Per::Channel };
+            let ranking = Ranking::new(&graph, &groups, scores, &selection).unwrap();
             let index = |group: &Group, unit: &Unit| group.slices(unit).next().unwrap().1;
             let cut = ranking.least(share.parse().unwrap()).into_iter();
             let cut = cut.filter(|(g, _)| g.removable);
@@ -235,5 +282,26 @@ mod tests {
         // Relative to their means, 2 and 20: 0.5, 1, 1.5, 1 and 0.5, 1.5, 1, 1.
         assert_eq!(gone(By::L1, Scope::Global, 1, "0.25"), [[0], [0]]);
         assert_eq!(gone(By::L1, Scope::Global, 1, "0.5"), [vec![0], vec![0, 3, 2]]);
+    }
+
+    /// By hand: a channel of a has 3 weights and 4 in b, one of b 4 and 2 in f. Of scores 1 and 0.9 the second is less,
+    /// of 1 / 7 and 0.9 / 6 the first.
+    #[test]
+    fn what_matters_equally_goes_where_it_is_large() {
+        let text = "input 3;a:conv 3>4 k1;relu;b:conv 4>4 k1;relu;gap;f:linear 4>2 bias";
+        let graph: Graph = text.parse().unwrap();
+        let groups = graph.channel_groups();
+        let gone = |per| -> Vec<usize> {
+            let mut scores = [vec![1.0; 4], vec![0.9; 4]].into_iter();
+            let of = |g: &Group| if g.removable { scores.next().unwrap() } else { Vec::new() };
+            let scores = groups.iter().map(of).collect();
+            let (by, scope, limits) = (By::Taylor, Scope::Global, Limits::default());
+            let selection = Selection { share: None, limits, by, scope, floor: 1, seed: 0, per };
+            let ranking = Ranking::new(&graph, &groups, scores, &selection).unwrap();
+            let cut = ranking.least("0.25".parse().unwrap()).into_iter();
+            cut.filter(|(g, _)| g.removable).map(|(_, units)| units.len()).collect()
+        };
+        assert_eq!(gone(Per::Channel), [0, 2]);
+        assert_eq!(gone(Per::Parameter), [2, 0]);
     }
 }

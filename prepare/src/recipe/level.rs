@@ -90,13 +90,10 @@ pub(super) const PLANNED_ON: usize = 300;
 const PLANNING: f64 = 5e-6;
 const CODING: f64 = 1e-7;
 
-/// Parameters of a network per byte of its file, where it has been cut to them: 1.4 million in 300,000 bytes, 1.7 bits each
-/// (recipe food11-like-b).
-const PER_BYTE: f64 = 14.0 / 3.0;
-
-/// What a teacher is cut to for a file of so many bytes, parameters.
+/// What a teacher is cut to for a file of so many bytes, parameters: a million for 300,000, at 2.4 bits each. Of 1.4 and of
+/// 0.7 million less was left (RESULTS.md, "Weights to start from").
 pub(super) fn cut_for(budget: usize) -> usize {
-    (budget as f64 * PER_BYTE) as usize
+    budget * 10 / 3
 }
 
 /// Pictures that `prune channels --by taylor` looks at, a step of training each.
@@ -121,12 +118,12 @@ pub(super) struct Epochs {
 impl Epochs {
     /// `factor` times what the training pictures ask for at least: 30 epochs of the teacher where there are 5,000
     /// and more, up to 150 where there are few, a third of it and at most 40 if it goes on from other weights; half as many again
-    /// of the student, a third on grids and of a teacher that was cut.
+    /// of the student, half of a teacher that was cut, a third on grids.
     pub(super) fn of(counts: &Counts, factor: f64) -> Self {
         let n = counts.training as f64;
         let epochs = (30.0 * (5000.0 / n).sqrt()).clamp(30.0, 150.0) * factor;
         let whole = |epochs: f64| epochs.round().max(2.0) as u32;
-        let student = whole(if counts.cut_to.is_some() { epochs / 3.0 } else { 1.5 * epochs });
+        let student = whole(if counts.cut_to.is_some() { 0.5 * epochs } else { 1.5 * epochs });
         Self {
             teacher: whole(if counts.has_init { (epochs / 3.0).min(TUNED) } else { epochs }),
             views: student.min(VIEWS),
@@ -239,7 +236,7 @@ mod tests {
         let on = Counts { has_init: true, ..COUNTS };
         assert_eq!(Epochs::of(&on, 1.0), Epochs { teacher: 22, ..of(1000) });
         let cut = Epochs::of(&Counts { cut_to: Some(1), ..on }, 1.0);
-        assert_eq!(cut, Epochs { teacher: 22, views: 22, student: 22, quantized: 22 });
+        assert_eq!(cut, Epochs { teacher: 22, views: 34, student: 34, quantized: 22 });
     }
 
     /// By hand, 10 epochs of everything but 20 of the student: 1.4 s of pictures; 10 · (10 + 0.4 + 0.1) of the teacher;

@@ -35,14 +35,14 @@ impl Recipe<'_> {
     /// The file.
     pub(super) fn text(&self) -> String {
         let Counts { training, validation, testing, side, .. } = *self.counts;
-        let Epochs { views, student, quantized, .. } = self.epochs;
+        let Epochs { views, student, .. } = self.epochs;
         let Self { made, classes, level, threads, .. } = self;
         let framed = framed(self.preparation);
         let (size, few) = (level.size, (student / 4).max(2));
         let tested = if self.is_tested { "yes" } else { "" };
         let (took, all) = (self.expected(), told(self.takes.total()));
         let (teacher, smaller, learn_few) = (self.teacher(), self.smaller(), self.learn(few));
-        let on_grids = self.tune(quantized);
+        let on_grids = self.on_grids();
         format!(
             "\
 {made}
@@ -61,7 +61,7 @@ TEACHER := {teacher} --seed 1
 LOGITS := --augment {AUGMENT} --views {views} --seed 2
 {smaller}
 PLAN := --pictures {PLANNED_ON}
-QUANT := {on_grids} {FROM} --seed 5
+QUANT := {on_grids}
 TESTED := {tested}
 
 # What make report trains besides, which is no part of the time above.
@@ -90,8 +90,8 @@ Q3_CHAINS := 0.05:10 0.1:5
         let (warm_up, average) = (warm_up(epochs), self.average(epochs));
         if self.counts.has_init {
             // What came out best with 40 photos of 11 classes, and with 300, though within chance (RESULTS.md).
-            let few = self.counts.training < 10 * self.classes;
-            let (batch, freeze) = if few { (8, epochs / 2) } else { (32, 0) };
+            let freeze = if self.has_few() { epochs / 2 } else { 0 };
+            let batch = self.batch();
             return format!(
                 "--epochs {epochs} --batch {batch} --freeze {freeze} --body-lr 0.1 --lr 2e-3 --ema {average} \
                  --augment {MILD}"
@@ -109,6 +109,7 @@ Q3_CHAINS := 0.05:10 0.1:5
     /// start from").
     fn smaller(&self) -> String {
         let Epochs { student, quantized, .. } = self.epochs;
+        let average = self.average(quantized);
         let Some(parameters) = self.counts.cut_to else {
             let (arch, budget, learn) = (self.level.student, self.budget, self.learn(student));
             return format!(
@@ -116,22 +117,37 @@ Q3_CHAINS := 0.05:10 0.1:5
 STUDENT := --arch {arch} --bytes {budget} {learn} {FROM} --seed 3
 PRUNE_STEPS := 0
 PRUNE := channels --share 0.05
-TUNE := {} {FROM} --seed 4",
-                self.tune(quantized)
+TUNE := --epochs {quantized} --batch 32 --lr 1e-3 --ema {average} {FROM} --seed 4"
             );
         };
         format!(
             "\
 STUDENT :=
 PRUNE_STEPS := 1
-PRUNE := channels --by taylor --scope global --params {parameters}
-TUNE := {} --warmup 1 --weight-decay 1e-2 {FROM} --seed 4",
-            self.tune(student)
+PRUNE := channels --by taylor --scope global --per parameter --params {parameters}
+TUNE := --epochs {student} --batch {} --lr 1e-3 --warmup 1 --weight-decay 1e-2 --ema {} {FROM} --seed 4",
+            self.batch(),
+            self.average(student)
         )
     }
 
-    fn tune(&self, epochs: u32) -> String {
-        format!("--epochs {epochs} --batch 32 --lr 1e-3 --ema {}", self.average(epochs))
+    /// On grids. What was cut has no more than it needs, and is trained on with care (RESULTS.md, "Weights to start from").
+    fn on_grids(&self) -> String {
+        let epochs = self.epochs.quantized;
+        let lr = if self.counts.cut_to.is_some() { "3e-4" } else { "1e-3" };
+        format!(
+            "--epochs {epochs} --batch 32 --lr {lr} --ema {} {FROM} --seed 5",
+            self.average(epochs)
+        )
+    }
+
+    fn has_few(&self) -> bool {
+        self.counts.training < 10 * self.classes
+    }
+
+    /// Of a network that is tuned: with few photos large batches are few steps.
+    fn batch(&self) -> u32 {
+        if self.has_few() { 8 } else { 32 }
     }
 
     fn learn(&self, epochs: u32) -> String {
@@ -168,7 +184,7 @@ mod tests {
     use super::super::level::LEVELS;
     use super::*;
 
-    /// 1.4 million parameters in 300,000 bytes, as recipe food11-like-b has them.
+    /// A million parameters in 300,000 bytes, as recipe food11-like-b has them.
     #[test]
     fn a_teacher_with_weights_from_elsewhere_is_itself_made_smaller() {
         let text = |cut_to| {
@@ -196,7 +212,7 @@ mod tests {
         };
         let has = |text: &str, line: &str| text.lines().any(|l| l.starts_with(line));
         let (cut, fresh) = (text(Some(crate::recipe::level::cut_for(300_000))), text(None));
-        let line = "PRUNE := channels --by taylor --scope global --params 1400000";
+        let line = "PRUNE := channels --by taylor --scope global --per parameter --params 1000000";
         assert!(
             cut.lines().any(|l| l == "STUDENT :=")
                 && has(&cut, "PRUNE_STEPS := 1")
