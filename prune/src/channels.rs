@@ -10,7 +10,6 @@ use common::share::Share;
 use graph::Graph;
 use graph::channels::{Axis, Group, Unit};
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// Cut the channels that matter least.
 ///
@@ -56,24 +55,17 @@ enum Per {
     /// The score of the channel.
     #[default]
     Channel,
-    /// The score per parameter that goes with it, counted in the whole network: of two channels that matter equally the one
-    /// goes that makes it smaller by more.
+    /// The score per number that goes with it, counted in the whole network, statistics of batch norms too: of two
+    /// channels that matter equally the one goes that makes it smaller by more.
     Parameter,
 }
 
-/// Shapes of all tensors.
-type Shapes = BTreeMap<String, Vec<usize>>;
-
 impl Per {
     /// What the score of a channel of `group` is divided by.
-    fn divisor(self, group: &Group, shapes: &Shapes) -> f64 {
-        let slice = |axis: &Axis| -> usize {
-            let others = shapes.get(&axis.tensor).into_iter().flatten().enumerate();
-            others.filter(|(dim, _)| *dim != axis.dim).map(|(_, n)| n).product()
-        };
+    fn divisor(self, group: &Group, graph: &Graph) -> f64 {
         match self {
             Self::Channel => 1.0,
-            Self::Parameter => group.axes.iter().map(slice).sum::<usize>().max(1) as f64,
+            Self::Parameter => group.numbers(graph).max(1) as f64,
         }
     }
 }
@@ -170,7 +162,6 @@ impl<'a> Ranking<'a> {
         selection: &Selection,
     ) -> Result<Self> {
         let Selection { by, scope, floor, per, .. } = *selection;
-        let shapes: Shapes = graph.parameters().map(|p| (p.name, p.shape)).collect();
         let mut candidates = Vec::new();
         for (g, (group, scores)) in groups.iter().zip(scores).enumerate() {
             if !group.removable {
@@ -178,7 +169,7 @@ impl<'a> Ranking<'a> {
             }
             let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
             let relative = matches!(by, By::L1 | By::L2 | By::Median) && mean > 0.0;
-            let unit = if relative { mean } else { 1.0 } * per.divisor(group, &shapes);
+            let unit = if relative { mean } else { 1.0 } * per.divisor(group, graph);
             candidates.extend(scores.into_iter().enumerate().map(|(u, s)| (s / unit, g, u)));
         }
         ensure!(

@@ -52,6 +52,18 @@ impl Group {
     pub fn slices<'a>(&'a self, unit: &'a Unit) -> impl Iterator<Item = (&'a Axis, usize)> {
         self.axes.iter().zip(unit.indices.iter().copied())
     }
+
+    /// Numbers of `graph` that go with each of its channels: its slices of all tensors, statistics of batch norms among
+    /// them.
+    pub fn numbers(&self, graph: &Graph) -> usize {
+        let shapes: BTreeMap<String, Vec<usize>> =
+            graph.parameters().map(|p| (p.name, p.shape)).collect();
+        let slice = |axis: &Axis| -> usize {
+            let others = shapes.get(&axis.tensor).into_iter().flatten().enumerate();
+            others.filter(|(dim, _)| *dim != axis.dim).map(|(_, n)| n).product()
+        };
+        self.axes.iter().map(slice).sum()
+    }
 }
 
 /// Visits every node; the ids of each node's output channels.

@@ -79,9 +79,9 @@ pub(super) struct Speed {
     pub(super) tensors: usize,
 }
 
-/// How long `quantize plan` looks into the network, in answers of it to each of so many pictures and every tensor: 11 for a
-/// StudentNet of 450,000 weights at 36 px, 7 for a ResNet-18 and 6.5 for an EfficientNet-Lite0 of 1.4 million each, at 64 and
-/// 128 px (processor time of `--pictures 300` at commit 971eb60, less what weights take).
+/// How long `quantize plan` looks into the network, in answers of it to each of so many pictures and every tensor:
+/// 11 for a StudentNet of 450,000 weights at 36 px, 7 for a ResNet-18 and 6.5 for an EfficientNet-Lite0 of 1.4 million
+/// each, at 64 and 128 px (processor time of `--pictures 300` at commit 971eb60, less what weights take).
 const MEASURED: usize = 9;
 pub(super) const PLANNED_ON: usize = 300;
 

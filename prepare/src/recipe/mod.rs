@@ -43,8 +43,8 @@ pub(crate) struct Recipe {
     /// Largest size of the shipped file, bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 300_000)]
     budget: usize,
-    /// Weights that the teacher goes on from, as train --init does. The recipe then cuts the teacher itself for --budget and
-    /// tunes it by its own answers; no student begins afresh, unless the network cannot be made so small.
+    /// Weights that the teacher goes on from, as train --init does. The recipe then cuts the teacher itself for
+    /// --budget and tunes it by its own answers; no student begins afresh, unless the network cannot be made so small.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
     /// Do nothing if --out was written by this very command for this very catalogue before.
