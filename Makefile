@@ -351,27 +351,31 @@ $(STEPS:%=$(OUT)/tuned%.safetensors): $(OUT)/tuned%.safetensors: $(OUT)/cut%.saf
   $(OUT)/logits.safetensors $$(changed) | tools lock
 	$(stage)
 
-# --- the file that ships: planned for the budget and trained for the plan, or packed by QUANTIZE
+# --- the file that ships: planned for the budget, and trained for the plan if the recipe has QUANT; or packed by QUANTIZE
 # What quantize pack --calibrate adds at most stays free, and what --views does.
 PLANNED := $(shell expr $(BUDGET) - 136 $(if $(VIEWS),- 64))
-ifeq ($(QUANTIZE),)
-READY := $(OUT)/quantized.safetensors
-$(OUT)/plan.safetensors: command = quantize plan --reuse --model $(LAST) --images $(TRAINING) \
-  --budget $(PLANNED) $(ON_DEVICE) $(PLAN)
-$(OUT)/plan.safetensors: $(LAST) $(TRAINING) $$(changed) | tools lock
-	$(stage)
-
-$(OUT)/quantized.safetensors: command = $(DISTILL) --init $(LAST) --quant $(OUT)/plan.safetensors $(QUANT)
-$(OUT)/quantized.safetensors: $(OUT)/plan.safetensors $(LAST) $(PICTURES) $(OUT)/logits.safetensors \
-  $$(changed) | tools lock
-	$(stage)
-else
 READY := $(LAST)
-endif
+PLAN_FILE :=
+ifeq ($(QUANTIZE),)
+PLAN_FILE := $(OUT)/plan.safetensors
+$(PLAN_FILE): command = quantize plan --reuse --model $(LAST) --images $(TRAINING) \
+  --budget $(PLANNED) $(ON_DEVICE) $(PLAN)
+$(PLAN_FILE): $(LAST) $(TRAINING) $$(changed) | tools lock
+	$(stage)
 
-$(OUT)/model.bin: command = quantize pack --model $(READY) --calibrate $(VALIDATION) \
+ifneq ($(strip $(QUANT)),)
+READY := $(OUT)/quantized.safetensors
+$(READY): command = $(DISTILL) --init $(LAST) --quant $(PLAN_FILE) $(QUANT)
+$(READY): $(PLAN_FILE) $(LAST) $(PICTURES) $(OUT)/logits.safetensors $$(changed) | tools lock
+	$(stage)
+endif
+endif
+# What was planned and not trained is packed as the plan has it.
+AS_PLANNED := $(if $(filter $(LAST),$(READY)),$(PLAN_FILE))
+
+$(OUT)/model.bin: command = quantize pack --model $(READY) $(AS_PLANNED:%=--plan %) --calibrate $(VALIDATION) \
   $(if $(findstring --budget,$(QUANTIZE)),,--budget $(BUDGET)) $(if $(VIEWS),--views $(VIEWS)) $(QUANTIZE)
-$(OUT)/model.bin: $(READY) $(VALIDATION) $$(changed) | tools lock
+$(OUT)/model.bin: $(READY) $(AS_PLANNED) $(VALIDATION) $$(changed) | tools lock
 	$(stage)
 
 $(OUT)/prediction.csv: command = infer predict --model $(OUT)/model.bin --photos $(call from,testing) $(ON_DEVICE)

@@ -63,6 +63,7 @@ grep -q "its last layer is kept" "$work/log" || fail "INIT: $(grep -m1 'last lay
 grep -q '^PREPARE := --size [0-9]* --exif$' "$work/tuned/recipe.mk" || fail "$(grep PREPARE "$work/tuned/recipe.mk")"
 [ ! -e "$work/tuned/student.safetensors" ] && grep -q '^| pruned ' "$work/tuned/table.txt" || fail "$(cat "$work/tuned/table.txt")"
 grep -q -- '--per parameter --params 133333 ' "$work/tuned/cut1.safetensors.flags" || fail "$(cat "$work/tuned/cut1.safetensors.flags")"
+grep -q -- "--plan $work/tuned/plan.safetensors" "$work/tuned/model.bin.flags" || fail "$(cat "$work/tuned/model.bin.flags")"
 pass "a teacher goes on from weights, and is itself made smaller: $(grep -o 'its last layer is kept' "$work/log")"
 if folder OUT="$work/tuned" INIT="$out/teacher.safetensors" TEACHERS=2; then fail "two teachers, of which one is made smaller"; fi
 grep -q 'one teacher is made smaller: leave TEACHERS out' "$work/log" || fail "$(tail -3 "$work/log")"

@@ -170,6 +170,10 @@ done
 submission OUT="$work/itself" STUDENT= || fail "without STUDENT: $(tail -3 "$work/log")"
 [ ! -e "$work/itself/student.safetensors" ] && ! grep -q '^| student ' "$work/itself/table.txt" || fail "a student all the same"
 grep -q -- "--model $work/itself/teacher.safetensors" "$work/itself/cut1.safetensors.flags" || fail "$(cat "$work/itself/cut1.safetensors.flags")"
+submission OUT="$work/itself" STUDENT= QUANTIZE= QUANT= PLAN='--pictures 60' || fail "without QUANT: $(tail -3 "$work/log")"
+[ ! -e "$work/itself/quantized.safetensors" ] && grep -q -- "--plan $work/itself/plan.safetensors" "$work/itself/model.bin.flags" \
+    || fail "$(cat "$work/itself/model.bin.flags")"
+pass "without QUANT the planned network ships"
 rm -r "$work/itself"
 refused "folds where the teacher itself is made smaller" "one teacher is made smaller: leave FOLDS out" STUDENT= FOLDS=3
 refused "weights that are not given" "INIT=efficientnet-lite0-57934424.pth" RECIPE=food11-like-b

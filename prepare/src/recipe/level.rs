@@ -112,13 +112,14 @@ pub(super) struct Epochs {
     pub(super) views: u32,
     /// Of the student, or of the teacher once it is cut.
     pub(super) student: u32,
+    /// Of the student on its grids; none of a teacher that was cut, to which it adds nothing.
     pub(super) quantized: u32,
 }
 
 impl Epochs {
     /// `factor` times what the training pictures ask for at least: 30 epochs of the teacher where there are 5,000
     /// and more, up to 150 where there are few, a third of it and at most 40 if it goes on from other weights; half as many again
-    /// of the student, half of a teacher that was cut, a third on grids.
+    /// of the student, a third on grids; half of a teacher that was cut.
     pub(super) fn of(counts: &Counts, factor: f64) -> Self {
         let n = counts.training as f64;
         let epochs = (30.0 * (5000.0 / n).sqrt()).clamp(30.0, 150.0) * factor;
@@ -128,7 +129,7 @@ impl Epochs {
             teacher: whole(if counts.has_init { (epochs / 3.0).min(TUNED) } else { epochs }),
             views: student.min(VIEWS),
             student,
-            quantized: whole(epochs / 3.0),
+            quantized: if counts.cut_to.is_some() { 0 } else { whole(epochs / 3.0) },
         }
     }
 }
@@ -161,7 +162,8 @@ impl Takes {
             ("quantized", run(epochs.quantized, speed.grids_step, student_answer, on_grids)),
             ("answers", v * teacher_answer + (3.0 * v + 2.0 * t) * student_answer),
         ];
-        Self(before.into_iter().chain(cut).chain(after).collect())
+        let all = before.into_iter().chain(cut).chain(after);
+        Self(all.filter(|(_, seconds)| *seconds > 0.0).collect())
     }
 
     pub(super) fn total(&self) -> f64 {
@@ -236,7 +238,7 @@ mod tests {
         let on = Counts { has_init: true, ..COUNTS };
         assert_eq!(Epochs::of(&on, 1.0), Epochs { teacher: 22, ..of(1000) });
         let cut = Epochs::of(&Counts { cut_to: Some(1), ..on }, 1.0);
-        assert_eq!(cut, Epochs { teacher: 22, views: 34, student: 34, quantized: 22 });
+        assert_eq!(cut, Epochs { teacher: 22, views: 34, student: 34, quantized: 0 });
     }
 
     /// By hand, 10 epochs of everything but 20 of the student: 1.4 s of pictures; 10 · (10 + 0.4 + 0.1) of the teacher;
