@@ -113,8 +113,9 @@ TESTED := yes
 endif
 ifneq ($(INIT),)
 $(if $(TEACHER_FILE),$(error INIT and TEACHER_FILE: a teacher either goes on from weights or is there already))
-$(if $(findstring --arch,$(TEACHER)),$(error INIT: TEACHER has --arch, and the network is that of the weights: \
-  take it out, or leave RECIPE= to auto))
+# Recipe auto may still be the one without INIT, and is written anew then.
+$(if $(filter auto,$(RECIPE)),,$(if $(findstring --arch,$(TEACHER)),$(error INIT: TEACHER has --arch, and the network \
+  is that of the weights: take it out, or leave RECIPE= to auto)))
 endif
 
 $(if $(and $(FOLDS),$(TEACHERS)),$(error FOLDS and TEACHERS: teachers either differ in what they see \
@@ -123,9 +124,11 @@ MANY := $(strip $(FOLDS)$(TEACHERS))
 $(if $(and $(MANY),$(TEACHER_FILE)),$(error TEACHER_FILE and $(if $(FOLDS),FOLDS,TEACHERS): a teacher that is there \
   already is not trained; leave one of them out))
 ifneq ($(MANY),)
-# Recipe auto may not be written yet; labels are doubted without a student.
-UNWRITTEN := $(if $(filter auto,$(RECIPE)),$(if $(wildcard $(OUT)/recipe.mk),,$(OUT)/recipe.mk))
-$(if $(UNWRITTEN)$(strip $(STUDENT))$(filter suspects,$(MAKECMDGOALS)),,$(error without STUDENT (recipe auto has none \
+# Recipe auto may not be written yet, or be of other weights, and has a student but for those of INIT; labels are doubted
+# without one.
+MADE := $(filter-out suspects $(IDLE),$(MAKECMDGOALS))
+WITHOUT := $(if $(filter auto,$(RECIPE)),$(and $(INIT),$(wildcard $(OUT)/recipe.mk)),yes)
+$(if $(and $(MADE),$(WITHOUT),$(if $(strip $(STUDENT)),,none)),$(error without STUDENT (recipe auto has none \
   for weights of INIT) one teacher is made smaller: leave $(if $(FOLDS),FOLDS,TEACHERS) out))
 # As text: for a shell 2.9 or 1e1 are numbers, too.
 $(if $(and $(filter 1,$(words $(MANY))),$(filter $(shell seq 2 100),$(MANY))),,$(error \

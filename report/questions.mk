@@ -30,7 +30,8 @@ LANG_REPORT ?= en
 NEEDED := STUDENT LEARN LABELS FROM MEND Q1_PARAMS Q1_ARCH Q2_STUDENT Q3_CHAINS
 settled:
 	@$(foreach setting,$(NEEDED),$(if $($(setting)),,echo "error: the report needs $(setting), which recipe \
-	  $(RECIPE) does not set: see recipes/smoke.mk" >&2; exit 1;)):
+	  $(RECIPE) does not set$(if $(filter STUDENT,$(setting)), (where the teacher itself is made smaller there is no report)): \
+	  see recipes/smoke.mk" >&2; exit 1;)):
 	@case '$(Q3_CHAINS)' in *-*) echo 'error: Q3_CHAINS=$(Q3_CHAINS): write shares as decimals such as 0.01: a dash' \
 	  'parts the names of its models' >&2; exit 1;; esac
 

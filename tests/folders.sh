@@ -67,7 +67,13 @@ grep -q -- "--plan $work/tuned/plan.safetensors" "$work/tuned/model.bin.flags" |
 pass "a teacher goes on from weights, and is itself made smaller: $(grep -o 'its last layer is kept' "$work/log")"
 if folder OUT="$work/tuned" INIT="$out/teacher.safetensors" TEACHERS=2; then fail "two teachers, of which one is made smaller"; fi
 grep -q 'one teacher is made smaller: leave TEACHERS out' "$work/log" || fail "$(tail -3 "$work/log")"
-pass "where the teacher is made smaller there is one"
+make --no-print-directory help DATA="$photos" OUT="$out" TEACHERS=2 >"$work/log" || fail "help of two teachers"
+folder OUT="$work/tuned" FOLDS=3 -n || fail "folds, without INIT, where there was one: $(tail -3 "$work/log")"
+if folder OUT="$work/tuned" INIT="$out/teacher.safetensors" FOLDS=3 suspects; then fail "a sixth teacher beside those that doubt labels"; fi
+folder_report() { make --no-print-directory report DATA="$photos" OUT="$work/tuned" HOURS=0.003 BUDGET=40000 INIT="$out/teacher.safetensors" "$@"; }
+if folder_report >"$work/log" 2>&1; then fail "a report without a student"; fi
+grep -q 'where the teacher itself is made smaller there is no report' "$work/log" || fail "$(tail -3 "$work/log")"
+pass "where the teacher is made smaller there is one, and no report"
 make --no-print-directory check-everywhere DATA="$photos" OUT="$out" HOURS=0.003 BUDGET=40000 >"$work/log" 2>&1 || fail "check-everywhere: $(tail -3 "$work/log")"
 grep -q 'the same logits by [2-9] ways' "$work/log" || fail "check-everywhere: $(tail -3 "$work/log")"
 pass "$(grep 'the same logits' "$work/log")"

@@ -8,7 +8,7 @@ use artifacts::Model;
 use common::cli;
 use common::share::Share;
 use graph::Graph;
-use graph::channels::{Axis, Group, Unit};
+use graph::channels::{FLOOR, Group, Unit};
 use serde::Serialize;
 
 /// Cut the channels that matter least.
@@ -97,7 +97,7 @@ struct Selection {
     #[serde(skip_serializing_if = "is_usual")]
     per: Per,
     /// Channels no layer goes below.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = FLOOR)]
     floor: usize,
     /// Seed of --by random.
     #[arg(long, default_value_t = 0)]
@@ -110,11 +110,15 @@ impl Channels {
         if !selection.limits.is_any() {
             selection.share.get_or_insert(SHARE);
         }
-        let Selection { share, limits, by, seed, .. } = &selection;
+        let Selection { share, limits, by, seed, scope, per, .. } = &selection;
+        ensure!(
+            is_usual(per) || *scope == Scope::Global,
+            "--per parameter: within a layer all channels have as many; add --scope global"
+        );
         ensure!(share.is_none_or(|s| !s.is_whole()), "--share 1: expected 0 up to below 1");
         let opened = self.files.open()?;
         let model = &opened.model;
-        let groups = worth_cutting(&model.graph)?;
+        let groups = model.graph.groups_worth_cutting()?;
         let scores = importance::scores(*by, model, &groups, opened.calibration.as_ref(), *seed)?;
         let ranking = Ranking::new(&model.graph, &groups, scores, &selection)?;
         let cut = |share: Share| -> Result<Model> {
@@ -130,19 +134,6 @@ impl Channels {
         }
         self.files.finish(&opened, pruned, limits, "prune channels", &selection)
     }
-}
-
-/// The channel groups of `graph`. Those of layers that a file does not hold stay: it would be no smaller without them.
-fn worth_cutting(graph: &Graph) -> Result<Vec<Group>> {
-    let joined = graph.joined_names()?;
-    let is_joined =
-        |axis: &Axis| axis.tensor.rsplit_once('.').is_some_and(|(name, _)| joined.contains(name));
-    let mut groups = graph.channel_groups();
-    for group in &mut groups {
-        // Where such a layer makes the channels, not where it reads them.
-        group.removable &= !group.axes.iter().any(|axis| axis.dim == 0 && is_joined(axis));
-    }
-    Ok(groups)
 }
 
 /// All channels that may go, least important first.

@@ -13,6 +13,9 @@ use crate::op::Walk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+/// Channels that a cut leaves of every layer, unless told otherwise.
+pub const FLOOR: usize = 8;
+
 /// One removable channel: an index into each axis of its group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
@@ -103,6 +106,24 @@ impl Graph {
             }
         }
         groups
+    }
+
+    /// The channel groups that a cut may take from: those of layers that a file does not hold, as [`Graph::joined_names`]
+    /// says, are not removable here, as the file would be no smaller without them.
+    ///
+    /// # Errors
+    /// A last layer that does not fit what it reads.
+    pub fn groups_worth_cutting(&self) -> Result<Vec<Group>> {
+        let joined = self.joined_names()?;
+        let is_joined = |axis: &Axis| {
+            axis.tensor.rsplit_once('.').is_some_and(|(name, _)| joined.contains(name))
+        };
+        let mut groups = self.channel_groups();
+        for group in &mut groups {
+            // Where such a layer makes the channels, not where it reads them.
+            group.removable &= !group.axes.iter().any(|axis| axis.dim == 0 && is_joined(axis));
+        }
+        Ok(groups)
     }
 
     /// The network without the given channels.

@@ -54,7 +54,7 @@ impl Counts {
     }
 }
 
-/// What was measured of a level.
+/// What was measured of a level. Its student is what is planned and ships, a teacher that was cut among them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Speed {
     /// Seconds to decode and resize a picture.
@@ -93,7 +93,7 @@ const CODING: f64 = 1e-7;
 /// What a teacher is cut to for a file of so many bytes, parameters: a million for 300,000, at 2.4 bits each. Of 1.4 and of
 /// 0.7 million less was left (RESULTS.md, "Weights to start from").
 pub(super) fn cut_for(budget: usize) -> usize {
-    budget * 10 / 3
+    budget.saturating_mul(10) / 3
 }
 
 /// Pictures that `prune channels --by taylor` looks at, a step of training each.
@@ -253,6 +253,19 @@ mod tests {
             assert!((seconds - expected).abs() < 1e-9, "{stage}: {seconds}");
         }
         assert!((takes.total() - 286.5).abs() < 1e-9);
+    }
+
+    /// By hand: 1,000 steps of the teacher for the cut, and 10 · (4 + 0.2 + 0.05) of tuning; nothing on grids.
+    #[test]
+    fn a_teacher_that_is_cut_has_stages_of_its_own() {
+        let epochs = Epochs { teacher: 10, views: 10, student: 10, quantized: 0 };
+        let takes = Takes::of(&Counts { cut_to: Some(1), ..COUNTS }, &SPEED, epochs);
+        let names: Vec<&str> = takes.0.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["pictures", "teacher", "logits", "cut", "tuned", "plan", "answers"]);
+        assert!(
+            (takes.0[3].1 - 10.0).abs() < 1e-9 && (takes.0[4].1 - 42.5).abs() < 1e-9,
+            "{takes:?}"
+        );
     }
 
     #[test]

@@ -169,7 +169,8 @@ impl Recipe {
             let sample = Sample::of(task.paths, how, task.classes, &self.out)?;
             let teacher = task.teacher(level, &sample)?;
             let student = self.student(level, counts, &sample, &teacher)?;
-            let speed = sample.speed(teacher, student, task.device)?;
+            let is_trained = counts.cut_to.is_none();
+            let speed = sample.speed(teacher, student, is_trained, task.device)?;
             bar.inc(1);
             let fits = level::fits(counts, &speed, self.hours * 3600.0);
             misses = if fits { 0 } else { misses + 1 };
@@ -192,9 +193,14 @@ impl Recipe {
         sample: &Sample,
         teacher: &Model,
     ) -> Result<Model> {
-        let cut = counts.cut_to.map(|most| cut::to_parameters(teacher, most)).transpose()?;
-        if let Some(cut) = cut.flatten() {
-            return Ok(cut);
+        if let Some(most) = counts.cut_to {
+            let cut = cut::to_parameters(teacher, most)?;
+            return cut.with_context(|| {
+                format!(
+                    "--budget {}: with as many classes the network cannot be made so small",
+                    self.budget
+                )
+            });
         }
         let sizing = Sizing { bytes: Some(self.budget), ..Sizing::default() };
         sample.fresh(|n| sizing.graph(level.student, n))

@@ -80,11 +80,17 @@ impl Sample {
         Ok(Self { images: Images::load(&file.0)?, decode, scratch })
     }
 
-    /// The level's speed with these networks, of the sample's size.
+    /// The level's speed with these networks, of the sample's size; on grids where what is planned `is_trained` there.
     ///
     /// # Errors
     /// Networks that do not fit the pictures, a device that fails.
-    pub(super) fn speed(&self, teacher: Model, student: Model, device: Device) -> Result<Speed> {
+    pub(super) fn speed(
+        &self,
+        teacher: Model,
+        student: Model,
+        is_trained: bool,
+        device: Device,
+    ) -> Result<Speed> {
         let planned = on_grids(&student)?;
         let tensors = planned.graph.parameters().filter(|p| p.role == Role::Weight).count();
         Ok(Speed {
@@ -96,7 +102,7 @@ impl Sample {
             teacher_step: self.step(teacher, None, device)?,
             student_answer: self.answer(&student, device)?,
             student_step: self.step(student, None, device)?,
-            grids_step: self.step(planned, Some(FREE), device)?,
+            grids_step: if is_trained { self.step(planned, Some(FREE), device)? } else { 0.0 },
             tensors,
         })
     }

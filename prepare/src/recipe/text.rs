@@ -35,13 +35,13 @@ impl Recipe<'_> {
     /// The file.
     pub(super) fn text(&self) -> String {
         let Counts { training, validation, testing, side, .. } = *self.counts;
-        let Epochs { views, student, .. } = self.epochs;
+        let views = self.epochs.views;
         let Self { made, classes, level, threads, .. } = self;
         let framed = framed(self.preparation);
-        let (size, few) = (level.size, (student / 4).max(2));
+        let size = level.size;
         let tested = if self.is_tested { "yes" } else { "" };
         let (took, all) = (self.expected(), told(self.takes.total()));
-        let (teacher, smaller, learn_few) = (self.teacher(), self.smaller(), self.learn(few));
+        let (teacher, smaller, report) = (self.teacher(), self.smaller(), self.report());
         let on_grids = self.on_grids();
         format!(
             "\
@@ -64,8 +64,22 @@ PLAN := --pictures {PLANNED_ON}
 QUANT :={on_grids}
 TESTED := {tested}
 
+{report}"
+        )
+    }
+
+    /// What `make report` needs besides.
+    fn report(&self) -> String {
+        if self.counts.cut_to.is_some() {
+            return String::from(
+                "# There is no report: it is about a student, and here is none.\n",
+            );
+        }
+        let few = self.learn((self.epochs.student / 4).max(2));
+        format!(
+            "\
 # What make report trains besides, which is no part of the time above.
-LEARN := {learn_few}
+LEARN := {few}
 LABELS := --augment {AUGMENT}
 FROM := {FROM}
 MEND := --epochs 2 --batch 32 --lr 1e-3 --warmup 0 --weight-decay 2e-2 --ema 0.99 --seed 1

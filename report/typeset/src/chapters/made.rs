@@ -49,9 +49,13 @@ pub(super) fn ranking(data: &Data, path: &str, l: Language) -> String {
         Some("layer") => l.say("layer by layer", "各層分別"),
         other => other.unwrap_or("?"),
     };
+    let per = match data.setting(path, "per") {
+        Some("parameter") => l.say(", per parameter", "，以每個參數計"),
+        _ => "",
+    };
     match l {
-        Language::En => format!("{by}, {scope}"),
-        Language::Zh => format!("{by}（{scope}）"),
+        Language::En => format!("{by}, {scope}{per}"),
+        Language::Zh => format!("{by}（{scope}{per}）"),
     }
 }
 
