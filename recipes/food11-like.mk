@@ -38,8 +38,9 @@ VIEWS := flip,zoom=8
 # What hw7_test.sh answers with.
 HAND_IN := model.bin
 
-# The report's experiments: three hours on two cores beside the above; those of recipe food11-like-short are shorter. Smaller pictures first and half of the views not mixed, as for the teacher. In question 1, whose networks
-# see the pictures as often as the teacher has, it is cut to an eighth.
+# The report's experiments: three hours on two cores beside the above, reckoned from an epoch of each network; those of
+# recipe food11-like-short are shorter. Smaller pictures first and half of the views not mixed, as for the teacher. In
+# question 1, whose networks see the pictures as often as the teacher has, it is cut to an eighth.
 LEARN := --epochs 30 --batch 32 --lr 3e-3 --warmup 2 --weight-decay 2e-2 --ema 0.999 --sizes 40:0.4,52:0.2
 LABELS := --augment flip,scale=0.4,rotate=15,colour=0.2,cutmix=1,plain=0.5
 FROM := --alpha 0.7 --temperature 4
