@@ -124,12 +124,10 @@ MANY := $(strip $(FOLDS)$(TEACHERS))
 $(if $(and $(MANY),$(TEACHER_FILE)),$(error TEACHER_FILE and $(if $(FOLDS),FOLDS,TEACHERS): a teacher that is there \
   already is not trained; leave one of them out))
 ifneq ($(MANY),)
-# Recipe auto may not be written yet, or be of other weights, and has a student but for those of INIT; labels are doubted
-# without one.
-MADE := $(filter-out suspects $(IDLE),$(MAKECMDGOALS))
-WITHOUT := $(if $(filter auto,$(RECIPE)),$(and $(INIT),$(wildcard $(OUT)/recipe.mk)),yes)
-$(if $(and $(MADE),$(WITHOUT),$(if $(strip $(STUDENT)),,none)),$(error without STUDENT (recipe auto has none \
-  for weights of INIT) one teacher is made smaller: leave $(if $(FOLDS),FOLDS,TEACHERS) out))
+# Recipe auto has a student but for the weights of INIT, and may not be written yet; labels are doubted without one.
+HAS_NO_STUDENT := $(if $(strip $(STUDENT)),,$(if $(filter auto,$(RECIPE)),$(and $(INIT),$(wildcard $(OUT)/recipe.mk)),yes))
+$(if $(and $(HAS_NO_STUDENT),$(filter-out suspects $(IDLE),$(MAKECMDGOALS))),$(error without STUDENT one teacher is \
+  made smaller: leave $(if $(FOLDS),FOLDS,TEACHERS) out))
 # As text: for a shell 2.9 or 1e1 are numbers, too.
 $(if $(and $(filter 1,$(words $(MANY))),$(filter $(shell seq 2 100),$(MANY))),,$(error \
   $(if $(FOLDS),FOLDS,TEACHERS)=$(MANY): expected a whole number, 2 to 100))

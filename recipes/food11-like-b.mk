@@ -13,7 +13,7 @@ include recipes/food11-like.mk
 $(if $(INIT)$(TEACHER_FILE),,$(if $(filter-out $(IDLE),$(MAKECMDGOALS)),$(error recipe food11-like-b goes on from \
   weights: give INIT=efficientnet-lite0-57934424.pth (recipes/food11-like-b.mk says where it is had), or a teacher as TEACHER_FILE)))
 
-TAKES := an hour and a half on 2 cores
+TAKES := under two hours on 2 cores
 
 # 64 px enlarged: of 32 px such a network was right .373 of the time, of 128 px .552 (RESULTS.md, "Folders of photos").
 PREPARE := --size 128

@@ -175,7 +175,7 @@ submission OUT="$work/itself" STUDENT= QUANTIZE= QUANT= PLAN='--pictures 60' || 
     || fail "$(cat "$work/itself/model.bin.flags")"
 pass "without QUANT the planned network ships"
 rm -r "$work/itself"
-refused "folds where the teacher itself is made smaller" "one teacher is made smaller: leave FOLDS out" STUDENT= FOLDS=3
+refused "folds where the teacher itself is made smaller" "without STUDENT one teacher is made smaller: leave FOLDS out" STUDENT= FOLDS=3
 refused "weights that are not given" "INIT=efficientnet-lite0-57934424.pth" RECIPE=food11-like-b
 pass "without STUDENT the teacher itself is made smaller"
 

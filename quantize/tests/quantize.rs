@@ -102,6 +102,7 @@ fn a_plan_is_packed_as_it_stands() {
     let plan = "plan --model plain --images pictures --budget 900";
     // Of the 20 pictures those that decide on a plan say little of others, and are not taken for them.
     for (flags, judged) in [
+        ("", "; of 20 pictures that decided a share"),
         ("", "; there are no others, and the answers"),
         (" --pictures 12", "; of 8 other pictures a share"),
         (" --bits 8", "; of 20 pictures a share"),

@@ -192,33 +192,6 @@ fn rounding_lands_below_the_budget() {
     assert!(e.to_string().contains("at least"), "{e}");
 }
 
-/// Of a network so large that no file holds it at the dearest price, all of it being zero: budgets are met as well, and
-/// what is too small is told with the least that a file of so many weights takes, a byte for 256.
-#[test]
-fn large_networks_keep_to_a_budget_too() {
-    let mut m = model();
-    m.graph =
-        "input 3;a:conv 3>64 k3;relu;b:conv 64>512 k3;gap;f:linear 512>11 bias".parse().unwrap();
-    m.weights = graph::init::weights(&m.graph, 1);
-    let grids = quantized(&m, Rows::Tensor, 4).grids();
-    let at = |price| Quantized::on(&m.graph, &m.weights, &grids, price).unwrap();
-    assert!(at(1000.0).encode(&m.graph).is_err(), "too small to show anything");
-    let least = m.coded_bytes(&at(1000.0)).unwrap();
-    assert!(least > m.graph.parameter_count() / 256, "{least}");
-    let nearest = m.coded_bytes(&at(0.0)).unwrap();
-    for budget in [nearest - nearest / 1000, nearest / 2] {
-        let (rounded, _) =
-            artifacts::plan::round_to_budget(&m, &m.weights, &grids, budget).unwrap();
-        let bytes = m.coded_bytes(&rounded).unwrap();
-        assert!(bytes <= budget && bytes > budget - budget / 500, "{bytes} of {budget}");
-    }
-    let told = artifacts::plan::round_to_budget(&m, &m.weights, &grids, 100).unwrap_err();
-    assert!(
-        told.to_string().contains(&format!("at least {least} bytes, the budget is 100")),
-        "{told}"
-    );
-}
-
 #[test]
 fn tensors_without_a_grid_are_refused() {
     let m = model().folded().unwrap();

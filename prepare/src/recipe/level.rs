@@ -162,6 +162,7 @@ impl Takes {
             ("quantized", run(epochs.quantized, speed.grids_step, student_answer, on_grids)),
             ("answers", v * teacher_answer + (3.0 * v + 2.0 * t) * student_answer),
         ];
+        // What takes no time is not made.
         let all = before.into_iter().chain(cut).chain(after);
         Self(all.filter(|(_, seconds)| *seconds > 0.0).collect())
     }
@@ -249,6 +250,7 @@ mod tests {
         let epochs = Epochs { teacher: 10, views: 10, student: 20, quantized: 10 };
         let takes = Takes::of(&COUNTS, &SPEED, epochs);
         let expected = [1.4, 105.0, 20.0, 85.0, 10.4, 63.5, 1.2];
+        assert_eq!(takes.0.len(), expected.len());
         for ((stage, seconds), expected) in takes.0.iter().zip(expected) {
             assert!((seconds - expected).abs() < 1e-9, "{stage}: {seconds}");
         }

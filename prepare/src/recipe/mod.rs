@@ -127,7 +127,7 @@ impl Recipe {
             self.out.display(),
             level.size,
             epochs.teacher,
-            if counts.cut_to.is_some() { "cut" } else { "student" },
+            if counts.cut_to.is_some() { "tuned" } else { "student" },
             epochs.student
         ))
     }

@@ -123,9 +123,9 @@ Q3_CHAINS := 0.05:10 0.1:5
     /// start from").
     fn smaller(&self) -> String {
         let Epochs { student, quantized, .. } = self.epochs;
-        let average = self.average(quantized);
         let Some(parameters) = self.counts.cut_to else {
             let (arch, budget, learn) = (self.level.student, self.budget, self.learn(student));
+            let average = self.average(quantized);
             return format!(
                 "\
 STUDENT := --arch {arch} --bytes {budget} {learn} {FROM} --seed 3

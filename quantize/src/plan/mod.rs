@@ -178,30 +178,28 @@ fn judged(
     quantized: &Quantized,
     device: Device,
 ) -> Result<String> {
-    let weights = quantized.weights()?;
-    let of = |pictures: Vec<_>, whose: &str| -> Result<Option<(String, f64)>> {
-        let n = pictures.len();
-        if n == 0 {
-            return Ok(None);
-        }
-        let (divergence, same) = Measure::new(model, images, pictures, device)?.of(&weights)?;
-        let told = format!(
+    let ([n, m], weights) = ([decided.len(), others.len()], quantized.weights()?);
+    let of = |pictures| Measure::new(model, images, pictures, device)?.of(&weights);
+    let told = |n: usize, whose: &str, (divergence, same): (f64, f64)| {
+        format!(
             "of {n} {whose} a share of {same:.4} gets the float network's class; divergence {divergence:.5} nats"
-        );
-        Ok(Some((told, divergence)))
+        )
     };
-    let whose = if decided.is_empty() { "pictures" } else { "other pictures" };
-    let (decided, others) = (of(decided, "pictures that decided")?, of(others, whose)?);
-    Ok(match (decided, others) {
-        (Some((_, decided)), Some((told, _))) => {
-            format!("{told}, {decided:.5} on those that decided")
-        }
-        (Some((told, _)), None) => {
+    Ok(match (n, m) {
+        (0, _) => told(m, "pictures", of(others)?),
+        (_, 0) => {
+            let told = told(n, "pictures that decided", of(decided)?);
             format!(
                 "{told}; there are no others, and the answers to others may be much further off"
             )
         }
-        (None, others) => others.map(|(told, _)| told).unwrap_or_default(),
+        _ => {
+            let (decided, _) = of(decided)?;
+            format!(
+                "{}, {decided:.5} on those that decided",
+                told(m, "other pictures", of(others)?)
+            )
+        }
     })
 }
 
